@@ -1,0 +1,1 @@
+"""Recipes and runners of the experiments."""
