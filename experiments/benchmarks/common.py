@@ -1,0 +1,183 @@
+"""What every benchmark shares: two arguments, interleaved timing, one table of medians and ratios.
+
+arguments = parse_arguments(__doc__, edges=20_000_000)   # adds --edges to --quick and --json
+heat = race("build", {"pingraph": ours, "scipy": theirs}, rounds=5, work=edges, unit="edges")
+report([heat], arguments)
+"""
+
+import gc
+import json
+import os
+import platform
+import time
+from argparse import SUPPRESS
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heat:
+    """The seconds that each contestant took in each round; the first contestant is ours."""
+
+    title: str
+    seconds: Mapping[str, Sequence[float]]
+    work: float  # what one run does, in `unit`
+    unit: str
+    notes: Mapping[str, str] = field(default_factory=dict)  # by contestant, for the last column
+
+    def medians(self) -> dict[str, float]:
+        """Return the median seconds of each contestant."""
+        return {name: median(times) for name, times in self.seconds.items()}
+
+    def ratios(self) -> dict[str, float]:
+        """Return how many times as long as ours each contestant takes: the median over rounds.
+
+        The ratio is taken round by round, so that a machine that slows down cannot bend it.
+        """
+        ours = next(iter(self.seconds.values()))
+        return {
+            name: median(theirs / mine for theirs, mine in zip(times, ours, strict=True))
+            for name, times in self.seconds.items()
+        }
+
+
+def parse_arguments(description: str, **sizes: int) -> Namespace:
+    """Parse --quick and --json FILE, and an integer --NAME for each of `sizes` (its default)."""
+    parser = ArgumentParser(description=description.strip().splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes: less than a minute")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    for name, default in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"number of {name}")
+    parser.add_argument("--started", type=float, default=time.time(), help=SUPPRESS)
+    return parser.parse_args()
+
+
+def race(
+    title: str,
+    contestants: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    work: float,
+    unit: str,
+    notes: Mapping[str, str] | None = None,
+) -> Heat:
+    """Time the contestants in turn, round by round, each round starting with another one.
+
+    One round that is not counted comes first: it compiles and warms what can be warmed.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    names = list(contestants)
+    for turn in range(-1, rounds):
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            gc.collect()
+            start = time.perf_counter()
+            result = contestants[name]()
+            elapsed = time.perf_counter() - start
+            del result
+            if turn >= 0:
+                seconds[name].append(elapsed)
+    return Heat(title=title, seconds=seconds, work=work, unit=unit, notes=notes or {})
+
+
+def peak_memory(function: Callable[[], object]) -> int:
+    """Return by how many bytes the memory of a forked child grows while it runs `function`.
+
+    Linux only. The function should have run once before, so that nothing is compiled in the child.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            gc.collect()
+            Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back
+            before = _status_bytes("VmRSS")
+            result = function()
+            os.write(writing, str(_status_bytes("VmHWM") - before).encode())
+            del result
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        answer = pipe.read()
+    os.waitpid(child, 0)
+    if not answer:
+        raise RuntimeError("the child that measured memory died")
+    return int(answer)
+
+
+def report(heats: Sequence[Heat], arguments: Namespace) -> None:
+    """Print a table for each heat, and write the figures to `arguments.json` if it is given."""
+    console = Console()
+    for heat in heats:
+        console.print(_table(heat))
+    console.print(f"{machine()}; the whole run took {time.time() - arguments.started:.0f} s")
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(_as_json(heats, arguments), indent=2) + "\n")
+
+
+def machine() -> str:
+    """Return the machine and the versions that the figures belong to, in one line."""
+    packages = ", ".join(f"{name} {_version(name)}" for name in ("numpy", "numba", "scipy", "dgl"))
+    cores = len(os.sched_getaffinity(0))
+    return (
+        f"{cores} CPU cores ({platform.machine()}), Python {platform.python_version()}, {packages}"
+    )
+
+
+def _table(heat: Heat) -> Table:
+    table = Table(title=heat.title, title_justify="left")
+    table.add_column("")
+    for heading in ("median s", "min", "max", f"{heat.unit}/s", "ratio"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    medians, ratios = heat.medians(), heat.ratios()
+    for name, times in heat.seconds.items():
+        table.add_row(
+            name,
+            *(f"{value:.4g}" for value in (medians[name], min(times), max(times))),
+            f"{heat.work / medians[name]:,.0f}",
+            f"{ratios[name]:.2f}",
+            heat.notes.get(name, ""),
+        )
+    return table
+
+
+def _as_json(heats: Sequence[Heat], arguments: Namespace) -> dict:
+    settings = {k: v for k, v in vars(arguments).items() if k not in ("json", "started")}
+    results = [
+        {
+            "title": heat.title,
+            "work": heat.work,
+            "unit": heat.unit,
+            "seconds": {name: list(times) for name, times in heat.seconds.items()},
+            "median_seconds": heat.medians(),
+            "ratio": heat.ratios(),
+            "notes": dict(heat.notes),
+        }
+        for heat in heats
+    ]
+    return {"machine": machine(), "settings": settings, "results": results}
+
+
+def _status_bytes(key: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {key}")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
