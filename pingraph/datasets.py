@@ -1,0 +1,359 @@
+"""Pins with their images and texts, boards with their titles, and the graph between them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pingraph.errors import PinGraphError
+from pingraph.files import atomic_folder
+from pingraph.graph import PinBoardGraph
+from pingraph.tables import (
+    hash_column,
+    is_bytes,
+    is_text,
+    read_ids,
+    read_table,
+    require_type,
+)
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+BUILT_IN = ("icons", "world")
+_RECIPE = 1  # a built-in data set made by an older recipe is made anew
+
+
+class BrokenImageError(PinGraphError):
+    """The image of a pin cannot be read; the message names the pin."""
+
+
+class PinBoardDataset:
+    """The content of a folder of pins.parquet, boards.parquet and edges.parquet.
+
+    Row i of pins.parquet is pin i of `graph`, row j of boards.parquet is board j. Images stay
+    encoded until they are asked for. Pickling carries the folder's name only, so spawned workers
+    reopen it and forked ones share its pages.
+
+    Args:
+        folder: the folder.
+        name: what to call it; default the folder's name.
+        pins_only: boards.parquet and edges.parquet are not needed, and `graph` is not there.
+
+    Raises:
+        PinGraphError: pins.parquet is missing, empty or wrong; see `open_dataset` for the rest.
+    """
+
+    def __init__(self, folder: str | Path, *, name: str | None = None, pins_only: bool = False):
+        self.folder = Path(folder).resolve()
+        self.name = name or self.folder.name
+        self.pins_only = pins_only
+        path = self.folder / "pins.parquet"
+        table = read_table(path, ("pin_id",), ("image", "text"))
+        self.pin_ids = read_ids(table, "pin_id", path)
+        if not len(self.pin_ids):
+            raise PinGraphError(f"{path}: no pins")
+        _refuse_repeats(self.pin_ids, "pin_id", path)
+        self._texts, self.has_text = _read_texts(table, path)
+        self._images, self.has_image = _read_images(table, path)
+
+    def __repr__(self) -> str:
+        """Name, counts and folder."""
+        return f"PinBoardDataset({self.name!r}, {self.num_pins:,} pins, {str(self.folder)!r})"
+
+    def __reduce__(self) -> tuple:
+        """Pickle the name of the folder."""
+        return _reopen, (self.folder, self.name, self.pins_only)
+
+    @property
+    def num_pins(self) -> int:
+        """The number of pins, N."""
+        return len(self.pin_ids)
+
+    @functools.cached_property
+    def texts(self) -> list[str]:
+        """The text of each pin, "" where `has_text` is false."""
+        return pc.if_else(pa.array(self.has_text), self._texts, "").to_pylist()
+
+    @functools.cached_property
+    def _boards(self) -> tuple[np.ndarray, list[str]]:
+        if self.pins_only:
+            raise PinGraphError(
+                f"{self.folder}: opened with pins_only, so it has no boards or graph"
+            )
+        path = self.folder / "boards.parquet"
+        table = read_table(path, ("board_id", "title"))
+        ids = read_ids(table, "board_id", path)
+        _refuse_repeats(ids, "board_id", path)
+        require_type(table, "title", path, is_text, "strings")
+        return ids, pc.fill_null(table.column("title"), "").to_pylist()
+
+    @property
+    def board_ids(self) -> np.ndarray:
+        """The id of each board, int64 or str."""
+        return self._boards[0]
+
+    @property
+    def board_titles(self) -> list[str]:
+        """The title of each board, "" where it has none."""
+        return self._boards[1]
+
+    @functools.cached_property
+    def graph(self) -> PinBoardGraph:
+        """All edges of the data set."""
+        board_ids = self.board_ids
+        path = self.folder / "edges.parquet"
+        table = read_table(path, ("pin_id", "board_id"), ("weight", "time"))
+        pins, boards = read_ids(table, "pin_id", path), read_ids(table, "board_id", path)
+        _refuse_other_kind(pins, self.pin_ids, "pin_id", path, "pins.parquet")
+        _refuse_other_kind(boards, board_ids, "board_id", path, "boards.parquet")
+        try:
+            return PinBoardGraph.from_edges(
+                pins,
+                boards,
+                _numbers(table, "weight", path, np.float32),
+                _numbers(table, "time", path, np.int64),
+                pin_ids=self.pin_ids,
+                board_ids=board_ids,
+            )
+        except PinGraphError as error:
+            raise PinGraphError(f"{path}: {error}") from error
+
+    def image(self, pin: int) -> Image.Image | None:
+        """Return the image of a pin in full size as RGB, or None where it has none.
+
+        Raises:
+            BrokenImageError: the image cannot be read or decoded; the message names the pin.
+        """
+        from pingraph.images import to_rgb
+
+        return self._decode(pin, to_rgb)
+
+    def pixels(self, pin: int, size: int) -> np.ndarray | None:
+        """Return the image of a pin as uint8 [3, size, size], or None where it has none.
+
+        Raises:
+            BrokenImageError: the image cannot be read or decoded; the message names the pin.
+        """
+        from pingraph.images import load_pixels
+
+        return self._decode(pin, lambda image: load_pixels(image, size))
+
+    @functools.cached_property
+    def image_groups(self) -> np.ndarray:
+        """int64 [N]: equal where the encoded images are the same to the byte, -1 without image."""
+        return _groups(self.num_pins, self.has_image, self._image_key)
+
+    @functools.cached_property
+    def text_groups(self) -> np.ndarray:
+        """int64 [N]: equal where the texts are the same to the letter, -1 without text."""
+        return _groups(self.num_pins, self.has_text, self.texts.__getitem__)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the ids, texts, images, titles and edges, however the files are laid out.
+
+        Of images in files of their own it covers the paths and sizes, not the bytes. With
+        `pins_only` it covers the pins.
+        """
+        digest = hashlib.sha256()
+        _hash_ids(digest, self.pin_ids)
+        for column in (self._texts, self._images):
+            if column is not None:
+                hash_column(digest, column)
+        if self._images is not None and is_text(self._images.type):
+            sizes = [self._file_size(pin) for pin in np.flatnonzero(self.has_image)]
+            digest.update(np.array(sizes, np.int64).tobytes())
+        if not self.pins_only:
+            hash_column(digest, pa.chunked_array([pa.array(self.board_titles, pa.string())]))
+            digest.update(self.graph.fingerprint().encode())
+        return digest.hexdigest()
+
+    def _decode(self, pin: int, finish: Callable[[Image.Image], object]):
+        from pingraph.images import open_image
+
+        if not self.has_image[pin]:
+            return None
+        try:
+            return finish(open_image(self._source(pin)))
+        except PinGraphError:
+            raise
+        except OSError as error:
+            raise self._broken(pin, error.strerror or str(error)) from error
+        # Pillow's decoders raise almost anything on damaged bytes: SyntaxError, struct.error, …
+        except Exception as error:
+            raise self._broken(pin, str(error) or type(error).__name__) from error
+
+    def _broken(self, pin: int, reason: str) -> BrokenImageError:
+        where = f"{self.folder / 'pins.parquet'}: pin {self.pin_ids[pin].item()!r}"
+        return BrokenImageError(f"{where}: image cannot be decoded ({reason.splitlines()[0]})")
+
+    def _source(self, pin: int) -> bytes | Path:
+        value = self._images[int(pin)].as_py()
+        if isinstance(value, bytes):
+            return value
+        path = Path(value)
+        if path.is_absolute():
+            return path
+        if ".." in path.parts:
+            raise self._broken(pin, f"the path {value!r} leaves the folder")
+        return self.folder / path
+
+    def _file_size(self, pin: int) -> int:
+        try:
+            return self._source(pin).stat().st_size
+        except (OSError, BrokenImageError):
+            return -1
+
+    def _image_key(self, pin: int) -> object:
+        if is_bytes(self._images.type):
+            return hashlib.blake2b(self._images[int(pin)].as_buffer(), digest_size=16).digest()
+        try:
+            return hashlib.blake2b(self._source(pin).read_bytes(), digest_size=16).digest()
+        except (OSError, BrokenImageError):
+            return int(pin)  # a file that cannot be read is like no other
+
+
+def open_dataset(name_or_folder: str | Path, *, pins_only: bool = False) -> PinBoardDataset:
+    """Open a data set and check it: every id of an edge is known, no id occurs twice.
+
+    Args:
+        name_or_folder: "icons" or "world", which are made on first use in the cache folder
+            ($PINGRAPH_CACHE, default ~/.cache/pingraph), or a folder; write ./icons for a folder
+            of that name.
+        pins_only: only pins.parquet is needed, as when fresh pins are to be embedded.
+
+    Raises:
+        PinGraphError: a file or column is missing or of a wrong type, an id is null, unknown or
+            not unique, or there are no pins or edges. The message names the file and the row.
+    """
+    name = str(name_or_folder)
+    if name in BUILT_IN:
+        return PinBoardDataset(_built_in(name), name=name, pins_only=pins_only)
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        known = ", ".join(BUILT_IN)
+        raise PinGraphError(f"{folder}: no such folder, and no built-in data set ({known})")
+    dataset = PinBoardDataset(folder, pins_only=pins_only)
+    if not pins_only:
+        dataset.graph  # noqa: B018 (made once and kept; its checks are what we want here)
+    return dataset
+
+
+def write_dataset(folder: str | Path, *, pins: pa.Table, boards: pa.Table, edges: pa.Table) -> None:
+    """Write the three tables as a data set folder, all or nothing.
+
+    Raises:
+        PinGraphError: the folder exists and is not empty, or cannot be written.
+    """
+    with atomic_folder(folder) as temporary:
+        for name, table in (("pins", pins), ("boards", boards), ("edges", edges)):
+            pq.write_table(table, temporary / f"{name}.parquet", compression="zstd")
+
+
+def cache_folder() -> Path:
+    """Return where built-in data sets are kept: $PINGRAPH_CACHE, default ~/.cache/pingraph."""
+    return Path(os.environ.get("PINGRAPH_CACHE") or Path.home() / ".cache" / "pingraph")
+
+
+def _built_in(name: str) -> Path:
+    folder = cache_folder() / f"{name}-{_RECIPE}"
+    if folder.is_dir():
+        return folder
+    try:
+        if name == "icons":
+            from pingraph.icons import make_icons
+
+            make_icons(folder)
+        else:
+            from pingraph.world import World
+
+            World().write(folder)
+    except PinGraphError:
+        if not folder.is_dir():  # else another process was first
+            raise
+    return folder
+
+
+def _reopen(folder: Path, name: str, pins_only: bool) -> PinBoardDataset:
+    return PinBoardDataset(folder, name=name, pins_only=pins_only)
+
+
+def _read_texts(table: pa.Table, path: Path) -> tuple[pa.ChunkedArray | None, np.ndarray]:
+    if "text" not in table.column_names:
+        return pa.chunked_array([pa.nulls(len(table), pa.string())]), np.zeros(len(table), bool)
+    require_type(table, "text", path, is_text, "strings")
+    column = table.column("text")
+    filled = pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(column), ""), False)
+    return column, filled.to_numpy()
+
+
+def _read_images(table: pa.Table, path: Path) -> tuple[pa.ChunkedArray | None, np.ndarray]:
+    if "image" not in table.column_names or pa.types.is_null(table.schema.field("image").type):
+        return None, np.zeros(len(table), bool)
+    expected = "encoded bytes or paths as strings"
+    require_type(table, "image", path, lambda kind: is_bytes(kind) or is_text(kind), expected)
+    column = table.column("image")
+    filled = pc.fill_null(pc.greater(pc.binary_length(column), 0), False)
+    return column, filled.to_numpy()
+
+
+def _refuse_repeats(ids: np.ndarray, column: str, path: Path) -> None:
+    unique, first = np.unique(ids, return_index=True)
+    if len(unique) < len(ids):
+        row = np.setdiff1d(np.arange(len(ids)), first)[0]
+        other = np.flatnonzero(ids == ids[row])[0]
+        value = ids[row].item()
+        raise PinGraphError(f"{path}: row {row}: {column} {value!r} stands in row {other} already")
+
+
+def _refuse_other_kind(
+    found: np.ndarray, expected: np.ndarray, column: str, path: Path, other: str
+) -> None:
+    if found.dtype.kind != expected.dtype.kind:
+        names = {"i": "integers", "U": "strings"}
+        raise PinGraphError(
+            f"{path}: {column} holds {names[found.dtype.kind]}, "
+            f"but {other} has {names[expected.dtype.kind]}"
+        )
+
+
+def _numbers(table: pa.Table, column: str, path: Path, dtype: type) -> np.ndarray | None:
+    if column not in table.column_names:
+        return None
+    values = table.column(column)
+    if values.null_count:
+        row = values.is_null().to_pylist().index(True)
+        raise PinGraphError(f"{path}: row {row}: {column} is null")
+    if pa.types.is_timestamp(values.type):
+        values = values.cast(pa.timestamp("us")).cast(pa.int64())
+    try:
+        return values.cast(pa.from_numpy_dtype(dtype)).to_numpy()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        kind = np.dtype(dtype)
+        raise PinGraphError(f"{path}: column '{column}' cannot be {kind} ({error})") from error
+
+
+def _groups(count: int, present: np.ndarray, key: Callable[[int], object]) -> np.ndarray:
+    groups = np.full(count, -1, np.int64)
+    numbers: dict[object, int] = {}
+    for pin in np.flatnonzero(present):
+        groups[pin] = numbers.setdefault(key(pin), len(numbers))
+    groups.flags.writeable = False
+    return groups
+
+
+def _hash_ids(digest: hashlib._Hash, ids: np.ndarray) -> None:
+    if ids.dtype.kind == "U":
+        hash_column(digest, pa.chunked_array([pa.array(ids.tolist(), pa.string())]))
+    else:
+        digest.update(ids.tobytes())

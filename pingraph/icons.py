@@ -1,0 +1,124 @@
+"""Real pins and boards without a download: the solid icons of the PyPI package fontawesomefree."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from pingraph.datasets import write_dataset
+from pingraph.errors import PinGraphError
+
+SIZE = 64  # pixels of a side
+MARGIN = 4  # white pixels around the glyph
+INK = (34, 34, 34)
+
+
+def make_icons(folder: str | Path) -> None:
+    """Write the icons data set: pins are solid icons, boards are categories and search terms.
+
+    A pin's image is its glyph, dark on white, 64 x 64 PNG; its text is its label. A term that
+    repeats words of a pin's label, the plural s apart, gives that pin no edge. Boards of fewer
+    than two pins are left out, and of boards with the same pins only the first (categories stand
+    before terms) is kept. One version of fontawesomefree and Pillow gives one data set.
+
+    Args:
+        folder: a new or empty folder.
+
+    Raises:
+        PinGraphError: fontawesomefree is not installed, or the folder cannot be written.
+    """
+    package = _package_folder()
+    icons = {
+        name: icon
+        for name, icon in json.loads((package / "metadata" / "icons.json").read_text()).items()
+        if "solid" in icon["free"]
+    }
+    boards = _boards(icons, package / "metadata" / "categories.yml")
+    labels = [icon["label"] for icon in icons.values()]
+    font = next((package / "otfs").glob("*Solid-900.otf"))
+    images = _draw(font, [chr(int(icon["unicode"], 16)) for icon in icons.values()])
+    edges = [(pin, board) for board, (_, members) in boards.items() for pin in sorted(members)]
+    write_dataset(
+        folder,
+        pins=pa.table({"pin_id": list(icons), "image": images, "text": labels}),
+        boards=pa.table(
+            {"board_id": list(boards), "title": [title for title, _ in boards.values()]}
+        ),
+        edges=pa.table({"pin_id": [e[0] for e in edges], "board_id": [e[1] for e in edges]}),
+    )
+
+
+def _package_folder() -> Path:
+    spec = importlib.util.find_spec("fontawesomefree")
+    if spec is None or not spec.submodule_search_locations:
+        raise PinGraphError(
+            "the icons data set is drawn from the package fontawesomefree, which is not "
+            "installed: pip install pingraph[demo]"
+        )
+    return Path(spec.submodule_search_locations[0]) / "static" / "fontawesomefree"
+
+
+def _boards(icons: dict, categories: Path) -> dict[str, tuple[str, set[str]]]:
+    """Return the title and the pins of each board that is kept, by board id."""
+    members: dict[str, tuple[str, set[str]]] = {}
+    for board, title, name in _tags(icons, categories):
+        if name in icons and not _repeats(title, icons[name]["label"]):
+            members.setdefault(board, (title, set()))[1].add(name)
+    kept: dict[frozenset, str] = {}
+    for board, (_, pins) in members.items():
+        if len(pins) > 1:
+            kept.setdefault(frozenset(pins), board)
+    return {board: members[board] for board in kept.values()}
+
+
+def _tags(icons: dict, categories: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield (board id, title, pin id) for each category and each search term of an icon."""
+    import yaml
+
+    loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # every value stays a string
+    for key, category in yaml.load(categories.read_text(), Loader=loader).items():
+        for name in category["icons"]:
+            yield f"category:{key}", category["label"], name
+    for name, icon in icons.items():
+        for term in icon["search"]["terms"]:
+            title = str(term).strip().lower()
+            yield f"term:{title}", title, name
+
+
+def _repeats(title: str, label: str) -> bool:
+    """Whether all words of the title are words of the label, as "arrows" and "Arrow Left"."""
+    words = _words(title)
+    return bool(words) and words <= _words(label)
+
+
+def _words(text: str) -> set[str]:
+    return {word.removesuffix("s") or word for word in re.findall(r"\w+", text.lower())}
+
+
+def _draw(font_path: Path, glyphs: list[str]) -> list[bytes]:
+    """Return each glyph as PNG, scaled so that its ink fills the square up to the margin."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    from pingraph.images import encode_png
+
+    large = 4 * SIZE  # drawn large and reduced: smooth edges, and no hinting of the font's engine
+    font = ImageFont.truetype(font_path, large, layout_engine=ImageFont.Layout.BASIC)
+    images = []
+    for glyph in glyphs:
+        left, top, right, bottom = font.getbbox(glyph)
+        ink = Image.new("L", (right - left, bottom - top), 0)
+        ImageDraw.Draw(ink).text((-left, -top), glyph, fill=255, font=font)
+        scale = (SIZE - 2 * MARGIN) / max(ink.size)
+        fitted = ink.resize(
+            tuple(max(1, round(side * scale)) for side in ink.size), Image.Resampling.LANCZOS
+        )
+        paper = Image.new("RGB", (SIZE, SIZE), (255, 255, 255))
+        corner = tuple((SIZE - side) // 2 for side in fitted.size)
+        paper.paste(INK, (*corner, corner[0] + fitted.width, corner[1] + fitted.height), fitted)
+        images.append(encode_png(paper))
+    return images
