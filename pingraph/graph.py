@@ -1,0 +1,386 @@
+"""The Pin-Board graph: who was saved where, as an immutable bipartite graph in both directions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pingraph.build import Csr, csr_from_edges, keep_entries, largest_component, transpose
+from pingraph.edges import check_lengths, check_times, check_weights
+from pingraph.errors import PinGraphError
+from pingraph.ids import IdIndex, id_array, id_column, number_ids
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PinBoardGraph:
+    """Pins, boards and the edges between them; E edges, P pins, B boards.
+
+    Inside, pins are the dense indices 0 … P-1 and boards 0 … B-1; `pin_ids` and `board_ids` say who
+    they are outside. Nothing can be changed: arrays are read-only, and a change is a new graph.
+
+    Make one with `from_edges`, `from_file`, `open` or the functions of `pingraph.convert`; the
+    constructor takes finished arrays and trusts them.
+    """
+
+    by_pin: Csr  # the boards of each pin
+    by_board: Csr  # the pins of each board: the same edges, weights and times
+    pin_ids: np.ndarray  # int64 or str [P], all different
+    board_ids: np.ndarray  # int64 or str [B], all different
+
+    def __post_init__(self) -> None:
+        for name in ("by_pin", "by_board"):
+            frozen = {key: _read_only(array) for key, array in vars(getattr(self, name)).items()}
+            object.__setattr__(self, name, Csr(**frozen))
+        for name in ("pin_ids", "board_ids"):
+            object.__setattr__(self, name, _read_only(getattr(self, name)))
+
+    @classmethod
+    def from_edges(
+        cls,
+        pins: Any,
+        boards: Any,
+        weights: Any = None,
+        times: Any = None,
+        *,
+        pin_ids: Any = None,
+        board_ids: Any = None,
+    ) -> PinBoardGraph:
+        """Build a graph from one row an edge.
+
+        Edges that occur more than once are merged: their weights add up (in float64, stored as
+        float32) and the earliest time stays. The order of the rows doesn't matter.
+
+        Args:
+            pins: ids [E], integers or strings: a NumPy array, a list or an Arrow array.
+            boards: ids [E], likewise.
+            weights: [E], finite and above 0; None for a graph without weights.
+            times: integers [E] in any unit, or datetime64, which become whole seconds since 1970.
+            pin_ids: all ids in the order of their dense indices, so that a pin may lack edges; by
+                default the ids that occur in `pins`, ascending.
+            board_ids: likewise.
+
+        Raises:
+            PinGraphError: there is no edge, an id is negative, missing, unknown or of a wrong type,
+                a weight is not finite and positive, or lengths differ. Names the row and value.
+        """
+        pin_column, board_column = id_column(pins, "pin"), id_column(boards, "board")
+        check_lengths(pins=pin_column, boards=board_column, weights=weights, times=times)
+        if not len(pin_column):
+            raise PinGraphError("no edges; expected at least one")
+        weights = None if weights is None else check_weights(weights)
+        times = None if times is None else check_times(times)
+        pin_ids, pin_rows = _resolve(pin_column, pin_ids, "pin")
+        board_ids, board_rows = _resolve(board_column, board_ids, "board")
+        return cls.from_indices(
+            pin_rows, board_rows, weights, times, pin_ids=pin_ids, board_ids=board_ids
+        )
+
+    @classmethod
+    def from_indices(
+        cls,
+        pins: np.ndarray,
+        boards: np.ndarray,
+        weights: np.ndarray | None,
+        times: np.ndarray | None,
+        *,
+        pin_ids: np.ndarray,
+        board_ids: np.ndarray,
+    ) -> PinBoardGraph:
+        """Build a graph from dense indices and ids that were checked before; see `from_edges`."""
+        by_pin = csr_from_edges(
+            pins, boards, weights, times, num_rows=len(pin_ids), num_columns=len(board_ids)
+        )
+        by_board = transpose(by_pin, len(board_ids))
+        return cls(by_pin=by_pin, by_board=by_board, pin_ids=pin_ids, board_ids=board_ids)
+
+    @property
+    def num_pins(self) -> int:
+        """Number of pins P, those without edges included."""
+        return len(self.pin_ids)
+
+    @property
+    def num_boards(self) -> int:
+        """Number of boards B, those without edges included."""
+        return len(self.board_ids)
+
+    @property
+    def num_edges(self) -> int:
+        """Number of edges E, each counted once."""
+        return len(self.by_pin.neighbors)
+
+    @property
+    def pin_offsets(self) -> np.ndarray:
+        """int64 [P + 1]: the boards of pin i are pin_boards[pin_offsets[i] : …[i + 1]]."""
+        return self.by_pin.offsets
+
+    @property
+    def pin_boards(self) -> np.ndarray:
+        """int32 or int64 [E]: the boards of each pin, ascending within a pin ("pin order")."""
+        return self.by_pin.neighbors
+
+    @property
+    def pin_weights(self) -> np.ndarray | None:
+        """float32 [E] in pin order, or None."""
+        return self.by_pin.weights
+
+    @property
+    def pin_times(self) -> np.ndarray | None:
+        """int64 [E] in pin order, or None; the unit is whatever the edges were given in."""
+        return self.by_pin.times
+
+    @property
+    def board_offsets(self) -> np.ndarray:
+        """int64 [B + 1]: the pins of board j are board_pins[board_offsets[j] : …[j + 1]]."""
+        return self.by_board.offsets
+
+    @property
+    def board_pins(self) -> np.ndarray:
+        """int32 or int64 [E]: the pins of each board, ascending within a board ("board order")."""
+        return self.by_board.neighbors
+
+    @property
+    def board_weights(self) -> np.ndarray | None:
+        """float32 [E] in board order, or None."""
+        return self.by_board.weights
+
+    @property
+    def board_times(self) -> np.ndarray | None:
+        """int64 [E] in board order, or None."""
+        return self.by_board.times
+
+    @cached_property
+    def pin_degrees(self) -> np.ndarray:
+        """int64 [P]: the number of boards of each pin."""
+        return _read_only(np.diff(self.pin_offsets))
+
+    @cached_property
+    def board_degrees(self) -> np.ndarray:
+        """int64 [B]: the number of pins of each board."""
+        return _read_only(np.diff(self.board_offsets))
+
+    def boards_of(self, pin: int) -> np.ndarray:
+        """Return the boards (dense indices, ascending) of a pin (dense index)."""
+        return _row(self.by_pin, pin, "pin")
+
+    def pins_of(self, board: int) -> np.ndarray:
+        """Return the pins (dense indices, ascending) of a board (dense index)."""
+        return _row(self.by_board, board, "board")
+
+    def pin_index(self, ids: Any) -> np.ndarray:
+        """Return the dense indices, int64 [n], of pins given by id (one, or a list or array).
+
+        Raises:
+            PinGraphError: an id is unknown; names the row and the id.
+        """
+        return _find(self._pin_lookup, ids)
+
+    def board_index(self, ids: Any) -> np.ndarray:
+        """Return the dense indices, int64 [n], of boards given by id; see `pin_index`."""
+        return _find(self._board_lookup, ids)
+
+    def edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the pin and the board (dense indices) of each edge, in pin order."""
+        pins = np.arange(self.num_pins, dtype=self.board_pins.dtype)
+        return np.repeat(pins, self.pin_degrees), self.pin_boards
+
+    def incidence(self) -> scipy.sparse.csr_array:
+        """Return a sparse float32 matrix [P, B] of the weights, or of ones."""
+        from scipy.sparse import csr_array
+
+        data = self.pin_weights
+        if data is None:
+            data = np.ones(self.num_edges, np.float32)
+        shape = (self.num_pins, self.num_boards)
+        return csr_array((data, self.pin_boards, self.pin_offsets), shape=shape)
+
+    def subgraph(
+        self,
+        *,
+        pins: Any = None,
+        boards: Any = None,
+        as_of: int | None = None,
+        keep_nodes: bool = False,
+    ) -> PinBoardGraph:
+        """Return the graph of the edges whose pin, board and time are all selected.
+
+        Args:
+            pins: dense indices or bool [P]; None selects all.
+            boards: dense indices or bool [B]; None selects all.
+            as_of: keeps edges up to and including this time, in the unit of the graph's times.
+            keep_nodes: True keeps every pin and board with its dense index. False drops the pins
+                and boards that are not selected; the others keep their order and their ids, even
+                if they have no edge left.
+
+        Raises:
+            PinGraphError: an index is out of range, or `as_of` is given to a graph without times.
+        """
+        pin_mask = _selection(pins, self.num_pins, "pins")
+        board_mask = _selection(boards, self.num_boards, "boards")
+        keep = np.repeat(pin_mask, self.pin_degrees)
+        keep &= board_mask[self.pin_boards]
+        if as_of is not None:
+            if self.pin_times is None:
+                raise PinGraphError("as_of needs edge times, and this graph has none")
+            keep &= self.pin_times <= as_of
+        kept = self.keep_edges(keep)
+        return kept if keep_nodes else kept._without_nodes(pin_mask, board_mask)
+
+    def keep_edges(self, mask: np.ndarray) -> PinBoardGraph:
+        """Return the graph with only the edges where `mask` (bool [E], pin order) is true.
+
+        Every pin and board stays, with its dense index.
+
+        Raises:
+            PinGraphError: the mask has another dtype or length.
+        """
+        mask = np.asarray(mask)
+        if mask.dtype != np.bool_ or mask.shape != (self.num_edges,):
+            found = f"{mask.dtype} {list(mask.shape)}"
+            raise PinGraphError(f"mask of edges is {found}; expected bool [{self.num_edges}]")
+        by_pin = keep_entries(self.by_pin, mask)
+        by_board = transpose(by_pin, self.num_boards)
+        return PinBoardGraph(
+            by_pin=by_pin, by_board=by_board, pin_ids=self.pin_ids, board_ids=self.board_ids
+        )
+
+    def connected_share(self) -> float:
+        """Return the share of all pins that lie in the component with most pins (0 if no pins)."""
+        return largest_component(self.by_board, self.num_pins) / max(self.num_pins, 1)
+
+    def fingerprint(self) -> str:
+        """Return the sha256 (hex) of structure, weights, times and ids."""
+        return self._fingerprint
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PinBoardGraph):
+            return NotImplemented
+        mine, theirs = _arrays(self), _arrays(other)
+        return all(_same(mine[name], theirs[name]) for name in mine)
+
+    def __hash__(self) -> int:
+        return hash((self.num_pins, self.num_boards, self.num_edges))
+
+    def __reduce__(self) -> tuple:
+        # Through the constructor, since unpickled arrays would be writable.
+        fields = ("by_pin", "by_board", "pin_ids", "board_ids")
+        return partial(PinBoardGraph, **{name: getattr(self, name) for name in fields}), ()
+
+    @cached_property
+    def _pin_lookup(self) -> IdIndex:
+        return IdIndex(self.pin_ids, "pin")
+
+    @cached_property
+    def _board_lookup(self) -> IdIndex:
+        return IdIndex(self.board_ids, "board")
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(b"pingraph-graph")
+        for name, array in _arrays(self).items():
+            if array is not None:
+                digest.update(f"{name} {array.dtype.kind} {len(array)}\n".encode())
+                for part in _canonical_bytes(array):
+                    digest.update(part)
+        return digest.hexdigest()
+
+    def _without_nodes(self, pin_mask: np.ndarray, board_mask: np.ndarray) -> PinBoardGraph:
+        return PinBoardGraph(
+            by_pin=_relabel(self.by_pin, pin_mask, board_mask),
+            by_board=_relabel(self.by_board, board_mask, pin_mask),
+            pin_ids=self.pin_ids[pin_mask],
+            board_ids=self.board_ids[board_mask],
+        )
+
+
+def _read_only(array: np.ndarray | None) -> np.ndarray | None:
+    if array is None:
+        return None
+    view = array.view(np.ndarray)
+    view.flags.writeable = False
+    return view
+
+
+def _resolve(column: Any, universe: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return all ids of one side, and the dense index of each row's id."""
+    if universe is None:
+        return number_ids(column, what)
+    ids = id_array(id_column(universe, f"universe {what}"))
+    index = IdIndex(ids, what)
+    index.refuse_duplicates()
+    return ids, index.find(column)
+
+
+def _row(csr: Csr, row: int, what: str) -> np.ndarray:
+    count = len(csr.offsets) - 1
+    if not 0 <= row < count:
+        raise PinGraphError(f"no {what} with index {row}; the graph has {count} {what}s")
+    return csr.neighbors[csr.offsets[row] : csr.offsets[row + 1]]
+
+
+def _find(index: IdIndex, ids: Any) -> np.ndarray:
+    if isinstance(ids, (int, str, np.integer)):
+        ids = [ids]
+    return index.find(id_column(ids, index.what)).astype(np.int64)
+
+
+def _selection(selected: Any, count: int, what: str) -> np.ndarray:
+    """Return a mask of the selected nodes."""
+    if selected is None:
+        return np.ones(count, np.bool_)
+    selected = np.asarray(selected)
+    if selected.dtype == np.bool_ and selected.shape == (count,):
+        return selected
+    mask = np.zeros(count, np.bool_)
+    if selected.size == 0:
+        return mask
+    if selected.dtype.kind not in "iu" or selected.ndim != 1:
+        found = f"{selected.dtype} {list(selected.shape)}"
+        raise PinGraphError(f"{what} are {found}; expected indices or bool [{count}]")
+    bad = (selected < 0) | (selected >= count)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise PinGraphError(f"row {row} of {what}: index {selected[row]} is not in 0 … {count - 1}")
+    mask[selected] = True
+    return mask
+
+
+def _relabel(csr: Csr, row_mask: np.ndarray, column_mask: np.ndarray) -> Csr:
+    """Drop rows and columns that have no entries."""
+    offsets = np.zeros(int(row_mask.sum()) + 1, np.int64)
+    np.cumsum(np.diff(csr.offsets)[row_mask], out=offsets[1:])
+    places = (np.cumsum(column_mask) - 1).astype(csr.neighbors.dtype)
+    return Csr(
+        offsets=offsets,
+        neighbors=places[csr.neighbors],
+        weights=csr.weights,
+        times=csr.times,
+    )
+
+
+def _arrays(graph: PinBoardGraph) -> dict[str, np.ndarray | None]:
+    """Return what tells graphs apart; the board order follows from the pin order."""
+    return {**vars(graph.by_pin), "pin_ids": graph.pin_ids, "board_ids": graph.board_ids}
+
+
+def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a.dtype.kind == b.dtype.kind and np.array_equal(a, b)
+
+
+def _canonical_bytes(array: np.ndarray) -> Iterator[bytes | memoryview]:
+    """Yield bytes that don't depend on how wide a string array happens to be."""
+    if array.dtype.kind != "U":
+        yield memoryview(np.ascontiguousarray(array)).cast("B")
+        return
+    for start in range(0, len(array), 65536):
+        part = array[start : start + 65536].tolist()
+        yield "\0".join([*part, ""]).encode("utf-8", "surrogatepass")
