@@ -17,24 +17,15 @@ import pyarrow.parquet as pq
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_folder
 from pingraph.graph import PinBoardGraph
-from pingraph.tables import (
-    hash_column,
-    is_bytes,
-    is_text,
-    read_ids,
-    read_table,
-    require_type,
-)
+from pingraph.pin_images import BrokenImageError as BrokenImageError  # its public home is here
+from pingraph.pin_images import PinImages
+from pingraph.tables import hash_column, is_text, read_ids, read_table, require_type
 
 if TYPE_CHECKING:
     from PIL import Image
 
 BUILT_IN = ("icons", "world")
 _RECIPE = 1  # a built-in data set made by an older recipe is made anew
-
-
-class BrokenImageError(PinGraphError):
-    """The image of a pin cannot be read; the message names the pin."""
 
 
 class PinBoardDataset:
@@ -64,7 +55,8 @@ class PinBoardDataset:
             raise PinGraphError(f"{path}: no pins")
         _refuse_repeats(self.pin_ids, "pin_id", path)
         self._texts, self.has_text = _read_texts(table, path)
-        self._images, self.has_image = _read_images(table, path)
+        self._images = PinImages(table, self.pin_ids, self.folder)
+        self.has_image = self._images.present
 
     def __repr__(self) -> str:
         """Name, counts and folder."""
@@ -136,7 +128,7 @@ class PinBoardDataset:
         """
         from pingraph.images import to_rgb
 
-        return self._decode(pin, to_rgb)
+        return self._images.decode(pin, to_rgb)
 
     def pixels(self, pin: int, size: int) -> np.ndarray | None:
         """Return the image of a pin as uint8 [3, size, size], or None where it has none.
@@ -146,12 +138,12 @@ class PinBoardDataset:
         """
         from pingraph.images import load_pixels
 
-        return self._decode(pin, lambda image: load_pixels(image, size))
+        return self._images.decode(pin, lambda image: load_pixels(image, size))
 
     @functools.cached_property
     def image_groups(self) -> np.ndarray:
         """int64 [N]: equal where the encoded images are the same to the byte, -1 without image."""
-        return _groups(self.num_pins, self.has_image, self._image_key)
+        return _groups(self.num_pins, self.has_image, self._images.key)
 
     @functools.cached_property
     def text_groups(self) -> np.ndarray:
@@ -167,60 +159,14 @@ class PinBoardDataset:
         """
         digest = hashlib.sha256()
         _hash_ids(digest, self.pin_ids)
-        for column in (self._texts, self._images):
+        for column in (self._texts, self._images.column):
             if column is not None:
                 hash_column(digest, column)
-        if self._images is not None and is_text(self._images.type):
-            sizes = [self._file_size(pin) for pin in np.flatnonzero(self.has_image)]
-            digest.update(np.array(sizes, np.int64).tobytes())
+        digest.update(self._images.file_sizes().tobytes())
         if not self.pins_only:
             hash_column(digest, pa.chunked_array([pa.array(self.board_titles, pa.string())]))
             digest.update(self.graph.fingerprint().encode())
         return digest.hexdigest()
-
-    def _decode(self, pin: int, finish: Callable[[Image.Image], object]):
-        from pingraph.images import open_image
-
-        if not self.has_image[pin]:
-            return None
-        try:
-            return finish(open_image(self._source(pin)))
-        except PinGraphError:
-            raise
-        except OSError as error:
-            raise self._broken(pin, error.strerror or str(error)) from error
-        # Pillow's decoders raise almost anything on damaged bytes: SyntaxError, struct.error, …
-        except Exception as error:
-            raise self._broken(pin, str(error) or type(error).__name__) from error
-
-    def _broken(self, pin: int, reason: str) -> BrokenImageError:
-        where = f"{self.folder / 'pins.parquet'}: pin {self.pin_ids[pin].item()!r}"
-        return BrokenImageError(f"{where}: image cannot be decoded ({reason.splitlines()[0]})")
-
-    def _source(self, pin: int) -> bytes | Path:
-        value = self._images[int(pin)].as_py()
-        if isinstance(value, bytes):
-            return value
-        path = Path(value)
-        if path.is_absolute():
-            return path
-        if ".." in path.parts:
-            raise self._broken(pin, f"the path {value!r} leaves the folder")
-        return self.folder / path
-
-    def _file_size(self, pin: int) -> int:
-        try:
-            return self._source(pin).stat().st_size
-        except (OSError, BrokenImageError):
-            return -1
-
-    def _image_key(self, pin: int) -> object:
-        if is_bytes(self._images.type):
-            return hashlib.blake2b(self._images[int(pin)].as_buffer(), digest_size=16).digest()
-        try:
-            return hashlib.blake2b(self._source(pin).read_bytes(), digest_size=16).digest()
-        except (OSError, BrokenImageError):
-            return int(pin)  # a file that cannot be read is like no other
 
 
 def open_dataset(name_or_folder: str | Path, *, pins_only: bool = False) -> PinBoardDataset:
@@ -294,16 +240,6 @@ def _read_texts(table: pa.Table, path: Path) -> tuple[pa.ChunkedArray | None, np
     require_type(table, "text", path, is_text, "strings")
     column = table.column("text")
     filled = pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(column), ""), False)
-    return column, filled.to_numpy()
-
-
-def _read_images(table: pa.Table, path: Path) -> tuple[pa.ChunkedArray | None, np.ndarray]:
-    if "image" not in table.column_names or pa.types.is_null(table.schema.field("image").type):
-        return None, np.zeros(len(table), bool)
-    expected = "encoded bytes or paths as strings"
-    require_type(table, "image", path, lambda kind: is_bytes(kind) or is_text(kind), expected)
-    column = table.column("image")
-    filled = pc.fill_null(pc.greater(pc.binary_length(column), 0), False)
     return column, filled.to_numpy()
 
 

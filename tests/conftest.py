@@ -1,0 +1,87 @@
+"""Small data sets that the tests share, and a cache that is not the user's."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pingraph.datasets import open_dataset
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """A cache folder of this test run: built-in data sets are made in it at most once."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PINGRAPH_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A valid folder: 60 pins with 16 x 16 images and text, 14 boards on 4 topics, times.
+
+    4 pins lack the image, 6 the text; 6 show another's image to the byte; 6 have no edge.
+    """
+    from pingraph.world import World
+
+    folder = tmp_path_factory.mktemp("tiny") / "tiny"
+    World(
+        num_pins=60,
+        num_boards=14,
+        num_topics=4,
+        looks=1,
+        saves_per_pin=4,
+        fresh_share=0.1,
+        missing_image=4 / 60,
+        image_size=16,
+    ).write(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder):
+    """The opened data set of `tiny_folder`."""
+    return open_dataset(tiny_folder)
+
+
+@pytest.fixture
+def write_folder(tmp_path):
+    """A function that writes three tables as a folder, unchecked, and returns its path.
+
+    Each table is a dict of columns or a pa.Table; what is not given is four pins with texts and
+    one-color images on three boards; None leaves the file out.
+    """
+
+    def write(name="folder", **tables):
+        folder = tmp_path / name
+        folder.mkdir()
+        for key, default in plain_tables().items():
+            table = tables.get(key, default)
+            if isinstance(table, dict):
+                table = pa.table(table)
+            if table is not None:
+                pq.write_table(table, folder / f"{key}.parquet")
+        return folder
+
+    return write
+
+
+def plain_tables():
+    from PIL import Image
+
+    from pingraph.images import encode_png
+
+    colors = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9))
+    return {
+        "pins": {
+            "pin_id": ["a", "b", "c", "d"],
+            "image": [encode_png(Image.new("RGB", (8, 8), color)) for color in colors],
+            "text": ["red sky", "green field", "blue sea", "black cat"],
+        },
+        "boards": {"board_id": [10, 20, 30], "title": ["colors", "nature", "animals"]},
+        "edges": {
+            "pin_id": ["a", "a", "b", "b", "c", "c", "d"],
+            "board_id": np.array([10, 20, 10, 20, 10, 20, 30]),
+        },
+    }
