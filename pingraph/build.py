@@ -50,10 +50,12 @@ def csr_from_edges(
     Raises:
         PinGraphError: the weights of a repeated edge add up to more than float32 holds.
     """
-    starts = _offsets(columns, num_columns)
+    offsets = _offsets(columns, num_columns)
     entries = _empty(len(rows), index_dtype(num_rows), weights, times)
-    _scatter_edges(columns, rows, weights, times, starts[:-1].copy(), *entries)
-    return _without_duplicates(transpose(_csr(starts, entries), num_rows))
+    _scatter_edges(columns, rows, weights, times, offsets[:-1].copy(), *entries)
+    by_row = transpose(_csr(offsets, entries), num_rows)
+    del entries
+    return _without_duplicates(by_row)
 
 
 def transpose(csr: Csr, num_columns: int) -> Csr:
@@ -89,6 +91,21 @@ def largest_component(by_column: Csr, num_rows: int) -> int:
     return int(np.bincount(parents).max())
 
 
+def drop_empty(csr: Csr, keep_rows: np.ndarray, keep_columns: np.ndarray) -> Csr:
+    """Renumber the rows and columns, without those that are not kept; these must have no entries.
+
+    Args:
+        csr: N rows and M columns.
+        keep_rows: bool [N].
+        keep_columns: bool [M].
+    """
+    offsets = np.zeros(np.count_nonzero(keep_rows) + 1, np.int64)
+    np.cumsum(np.diff(csr.offsets)[keep_rows], out=offsets[1:])
+    places = np.cumsum(keep_columns, dtype=np.int64) - 1
+    neighbors = places[csr.neighbors].astype(index_dtype(np.count_nonzero(keep_columns)))
+    return Csr(offsets=offsets, neighbors=neighbors, weights=csr.weights, times=csr.times)
+
+
 def find_fault(csr: Csr, num_columns: int) -> str | None:
     """Return what makes the arrays no CSR of `num_columns` columns, or None if nothing does."""
     row, fault = _first_fault(csr.offsets, csr.neighbors, num_columns)
@@ -116,24 +133,21 @@ def _csr(offsets: np.ndarray, entries: tuple) -> Csr:
 
 
 def _without_duplicates(csr: Csr) -> Csr:
+    """Merge duplicates in the arrays of `csr`, which nobody else may hold."""
     offsets = np.empty_like(csr.offsets)
     kept = _merge(csr.offsets, csr.neighbors, csr.weights, csr.times, offsets)
+    for array in (csr.neighbors, csr.weights, csr.times):
+        if array is not None:
+            array.resize(kept, refcheck=False)  # shrinks in place, where a copy would double it
     weights = csr.weights
-    if weights is not None:
-        weights = _as_float32(weights[:kept])
-    shrink = kept < len(csr.neighbors)
+    if weights is not None and kept and weights.max() > np.finfo(np.float32).max:
+        raise PinGraphError("the weights of a repeated edge add up to more than float32 holds")
     return Csr(
         offsets=offsets,
-        neighbors=csr.neighbors[:kept].copy() if shrink else csr.neighbors,
-        weights=weights,
-        times=csr.times[:kept].copy() if shrink and csr.times is not None else csr.times,
+        neighbors=csr.neighbors,
+        weights=None if weights is None else weights.astype(np.float32, copy=False),
+        times=csr.times,
     )
-
-
-def _as_float32(weights: np.ndarray) -> np.ndarray:
-    if len(weights) and weights.max() > np.finfo(np.float32).max:
-        raise PinGraphError("the weights of a repeated edge add up to more than float32 holds")
-    return weights.astype(np.float32)
 
 
 @njit(nogil=True, cache=True)

@@ -45,7 +45,7 @@ def check_times(times: Any, first_row: int = 0) -> np.ndarray:
     if times.dtype == np.uint64 and len(times) and times.max() > np.iinfo(np.int64).max:
         row = int(np.argmax(times > np.iinfo(np.int64).max))
         raise PinGraphError(f"row {first_row + row}: time {times[row]} exceeds int64")
-    return times.astype(np.int64)
+    return times.astype(np.int64, copy=False)
 
 
 def check_lengths(**columns: Any) -> None:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pingraph.build import Csr, csr_from_edges, keep_entries, largest_component, transpose
+from pingraph import description
+from pingraph.build import (
+    Csr,
+    csr_from_edges,
+    drop_empty,
+    keep_entries,
+    largest_component,
+    transpose,
+)
 from pingraph.edges import check_lengths, check_times, check_weights
 from pingraph.errors import PinGraphError
-from pingraph.ids import IdIndex, id_array, id_column, number_ids
+from pingraph.ids import IdIndex, id_column, number_ids, universe_index
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -24,23 +32,27 @@ class PinBoardGraph:
     """Pins, boards and the edges between them; E edges, P pins, B boards.
 
     Inside, pins are the dense indices 0 … P-1 and boards 0 … B-1; `pin_ids` and `board_ids` say who
-    they are outside. Nothing can be changed: arrays are read-only, and a change is a new graph.
+    they are outside. "Pin order" lists the edges by pin and then board, "board order" by board and
+    then pin. Nothing can be changed: arrays are read-only, and a change is a new graph.
 
     Make one with `from_edges`, `from_file`, `open` or the functions of `pingraph.convert`; the
     constructor takes finished arrays and trusts them.
     """
 
-    by_pin: Csr  # the boards of each pin
-    by_board: Csr  # the pins of each board: the same edges, weights and times
+    pin_offsets: np.ndarray  # int64 [P + 1], the boards of pin i are
+    pin_boards: np.ndarray  # pin_boards[pin_offsets[i] : pin_offsets[i + 1]], int32 or int64 [E]
+    pin_weights: np.ndarray | None = None  # float32 [E], pin order
+    pin_times: np.ndarray | None = None  # int64 [E], pin order, in the unit that was given
+    board_offsets: np.ndarray  # int64 [B + 1], likewise the pins of board j
+    board_pins: np.ndarray  # int32 or int64 [E]
+    board_weights: np.ndarray | None = None  # float32 [E], board order
+    board_times: np.ndarray | None = None  # int64 [E], board order
     pin_ids: np.ndarray  # int64 or str [P], all different
     board_ids: np.ndarray  # int64 or str [B], all different
 
     def __post_init__(self) -> None:
-        for name in ("by_pin", "by_board"):
-            frozen = {key: _read_only(array) for key, array in vars(getattr(self, name)).items()}
-            object.__setattr__(self, name, Csr(**frozen))
-        for name in ("pin_ids", "board_ids"):
-            object.__setattr__(self, name, _read_only(getattr(self, name)))
+        for name, array in self.arrays().items():
+            object.__setattr__(self, name, _read_only(array))
 
     @classmethod
     def from_edges(
@@ -99,7 +111,7 @@ class PinBoardGraph:
             pins, boards, weights, times, num_rows=len(pin_ids), num_columns=len(board_ids)
         )
         by_board = transpose(by_pin, len(board_ids))
-        return cls(by_pin=by_pin, by_board=by_board, pin_ids=pin_ids, board_ids=board_ids)
+        return cls._from_csr(by_pin, by_board, pin_ids, board_ids)
 
     @property
     def num_pins(self) -> int:
@@ -114,47 +126,7 @@ class PinBoardGraph:
     @property
     def num_edges(self) -> int:
         """Number of edges E, each counted once."""
-        return len(self.by_pin.neighbors)
-
-    @property
-    def pin_offsets(self) -> np.ndarray:
-        """int64 [P + 1]: the boards of pin i are pin_boards[pin_offsets[i] : …[i + 1]]."""
-        return self.by_pin.offsets
-
-    @property
-    def pin_boards(self) -> np.ndarray:
-        """int32 or int64 [E]: the boards of each pin, ascending within a pin ("pin order")."""
-        return self.by_pin.neighbors
-
-    @property
-    def pin_weights(self) -> np.ndarray | None:
-        """float32 [E] in pin order, or None."""
-        return self.by_pin.weights
-
-    @property
-    def pin_times(self) -> np.ndarray | None:
-        """int64 [E] in pin order, or None; the unit is whatever the edges were given in."""
-        return self.by_pin.times
-
-    @property
-    def board_offsets(self) -> np.ndarray:
-        """int64 [B + 1]: the pins of board j are board_pins[board_offsets[j] : …[j + 1]]."""
-        return self.by_board.offsets
-
-    @property
-    def board_pins(self) -> np.ndarray:
-        """int32 or int64 [E]: the pins of each board, ascending within a board ("board order")."""
-        return self.by_board.neighbors
-
-    @property
-    def board_weights(self) -> np.ndarray | None:
-        """float32 [E] in board order, or None."""
-        return self.by_board.weights
-
-    @property
-    def board_times(self) -> np.ndarray | None:
-        """int64 [E] in board order, or None."""
-        return self.by_board.times
+        return len(self.pin_boards)
 
     @cached_property
     def pin_degrees(self) -> np.ndarray:
@@ -247,9 +219,7 @@ class PinBoardGraph:
             raise PinGraphError(f"mask of edges is {found}; expected bool [{self.num_edges}]")
         by_pin = keep_entries(self.by_pin, mask)
         by_board = transpose(by_pin, self.num_boards)
-        return PinBoardGraph(
-            by_pin=by_pin, by_board=by_board, pin_ids=self.pin_ids, board_ids=self.board_ids
-        )
+        return self._from_csr(by_pin, by_board, self.pin_ids, self.board_ids)
 
     def connected_share(self) -> float:
         """Return the share of all pins that lie in the component with most pins (0 if no pins)."""
@@ -259,19 +229,66 @@ class PinBoardGraph:
         """Return the sha256 (hex) of structure, weights, times and ids."""
         return self._fingerprint
 
+    def describe(self) -> str:
+        """Return size, degrees, connectedness, ranges and memory as text of some lines."""
+        return description.describe(self)
+
+    def arrays(self) -> dict[str, np.ndarray | None]:
+        """Return all arrays by name, ids included."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @cached_property
+    def by_pin(self) -> Csr:
+        """The boards of the pins, weights and times as one record."""
+        return Csr(
+            offsets=self.pin_offsets,
+            neighbors=self.pin_boards,
+            weights=self.pin_weights,
+            times=self.pin_times,
+        )
+
+    @cached_property
+    def by_board(self) -> Csr:
+        """The pins of the boards, weights and times as one record."""
+        return Csr(
+            offsets=self.board_offsets,
+            neighbors=self.board_pins,
+            weights=self.board_weights,
+            times=self.board_times,
+        )
+
+    def __repr__(self) -> str:
+        return f"PinBoardGraph({description.headline(self)})"
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PinBoardGraph):
             return NotImplemented
-        mine, theirs = _arrays(self), _arrays(other)
-        return all(_same(mine[name], theirs[name]) for name in mine)
+        mine, theirs = self.arrays(), other.arrays()
+        return all(_same(mine[name], theirs[name]) for name in _TELLING)
 
     def __hash__(self) -> int:
         return hash((self.num_pins, self.num_boards, self.num_edges))
 
     def __reduce__(self) -> tuple:
         # Through the constructor, since unpickled arrays would be writable.
-        fields = ("by_pin", "by_board", "pin_ids", "board_ids")
-        return partial(PinBoardGraph, **{name: getattr(self, name) for name in fields}), ()
+        return partial(PinBoardGraph, **self.arrays()), ()
+
+    @classmethod
+    def _from_csr(
+        cls, by_pin: Csr, by_board: Csr, pin_ids: np.ndarray, board_ids: np.ndarray
+    ) -> PinBoardGraph:
+        return cls(
+            pin_offsets=by_pin.offsets,
+            pin_boards=by_pin.neighbors,
+            pin_weights=by_pin.weights,
+            pin_times=by_pin.times,
+            board_offsets=by_board.offsets,
+            board_pins=by_board.neighbors,
+            board_weights=by_board.weights,
+            board_times=by_board.times,
+            pin_ids=pin_ids,
+            board_ids=board_ids,
+        )
 
     @cached_property
     def _pin_lookup(self) -> IdIndex:
@@ -284,20 +301,25 @@ class PinBoardGraph:
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(b"pingraph-graph")
-        for name, array in _arrays(self).items():
+        for name in _TELLING:
+            array = self.arrays()[name]
             if array is not None:
                 digest.update(f"{name} {array.dtype.kind} {len(array)}\n".encode())
                 for part in _canonical_bytes(array):
                     digest.update(part)
         return digest.hexdigest()
 
-    def _without_nodes(self, pin_mask: np.ndarray, board_mask: np.ndarray) -> PinBoardGraph:
-        return PinBoardGraph(
-            by_pin=_relabel(self.by_pin, pin_mask, board_mask),
-            by_board=_relabel(self.by_board, board_mask, pin_mask),
-            pin_ids=self.pin_ids[pin_mask],
-            board_ids=self.board_ids[board_mask],
+    def _without_nodes(self, pins: np.ndarray, boards: np.ndarray) -> PinBoardGraph:
+        return self._from_csr(
+            drop_empty(self.by_pin, pins, boards),
+            drop_empty(self.by_board, boards, pins),
+            self.pin_ids[pins],
+            self.board_ids[boards],
         )
+
+
+# What tells graphs apart: the board order follows from the pin order.
+_TELLING = ("pin_offsets", "pin_boards", "pin_weights", "pin_times", "pin_ids", "board_ids")
 
 
 def _read_only(array: np.ndarray | None) -> np.ndarray | None:
@@ -312,10 +334,8 @@ def _resolve(column: Any, universe: Any, what: str) -> tuple[np.ndarray, np.ndar
     """Return all ids of one side, and the dense index of each row's id."""
     if universe is None:
         return number_ids(column, what)
-    ids = id_array(id_column(universe, f"universe {what}"))
-    index = IdIndex(ids, what)
-    index.refuse_duplicates()
-    return ids, index.find(column)
+    index = universe_index(universe, what)
+    return index.ids, index.find(column)
 
 
 def _row(csr: Csr, row: int, what: str) -> np.ndarray:
@@ -350,24 +370,6 @@ def _selection(selected: Any, count: int, what: str) -> np.ndarray:
         raise PinGraphError(f"row {row} of {what}: index {selected[row]} is not in 0 … {count - 1}")
     mask[selected] = True
     return mask
-
-
-def _relabel(csr: Csr, row_mask: np.ndarray, column_mask: np.ndarray) -> Csr:
-    """Drop rows and columns that have no entries."""
-    offsets = np.zeros(int(row_mask.sum()) + 1, np.int64)
-    np.cumsum(np.diff(csr.offsets)[row_mask], out=offsets[1:])
-    places = (np.cumsum(column_mask) - 1).astype(csr.neighbors.dtype)
-    return Csr(
-        offsets=offsets,
-        neighbors=places[csr.neighbors],
-        weights=csr.weights,
-        times=csr.times,
-    )
-
-
-def _arrays(graph: PinBoardGraph) -> dict[str, np.ndarray | None]:
-    """Return what tells graphs apart; the board order follows from the pin order."""
-    return {**vars(graph.by_pin), "pin_ids": graph.pin_ids, "board_ids": graph.board_ids}
 
 
 def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pingraph.build import index_dtype
 from pingraph.errors import PinGraphError
 
 if TYPE_CHECKING:
@@ -50,6 +51,20 @@ def id_array(column: IdColumn) -> np.ndarray:
     if isinstance(column, np.ndarray):
         return column
     return np.array(column.to_pylist(), dtype=np.str_) if len(column) else np.empty(0, "<U1")
+
+
+def universe_index(ids: Any, what: str) -> IdIndex:
+    """Return the index of all ids of one side, in the order of their dense indices.
+
+    Raises:
+        PinGraphError: an id is not one (see `id_column`), or occurs twice.
+    """
+    try:
+        index = IdIndex(id_array(id_column(ids, what)), what)
+        index.refuse_duplicates()
+    except PinGraphError as error:
+        raise PinGraphError(f"{what}_ids: {error}") from error
+    return index
 
 
 class IdIndex:
@@ -169,7 +184,7 @@ def number_ids(column: IdColumn, what: str) -> tuple[np.ndarray, np.ndarray]:
         if seen.all():
             return np.arange(len(seen)), column
         ids = np.flatnonzero(seen)
-        return ids, (np.cumsum(seen) - 1)[column]
+        return ids, (np.cumsum(seen, dtype=index_dtype(len(seen))) - 1)[column]
     coder = IdCoder(what)
     codes = coder.encode(column)
     ids, ranks = coder.finish()
