@@ -19,7 +19,16 @@ from pingraph.files import atomic_folder
 from pingraph.graph import PinBoardGraph
 from pingraph.pin_images import BrokenImageError as BrokenImageError  # its public home is here
 from pingraph.pin_images import PinImages
-from pingraph.tables import hash_column, is_text, read_ids, read_table, require_type
+from pingraph.tables import (
+    first_null,
+    hash_column,
+    is_bytes,
+    is_text,
+    naming,
+    read_ids,
+    read_table,
+    require_type,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,10 +62,10 @@ class PinBoardDataset:
         self.pin_ids = read_ids(table, "pin_id", path)
         if not len(self.pin_ids):
             raise PinGraphError(f"{path}: no pins")
-        _refuse_repeats(self.pin_ids, "pin_id", path)
         self._texts, self.has_text = _read_texts(table, path)
         self._images = PinImages(table, self.pin_ids, self.folder)
         self.has_image = self._images.present
+        self.has_text.flags.writeable = self.has_image.flags.writeable = False
 
     def __repr__(self) -> str:
         """Name, counts and folder."""
@@ -85,7 +94,6 @@ class PinBoardDataset:
         path = self.folder / "boards.parquet"
         table = read_table(path, ("board_id", "title"))
         ids = read_ids(table, "board_id", path)
-        _refuse_repeats(ids, "board_id", path)
         require_type(table, "title", path, is_text, "strings")
         return ids, pc.fill_null(table.column("title"), "").to_pylist()
 
@@ -105,20 +113,17 @@ class PinBoardDataset:
         board_ids = self.board_ids
         path = self.folder / "edges.parquet"
         table = read_table(path, ("pin_id", "board_id"), ("weight", "time"))
-        pins, boards = read_ids(table, "pin_id", path), read_ids(table, "board_id", path)
-        _refuse_other_kind(pins, self.pin_ids, "pin_id", path, "pins.parquet")
-        _refuse_other_kind(boards, board_ids, "board_id", path, "boards.parquet")
-        try:
+        with naming(path):
+            if not len(table):
+                raise PinGraphError("no edges; expected at least one")
             return PinBoardGraph.from_edges(
-                pins,
-                boards,
-                _numbers(table, "weight", path, np.float32),
-                _numbers(table, "time", path, np.int64),
+                table.column("pin_id"),
+                table.column("board_id"),
+                _numbers(table, "weight"),
+                _numbers(table, "time"),
                 pin_ids=self.pin_ids,
                 board_ids=board_ids,
             )
-        except PinGraphError as error:
-            raise PinGraphError(f"{path}: {error}") from error
 
     def image(self, pin: int) -> Image.Image | None:
         """Return the image of a pin in full size as RGB, or None where it has none.
@@ -160,8 +165,8 @@ class PinBoardDataset:
         digest = hashlib.sha256()
         _hash_ids(digest, self.pin_ids)
         for column in (self._texts, self._images.column):
-            if column is not None:
-                hash_column(digest, column)
+            digest.update(b"bytes" if is_bytes(column.type) else b"text")
+            hash_column(digest, column)
         digest.update(self._images.file_sizes().tobytes())
         if not self.pins_only:
             hash_column(digest, pa.chunked_array([pa.array(self.board_titles, pa.string())]))
@@ -182,17 +187,27 @@ def open_dataset(name_or_folder: str | Path, *, pins_only: bool = False) -> PinB
         PinGraphError: a file or column is missing or of a wrong type, an id is null, unknown or
             not unique, or there are no pins or edges. The message names the file and the row.
     """
-    name = str(name_or_folder)
-    if name in BUILT_IN:
-        return PinBoardDataset(_built_in(name), name=name, pins_only=pins_only)
-    folder = Path(name_or_folder)
-    if not folder.is_dir():
-        known = ", ".join(BUILT_IN)
-        raise PinGraphError(f"{folder}: no such folder, and no built-in data set ({known})")
-    dataset = PinBoardDataset(folder, pins_only=pins_only)
+    folder = resolve_folder(name_or_folder)
+    name = str(name_or_folder) if str(name_or_folder) in BUILT_IN else None
+    dataset = PinBoardDataset(folder, name=name, pins_only=pins_only)
     if not pins_only:
         dataset.graph  # noqa: B018 (made once and kept; its checks are what we want here)
     return dataset
+
+
+def resolve_folder(name_or_folder: str | Path) -> Path:
+    """Return the folder of a data set; a built-in one is made if it is not in the cache yet.
+
+    Raises:
+        PinGraphError: there is no such folder, or the built-in data set cannot be made.
+    """
+    if str(name_or_folder) in BUILT_IN:
+        return _built_in(str(name_or_folder))
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        known = " and ".join(BUILT_IN)
+        raise PinGraphError(f"{folder}: no such folder; the built-in data sets are {known}")
+    return folder
 
 
 def write_dataset(folder: str | Path, *, pins: pa.Table, boards: pa.Table, edges: pa.Table) -> None:
@@ -203,7 +218,8 @@ def write_dataset(folder: str | Path, *, pins: pa.Table, boards: pa.Table, edges
     """
     with atomic_folder(folder) as temporary:
         for name, table in (("pins", pins), ("boards", boards), ("edges", edges)):
-            pq.write_table(table, temporary / f"{name}.parquet", compression="zstd")
+            path = temporary / f"{name}.parquet"
+            pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
 def cache_folder() -> Path:
@@ -234,8 +250,9 @@ def _reopen(folder: Path, name: str, pins_only: bool) -> PinBoardDataset:
     return PinBoardDataset(folder, name=name, pins_only=pins_only)
 
 
-def _read_texts(table: pa.Table, path: Path) -> tuple[pa.ChunkedArray | None, np.ndarray]:
-    if "text" not in table.column_names:
+def _read_texts(table: pa.Table, path: Path) -> tuple[pa.ChunkedArray, np.ndarray]:
+    missing = "text" not in table.column_names
+    if missing or pa.types.is_null(table.schema.field("text").type):
         return pa.chunked_array([pa.nulls(len(table), pa.string())]), np.zeros(len(table), bool)
     require_type(table, "text", path, is_text, "strings")
     column = table.column("text")
@@ -243,40 +260,13 @@ def _read_texts(table: pa.Table, path: Path) -> tuple[pa.ChunkedArray | None, np
     return column, filled.to_numpy()
 
 
-def _refuse_repeats(ids: np.ndarray, column: str, path: Path) -> None:
-    unique, first = np.unique(ids, return_index=True)
-    if len(unique) < len(ids):
-        row = np.setdiff1d(np.arange(len(ids)), first)[0]
-        other = np.flatnonzero(ids == ids[row])[0]
-        value = ids[row].item()
-        raise PinGraphError(f"{path}: row {row}: {column} {value!r} stands in row {other} already")
-
-
-def _refuse_other_kind(
-    found: np.ndarray, expected: np.ndarray, column: str, path: Path, other: str
-) -> None:
-    if found.dtype.kind != expected.dtype.kind:
-        names = {"i": "integers", "U": "strings"}
-        raise PinGraphError(
-            f"{path}: {column} holds {names[found.dtype.kind]}, "
-            f"but {other} has {names[expected.dtype.kind]}"
-        )
-
-
-def _numbers(table: pa.Table, column: str, path: Path, dtype: type) -> np.ndarray | None:
+def _numbers(table: pa.Table, column: str) -> np.ndarray | None:
     if column not in table.column_names:
         return None
     values = table.column(column)
     if values.null_count:
-        row = values.is_null().to_pylist().index(True)
-        raise PinGraphError(f"{path}: row {row}: {column} is null")
-    if pa.types.is_timestamp(values.type):
-        values = values.cast(pa.timestamp("us")).cast(pa.int64())
-    try:
-        return values.cast(pa.from_numpy_dtype(dtype)).to_numpy()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        kind = np.dtype(dtype)
-        raise PinGraphError(f"{path}: column '{column}' cannot be {kind} ({error})") from error
+        raise PinGraphError(f"row {first_null(values)}: the {column} is missing")
+    return values.to_numpy()
 
 
 def _groups(count: int, present: np.ndarray, key: Callable[[int], object]) -> np.ndarray:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pingraph.errors import PinGraphError
-from pingraph.tables import is_bytes, is_text, require_type
+from pingraph.tables import is_bytes, is_text, lengths, require_type
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,15 +41,14 @@ class PinImages:
     def __init__(self, table: pa.Table, pin_ids: np.ndarray, folder: Path):
         self.pin_ids = pin_ids
         self.folder = folder
-        self.column: pa.ChunkedArray | None = None
-        self.present = np.zeros(len(table), bool)  # bool [N]
         named = "image" in table.column_names
         if named and not pa.types.is_null(table.schema.field("image").type):
             path = folder / "pins.parquet"
             require_type(table, "image", path, _is_image, "encoded bytes or paths as strings")
             self.column = table.column("image")
-            filled = pc.fill_null(pc.greater(pc.binary_length(self.column), 0), False)
-            self.present = filled.to_numpy()
+        else:
+            self.column = pa.chunked_array([pa.nulls(len(table), pa.binary())])
+        self.present = lengths(self.column) > 0  # bool [N]
 
     def decode(self, pin: int, finish: Callable[[Image.Image], T]) -> T | None:
         """Open the image of a pin and return what `finish` makes of it, or None without image.
@@ -86,7 +84,7 @@ class PinImages:
 
     def file_sizes(self) -> np.ndarray:
         """Return the size of each image file in bytes, int64, -1: missing; [] of encoded bytes."""
-        if self.column is None or is_bytes(self.column.type):
+        if is_bytes(self.column.type):
             return np.zeros(0, np.int64)
         return np.array([self._file_size(pin) for pin in np.flatnonzero(self.present)], np.int64)
 
@@ -106,8 +104,10 @@ class PinImages:
         return path if path.is_absolute() else self.folder / path
 
     def _broken(self, pin: int, reason: str) -> BrokenImageError:
-        named = f"{self.folder / 'pins.parquet'}: pin {self.pin_ids[pin].item()!r}"
-        return BrokenImageError(f"{named}: image cannot be decoded ({(reason.splitlines() or ['damaged'])[0]})")
+        named = f"{self.folder / 'pins.parquet'}: pin {np.asarray(self.pin_ids[pin]).item()!r}"
+        return BrokenImageError(
+            f"{named}: image cannot be decoded ({(reason.splitlines() or ['damaged'])[0]})"
+        )
 
 
 def _is_image(kind: pa.DataType) -> bool:

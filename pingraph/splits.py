@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,8 +32,8 @@ class Split:
     """
 
     kind: str  # "pin", "edge", "board" or "time"
-    seed: int
-    parameters: dict[str, Any] = field(default_factory=dict)
+    seed: int  # 0 where nothing is drawn
+    parameters: dict[str, Any]  # of the splitter, as JSON holds them
     fingerprint: str  # of the graph with all edges
     train_edges: np.ndarray  # bool [E], in the pin order of the graph
     train_pins: np.ndarray  # int64, ascending: the pins that may be trained on
@@ -79,8 +79,8 @@ class Split:
             "seed": str(self.seed),
             "parameters": json.dumps(self.parameters, allow_nan=False),
             "fingerprint": self.fingerprint,
-            "sha256": _checksum(arrays),
         }
+        metadata["sha256"] = _checksum(metadata, arrays)
         with atomic_file(path) as temporary:
             temporary.write_bytes(save(arrays, metadata))
 
@@ -271,10 +271,12 @@ def _make(
     )
 
 
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
+def _checksum(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> str:
+    text = {key: value for key, value in metadata.items() if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(text, sort_keys=True).encode())
     for name in sorted(arrays):
-        digest.update(name.encode() + arrays[name].tobytes())
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(arrays[name].tobytes())
     return digest.hexdigest()
 
 
@@ -292,6 +294,6 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     if metadata.get("format") != _FORMAT or metadata.get("version") != _VERSION:
         found = f"{metadata.get('format')} version {metadata.get('version')}"
         raise PinGraphError(f"{path}: {found}, expected {_FORMAT} version {_VERSION}")
-    if metadata.get("sha256") != _checksum(arrays):
+    if metadata.get("sha256") != _checksum(metadata, arrays):
         raise PinGraphError(f"{path}: damaged, its checksum does not match")
     return metadata, arrays

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,88 +13,109 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pingraph.errors import PinGraphError
+from pingraph.ids import IdIndex, id_array, id_column
 
 LAYOUT = "a data set folder holds pins.parquet, boards.parquet and edges.parquet"
 
 
 def read_table(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> pa.Table:
-    """Read the named columns of a Parquet file; dictionary-encoded ones come out plain.
+    """Read the named columns of a Parquet file; dictionaries and views come out plain.
 
     Raises:
-        PinGraphError: the file is missing or no Parquet file, or lacks a required column.
+        PinGraphError: the file is missing, damaged or no Parquet file, or lacks a required column.
     """
     if not path.is_file():
         raise PinGraphError(f"{path}: no such file; {LAYOUT}")
     try:
-        names = pq.read_schema(path).names
-        for column in required:
-            if column not in names:
-                raise PinGraphError(f"{path}: no column '{column}'; it has {', '.join(names)}")
-        wanted = [name for name in (*required, *optional) if name in names]
-        table = pq.read_table(path, columns=wanted, memory_map=True)
+        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
+            names = file.schema_arrow.names
+            for column in required:
+                if names.count(column) != 1:
+                    found = f"{names.count(column)} columns '{column}' among {', '.join(names)}"
+                    raise PinGraphError(f"{path}: {found}; expected one")
+            table = file.read([name for name in (*required, *optional) if name in names])
+        table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
-        raise PinGraphError(f"{path}: not a readable Parquet file ({_one_line(error)})") from error
-    for place, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            plain = table.column(place).cast(field.type.value_type)
-            table = table.set_column(place, field.name, plain)
-    return table
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PinGraphError(f"{path}: not a readable Parquet file ({reason})") from error
+    return table.cast(pa.schema([field.with_type(_plain(field.type)) for field in table.schema]))
 
 
 def read_ids(table: pa.Table, column: str, path: Path) -> np.ndarray:
-    """Return an id column as int64 or unicode array [rows].
+    """Return a column of ids as int64 or unicode array [rows].
+
+    Args:
+        table: the table.
+        column: "pin_id" or "board_id".
+        path: where the table was read, for messages.
 
     Raises:
-        PinGraphError: the ids are neither integers nor strings, or one is null or beyond int64.
+        PinGraphError: an id is missing, negative, empty, of a wrong type, or occurs twice.
     """
-    values = table.column(column)
-    require_type(table, column, path, is_id, "integers or strings")
-    if values.null_count:
-        row = values.is_null().to_pylist().index(True)
-        raise PinGraphError(f"{path}: row {row}: {column} is null")
-    if is_text(values.type):
-        return values.to_numpy().astype(np.str_)
+    what = column.removesuffix("_id")
+    with naming(path):
+        ids = id_array(id_column(table.column(column), what))
+        IdIndex(ids, what).refuse_duplicates()
+    return ids
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the name of a file before the message of a PinGraphError."""
     try:
-        return values.cast(pa.int64()).to_numpy()
-    except pa.ArrowInvalid as error:
-        raise PinGraphError(f"{path}: {column} beyond int64 ({_one_line(error)})") from error
+        yield
+    except PinGraphError as error:
+        raise PinGraphError(f"{path}: {error}") from error
 
 
-def require_type(table: pa.Table, column: str, path: Path, is_right, expected: str) -> None:
+def require_type(
+    table: pa.Table,
+    column: str,
+    path: Path,
+    is_right: Callable[[pa.DataType], bool],
+    expected: str,
+) -> None:
     """Raise PinGraphError unless `is_right(type)` of a column."""
     found = table.schema.field(column).type
     if not is_right(found):
         raise PinGraphError(f"{path}: column '{column}' is {found}, expected {expected}")
 
 
+def first_null(column: pa.ChunkedArray) -> int:
+    """Return the first row whose value is missing; there must be one."""
+    return pc.index(column.is_null(), True).as_py()
+
+
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type holds strings."""
     types = pa.types
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return types.is_string(kind) or types.is_large_string(kind)
 
 
 def is_bytes(kind: pa.DataType) -> bool:
     """Whether a column of this type holds bytes."""
     types = pa.types
-    return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
-
-
-def is_id(kind: pa.DataType) -> bool:
-    """Whether a column of this type can name pins or boards."""
-    return pa.types.is_integer(kind) or is_text(kind)
+    return types.is_binary(kind) or types.is_large_binary(kind)
 
 
 def hash_column(digest: hashlib._Hash, column: pa.ChunkedArray) -> None:
-    """Feed a column of strings or bytes to a hash, however it is cut into chunks."""
-    lengths = pc.fill_null(pc.binary_length(column).cast(pa.int64()), -1)
-    digest.update(lengths.to_numpy().tobytes())
+    """Feed strings or bytes to a hash; chunks make no difference, nor null or empty."""
+    digest.update(lengths(column).tobytes())
     for chunk in column.cast(pa.large_binary()).chunks:
         chunk = chunk.drop_null()
-        if len(chunk):
-            _, offsets, data = chunk.buffers()
+        _, offsets, data = chunk.buffers()
+        if len(chunk) and data is not None:
             bounds = np.frombuffer(offsets, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
             digest.update(memoryview(data)[bounds[0] : bounds[-1]])
 
 
-def _one_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def lengths(column: pa.ChunkedArray) -> np.ndarray:
+    """Return the bytes of each string or byte string, int64; 0 for null."""
+    return pc.fill_null(pc.binary_length(column).cast(pa.int64()), 0).to_numpy()
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    views = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    return views.get(kind, kind)
