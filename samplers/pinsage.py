@@ -11,7 +11,7 @@ import numpy as np
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors
 from pingraph.samplers.randomness import epoch_key
-from pingraph.samplers.requests import check_seeds, check_whole, share_out, walk_arrays
+from pingraph.samplers.requests import check_seeds, check_whole, share_out
 from pingraph.samplers.walk_kernels import pinsage
 
 if TYPE_CHECKING:
@@ -56,10 +56,16 @@ class PinSAGESampler:
     def __post_init__(self) -> None:
         for name in ("k", "num_walks", "walk_length"):
             check_whole(name, getattr(self, name), least=1, most=2**20)
-        check_whole("num_walks * walk_length", self.num_walks * self.walk_length, least=1, most=2**24)
+        check_whole(
+            "num_walks * walk_length", self.num_walks * self.walk_length, least=1, most=2**24
+        )
         check_whole("num_threads", self.num_threads, least=1, most=1024)
         probability = self.restart_probability
-        if isinstance(probability, bool) or not isinstance(probability, Real) or not 0 <= probability < 1:
+        if (
+            isinstance(probability, bool)
+            or not isinstance(probability, Real)
+            or not 0 <= probability < 1
+        ):
             raise PinGraphError(
                 f"restart_probability is {probability!r}; expected a number from 0 to below 1"
             )
@@ -85,18 +91,16 @@ class PinSAGESampler:
         seeds = check_seeds(graph, seeds)
         ids = np.full((len(seeds), self.k), -1, np.int64)
         counts = np.zeros((len(seeds), self.k), np.int32)
-        arrays = walk_arrays(graph)
+        arrays = graph.pin_offsets, graph.pin_boards, graph.board_offsets, graph.board_pins
         key = np.uint64(epoch_key(np.uint64(seed), np.uint64(epoch)))
         go_on = np.uint64(round((1 - self.restart_probability) * 2**53))
+        rule = self.num_walks, self.walk_length, go_on
 
         def walk(rows: slice) -> None:
-            if rows.stop > rows.start:
-                pinsage(
-                    arrays, seeds[rows], key, self.num_walks, self.walk_length, go_on,
-                    ids[rows], counts[rows],
-                )
+            pinsage(arrays, seeds[rows], key, rule, ids[rows], counts[rows])
 
-        share_out(walk, len(seeds), self.num_threads)
+        if len(seeds):
+            share_out(walk, len(seeds), self.num_threads)
         weights = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         return Neighbors(
             seeds=seeds, ids=ids, weights=weights.astype(np.float32), counts=counts, mask=ids >= 0

@@ -31,7 +31,7 @@ _ONE = np.uint64(1)
 
 @njit(inline="always")
 def draw(key, index):
-    """Return output number `index` (0, 1, …) of SplitMix64 started at `key`: uint64, uint64 in and out.
+    """Return output number `index` (0, 1, …) of SplitMix64 started at `key`, a uint64.
 
     Adjacent indices and adjacent keys both give words that look independent.
     """

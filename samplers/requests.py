@@ -1,4 +1,4 @@
-"""What every sampler does around its kernel: check what it was given, share the seeds among threads."""
+"""What every sampler does around its kernel: check what it is given, share seeds among threads."""
 
 from __future__ import annotations
 
@@ -20,13 +20,11 @@ _FEWEST_SEEDS = 64  # of a share: about 0.3 ms of walks, well above the cost of 
 def check_whole(name: str, value: Any, *, least: int, most: int) -> None:
     """Raise a PinGraphError unless the argument `name` is a whole number in least … most."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
-        raise PinGraphError(
-            f"{name} is {value!r}; expected a whole number from {least} to {most}"
-        )
+        raise PinGraphError(f"{name} is {value!r}; expected a whole number from {least} to {most}")
 
 
 def check_seeds(graph: PinBoardGraph, seeds: Any) -> np.ndarray:
-    """Return the seeds as a contiguous int64 [B].
+    """Return a copy of the seeds as int64 [B].
 
     Raises:
         PinGraphError: they are not a list of whole numbers, or one is not a pin of the graph.
@@ -44,23 +42,13 @@ def check_seeds(graph: PinBoardGraph, seeds: Any) -> np.ndarray:
         raise PinGraphError(
             f"seeds[{row}] is {array[row]}; expected a pin of the graph, 0 to {graph.num_pins - 1}"
         )
-    return np.ascontiguousarray(array, np.int64)
-
-
-def walk_arrays(graph: PinBoardGraph) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return (pin_offsets, pin_boards, board_offsets, board_pins), all of one kind for numba.
-
-    Read-only views of plain arrays, whether the graph is in memory or memory-mapped, so that a
-    kernel is compiled once.
-    """
-    arrays = graph.pin_offsets, graph.pin_boards, graph.board_offsets, graph.board_pins
-    return tuple(_read_only(array) for array in arrays)
+    return np.array(array, np.int64)
 
 
 def share_out(work: Callable[[slice], None], size: int, num_threads: int) -> None:
     """Call `work` with slices that cover 0 … size-1, in up to `num_threads` threads.
 
-    Shares are smaller than size / num_threads, so that a thread whose core is busy holds up nothing.
+    Shares are smaller than size / num_threads, so that a thread on a busy core holds up little.
     """
     share = max(_FEWEST_SEEDS, -(-size // (4 * num_threads)))
     if num_threads == 1 or size <= share:
@@ -69,9 +57,3 @@ def share_out(work: Callable[[slice], None], size: int, num_threads: int) -> Non
     with ThreadPoolExecutor(num_threads) as pool:
         for _ in pool.map(work, [slice(i, i + share) for i in range(0, size, share)]):
             pass  # the loop passes on an exception of a thread
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    view = np.ascontiguousarray(array).view(np.ndarray)
-    view.flags.writeable = False
-    return view

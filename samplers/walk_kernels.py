@@ -22,7 +22,7 @@ _EMPTY = np.int32(-1)
 
 
 @njit(nogil=True, cache=True)
-def pinsage(graph, seeds, key, num_walks, walk_length, go_on, ids, counts):
+def pinsage(graph, seeds, key, rule, ids, counts):
     """Fill `ids` and `counts` with the pins that the walks of each seed visit most, best first.
 
     Of equally visited pins the one visited first is the better one, where all first traversals, in
@@ -34,43 +34,41 @@ def pinsage(graph, seeds, key, num_walks, walk_length, go_on, ids, counts):
         graph: (pin_offsets, pin_boards, board_offsets, board_pins) of a `PinBoardGraph`.
         seeds: int64 [B], B > 0, pins of the graph; one without boards leaves its row as it was.
         key: uint64, the `epoch_key` of the call.
-        num_walks: walks of each seed.
-        walk_length: traversals pin → board → pin of a walk, at most.
-        go_on: uint64, the probability to go on after a traversal, times 2⁵³.
+        rule: (walks of a seed, traversals of a walk at most, go_on), where go_on, a uint64, is the
+            probability to go on after a traversal, times 2⁵³.
         ids: int64 [B, k], filled with -1 by the caller.
         counts: int32 [B, k], filled with 0 by the caller.
     """
-    visits = num_walks * walk_length
+    num_walks, walk_length, _ = rule
     walks = np.empty(num_walks, _U), np.empty(num_walks, _U), np.empty(num_walks, _U)
+    visits = num_walks * walk_length
     tally = _new_tally(visits)
     new, old = np.empty(visits + 1, np.int64), np.empty(visits + 1, np.int64)
     waiting = 0
     for row in range(seeds.size):
+        seed = seeds[row]
         _look_ahead(graph, seeds, row)
         _clear(tally)
-        traced, found = _walk(
-            graph, seeds[row], draw(key, seeds[row]), walk_length, go_on, walks, new, old, waiting, tally
-        )
+        traced, found = _walk(graph, seed, draw(key, seed), rule, walks, new, old[:waiting], tally)
         if row > 0:
             _rank(tally, found, ids[row - 1], counts[row - 1])
         new, old, waiting = old, new, traced
     _clear(tally)
-    found = _U(0)
-    for visit in range(_U(waiting)):
-        found = _count(old[visit], found, tally)
+    found = _count_all(old[:waiting], _U(0), tally)
     _rank(tally, found, ids[seeds.size - 1], counts[seeds.size - 1])
 
 
 @njit
-def _walk(graph, seed, pin_key, walk_length, go_on, walks, new, old, waiting, tally):
-    """Walk from `seed`, write the visits to `new`, count the first `waiting` of `old` meanwhile.
+def _walk(graph, seed, pin_key, rule, walks, new, old, tally):
+    """Walk from `seed`, write the visits to `new`, and count the visits `old` meanwhile.
 
-    Returns the numbers of visits written and of distinct pins counted.
+    Returns the number of visits written and the number of distinct pins counted.
     """
     pin_offsets, pin_boards, board_offsets, board_pins = graph
+    num_walks, walk_length, go_on = rule
     keys, at, rest = walks
-    waiting, done, found, traced = _U(waiting), _U(0), _U(0), _U(0)
-    walking = _U(keys.size if pin_offsets[seed] < pin_offsets[seed + 1] else 0)
+    traced, done, found = _U(0), _U(0), _U(0)
+    walking = _U(num_walks if pin_offsets[seed] < pin_offsets[seed + 1] else 0)
     for j in range(walking):
         keys[j] = draw(pin_key, j)
         at[j] = _U(seed)
@@ -80,7 +78,7 @@ def _walk(graph, seed, pin_key, walk_length, go_on, walks, new, old, waiting, ta
             place, rest[j] = pick(draw(keys[j], step), end - start)
             at[j] = _U(start + place)
             prefetch(pin_boards, at[j])
-            if step > 0 and done < waiting:  # at step 0 all walks read the same row: no waiting
+            if step > 0 and done < _U(old.size):  # at step 0 all read one row, soon in the cache
                 found = _count(old[done], found, tally)
                 done += _U(1)
         for j in range(walking):
@@ -91,22 +89,19 @@ def _walk(graph, seed, pin_key, walk_length, go_on, walks, new, old, waiting, ta
             place, rest[j] = pick(rest[j], end - start)
             at[j] = _U(start + place)
             prefetch(board_pins, at[j])
-            if done < waiting:
+            if done < _U(old.size):
                 found = _count(old[done], found, tally)
                 done += _U(1)
         still = _U(0)
         for j in range(walking):
             pin = np.int64(board_pins[at[j]])
+            prefetch(pin_offsets, pin)
             new[traced] = pin
             traced += _U(pin != seed)
-            prefetch(pin_offsets, pin)
             keys[still], at[still] = keys[j], _U(pin)
             still += _U((rest[j] >> _U(11)) < go_on)
         walking = still
-    while done < waiting:
-        found = _count(old[done], found, tally)
-        done += _U(1)
-    return traced, found
+    return traced, _count_all(old[done:], found, tally)
 
 
 @njit
@@ -130,7 +125,12 @@ def _new_tally(visits):
     while size < 2 * visits:
         size *= 2
     table = np.empty(size, np.int32)
-    return table, np.empty(visits, np.int64), np.empty(visits, np.int32), np.empty(visits + 1, np.int32)
+    return (
+        table,
+        np.empty(visits, np.int64),
+        np.empty(visits, np.int32),
+        np.empty(visits + 1, np.int32),
+    )
 
 
 @njit
@@ -161,8 +161,15 @@ def _count(pin, found, tally):
 
 
 @njit
+def _count_all(visits, found, tally):
+    for visit in range(_U(visits.size)):
+        found = _count(visits[visit], found, tally)
+    return found
+
+
+@njit
 def _rank(tally, found, ids, counts):
-    """Write the pins with the most visits; a pin comes after those with more, in order of number."""
+    """Write the pins with the most visits; equally visited ones in the order of their numbers."""
     _, pins, visits, above = tally
     once = above[1]  # most pins are visited once: their next rank stays in a register
     for number in range(found):
