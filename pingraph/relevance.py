@@ -110,11 +110,6 @@ def retrieval_tasks(dataset: PinBoardDataset, split: Split) -> list[Task]:
     ]
 
 
-def board_mates(graph: PinBoardGraph, queries: np.ndarray) -> sparse.csr_array:
-    """Return ones where a query and a pin share a board of at most BOARD_LIMIT pins, [B, N]."""
-    return _sharing(_boards(graph, graph.board_degrees <= BOARD_LIMIT), queries)
-
-
 def _sharing(things: sparse.csr_array, queries: np.ndarray) -> sparse.csr_array:
     """Return ones where a query and a pin have something in common, [B, N]."""
     shared = things[queries] @ things.T
