@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pingraph import description
+from pingraph import description, edge_files, storage
 from pingraph.build import (
     Csr,
     csr_from_edges,
@@ -19,11 +17,14 @@ from pingraph.build import (
     largest_component,
     transpose,
 )
-from pingraph.edges import check_lengths, check_times, check_weights
+from pingraph.edges import EdgeRows, check_edges
 from pingraph.errors import PinGraphError
-from pingraph.ids import IdIndex, id_column, number_ids, universe_index
+from pingraph.fingerprint import fingerprint
+from pingraph.ids import IdIndex, id_column
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import scipy.sparse
 
 
@@ -83,35 +84,59 @@ class PinBoardGraph:
             PinGraphError: there is no edge, an id is negative, missing, unknown or of a wrong type,
                 a weight is not finite and positive, or lengths differ. Names the row and value.
         """
-        pin_column, board_column = id_column(pins, "pin"), id_column(boards, "board")
-        check_lengths(pins=pin_column, boards=board_column, weights=weights, times=times)
-        if not len(pin_column):
-            raise PinGraphError("no edges; expected at least one")
-        weights = None if weights is None else check_weights(weights)
-        times = None if times is None else check_times(times)
-        pin_ids, pin_rows = _resolve(pin_column, pin_ids, "pin")
-        board_ids, board_rows = _resolve(board_column, board_ids, "board")
-        return cls.from_indices(
-            pin_rows, board_rows, weights, times, pin_ids=pin_ids, board_ids=board_ids
-        )
+        rows = check_edges(pins, boards, weights, times, pin_ids=pin_ids, board_ids=board_ids)
+        return cls.from_rows(rows)
 
     @classmethod
-    def from_indices(
-        cls,
-        pins: np.ndarray,
-        boards: np.ndarray,
-        weights: np.ndarray | None,
-        times: np.ndarray | None,
-        *,
-        pin_ids: np.ndarray,
-        board_ids: np.ndarray,
+    def from_file(
+        cls, path: str | Path, *, pin_ids: Any = None, board_ids: Any = None
     ) -> PinBoardGraph:
-        """Build a graph from dense indices and ids that were checked before; see `from_edges`."""
-        by_pin = csr_from_edges(
-            pins, boards, weights, times, num_rows=len(pin_ids), num_columns=len(board_ids)
-        )
-        by_board = transpose(by_pin, len(board_ids))
-        return cls._from_csr(by_pin, by_board, pin_ids, board_ids)
+        """Build a graph from a Parquet or CSV file of edges, read in batches.
+
+        The columns are pin_id, board_id and, if they are there, weight and time. See `from_edges`
+        for the rules and the other arguments, and `pingraph.edge_files` for the types.
+
+        Raises:
+            PinGraphError: the file is missing or broken, lacks a column, or holds a bad edge. Names
+                the file, and the row and value.
+        """
+        return cls.from_rows(edge_files.read_edges(path, pin_ids=pin_ids, board_ids=board_ids))
+
+    @classmethod
+    def open(cls, folder: str | Path, *, verify: bool = False) -> PinBoardGraph:
+        """Open a saved graph: memory-mapped, in a time that doesn't grow with the edges.
+
+        Processes that are forked afterwards, or open the folder too, share its memory.
+
+        Args:
+            folder: what `save` wrote.
+            verify: also compare every byte with its checksum and prove the structure.
+
+        Raises:
+            PinGraphError: the folder is missing, cut, damaged, or of another format or version.
+                Damage in the middle of a large file is only found with `verify`.
+        """
+        graph = cls(**storage.open_arrays(folder, verify=verify))
+        if verify:
+            storage.check_structure(graph, folder)
+        return graph
+
+    def save(self, folder: str | Path) -> None:
+        """Save to a new or empty folder; see `pingraph.storage` for the format.
+
+        Raises:
+            PinGraphError: the folder holds something, cannot be written, or the disk is full; then
+                nothing is left behind.
+        """
+        storage.save_graph(self, folder)
+
+    @classmethod
+    def from_rows(cls, rows: EdgeRows) -> PinBoardGraph:
+        """Merge and sort edges that were checked before."""
+        shape = {"num_rows": len(rows.pin_ids), "num_columns": len(rows.board_ids)}
+        by_pin = csr_from_edges(rows.pins, rows.boards, rows.weights, rows.times, **shape)
+        by_board = transpose(by_pin, len(rows.board_ids))
+        return cls._from_csr(by_pin, by_board, rows.pin_ids, rows.board_ids)
 
     @property
     def num_pins(self) -> int:
@@ -263,8 +288,8 @@ class PinBoardGraph:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PinBoardGraph):
             return NotImplemented
-        mine, theirs = self.arrays(), other.arrays()
-        return all(_same(mine[name], theirs[name]) for name in _TELLING)
+        mine, theirs = self._telling_arrays(), other._telling_arrays()
+        return all(_same(mine[name], theirs[name]) for name in mine)
 
     def __hash__(self) -> int:
         return hash((self.num_pins, self.num_boards, self.num_edges))
@@ -300,14 +325,11 @@ class PinBoardGraph:
 
     @cached_property
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256(b"pingraph-graph")
-        for name in _TELLING:
-            array = self.arrays()[name]
-            if array is not None:
-                digest.update(f"{name} {array.dtype.kind} {len(array)}\n".encode())
-                for part in _canonical_bytes(array):
-                    digest.update(part)
-        return digest.hexdigest()
+        return fingerprint(self._telling_arrays())
+
+    def _telling_arrays(self) -> dict[str, np.ndarray | None]:
+        """Return what tells graphs apart: the board order follows from the pin order."""
+        return {**vars(self.by_pin), "pin_ids": self.pin_ids, "board_ids": self.board_ids}
 
     def _without_nodes(self, pins: np.ndarray, boards: np.ndarray) -> PinBoardGraph:
         return self._from_csr(
@@ -318,24 +340,12 @@ class PinBoardGraph:
         )
 
 
-# What tells graphs apart: the board order follows from the pin order.
-_TELLING = ("pin_offsets", "pin_boards", "pin_weights", "pin_times", "pin_ids", "board_ids")
-
-
 def _read_only(array: np.ndarray | None) -> np.ndarray | None:
     if array is None:
         return None
     view = array.view(np.ndarray)
     view.flags.writeable = False
     return view
-
-
-def _resolve(column: Any, universe: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return all ids of one side, and the dense index of each row's id."""
-    if universe is None:
-        return number_ids(column, what)
-    index = universe_index(universe, what)
-    return index.ids, index.find(column)
 
 
 def _row(csr: Csr, row: int, what: str) -> np.ndarray:
@@ -376,13 +386,3 @@ def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     if a is None or b is None:
         return a is b
     return a.dtype.kind == b.dtype.kind and np.array_equal(a, b)
-
-
-def _canonical_bytes(array: np.ndarray) -> Iterator[bytes | memoryview]:
-    """Yield bytes that don't depend on how wide a string array happens to be."""
-    if array.dtype.kind != "U":
-        yield memoryview(np.ascontiguousarray(array)).cast("B")
-        return
-    for start in range(0, len(array), 65536):
-        part = array[start : start + 65536].tolist()
-        yield "\0".join([*part, ""]).encode("utf-8", "surrogatepass")

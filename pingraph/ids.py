@@ -142,35 +142,35 @@ class IdCoder:
 
     def __init__(self, what: str):
         self.what = what
-        self._known: IdColumn | None = None
+        self.known: pa.Array | None = None  # int64 or large_string, in the order of the codes
 
     def __len__(self) -> int:
-        return 0 if self._known is None else len(self._known)
+        return 0 if self.known is None else len(self.known)
 
     def encode(self, column: IdColumn) -> np.ndarray:
         """Return int32 codes [len(column)]; a new id gets the next free code."""
         import pyarrow as pa
 
         values = _to_arrow(column)
-        if self._known is None:
+        if self.known is None:
             encoded = values.dictionary_encode()
-            self._known = encoded.dictionary
+            self.known = encoded.dictionary
             return encoded.indices.to_numpy()
-        codes = _index_in(values, self._known)
+        codes = _index_in(values, self.known)
         new = codes < 0
         if new.any():
             encoded = values.filter(pa.array(new)).dictionary_encode()
             codes = np.where(new, 0, codes)
-            codes[new] = encoded.indices.to_numpy() + len(self._known)
-            self._known = pa.concat_arrays([self._known, encoded.dictionary])
+            codes[new] = encoded.indices.to_numpy() + len(self.known)
+            self.known = pa.concat_arrays([self.known, encoded.dictionary])
         return codes
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
         """Return all ids in ascending order, and for each code its place in that order (int32)."""
         import pyarrow.compute as pc
 
-        order = pc.array_sort_indices(self._known)
-        ids = self._known.take(order)
+        order = pc.array_sort_indices(self.known)
+        ids = self.known.take(order)
         ranks = np.empty(len(ids), np.int32)
         ranks[order.to_numpy()] = np.arange(len(ids), dtype=np.int32)
         return id_array(_from_arrow(ids, self.what, 0)), ranks
