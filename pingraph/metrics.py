@@ -67,7 +67,7 @@ def ranking_metrics(ranks: np.ndarray, offsets: np.ndarray) -> dict[str, np.ndar
     discounts = 1.0 / np.log2(np.arange(10) + 2.0)
     gains = np.where(ranks < 10, discounts[np.minimum(ranks, 9)], 0.0)
     ideal = np.cumsum(discounts)[np.minimum(relevant, 10) - 1]
-    values["ndcg@10"] = np.add.reduceat(gains, starts) / ideal
+    values["ndcg@10"] = np.minimum(np.add.reduceat(gains, starts) / ideal, 1.0)  # rounding
     return values
 
 
