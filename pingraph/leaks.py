@@ -37,9 +37,9 @@ def check_leaks(split: Split, dataset: PinBoardDataset) -> None:
     _refuse(dataset, crossing, "is on another side than that of an image twin to the same board")
 
     if split.kind == "pin":
-        _refuse(dataset, _on_both_sides(pins, trained), "is of a pin that is on both sides")
+        _refuse(dataset, _on_both_sides(pins, trained), "is of a pin on both sides")
     elif split.kind == "board":
-        _refuse(dataset, _on_both_sides(boards, trained), "is of a board that is on both sides")
+        _refuse(dataset, _on_both_sides(boards, trained), "is of a board on both sides")
     elif split.kind == "time":
         late = graph.pin_times > split.parameters["after"]
         _refuse(dataset, trained & late, "is in training, but later than the moment of the split")

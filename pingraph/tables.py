@@ -26,18 +26,17 @@ def read_table(path: Path, required: tuple[str, ...], optional: tuple[str, ...] 
     """
     if not path.is_file():
         raise PinGraphError(f"{path}: no such file; {LAYOUT}")
-    try:
-        with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
-            names = file.schema_arrow.names
-            for column in required:
-                if names.count(column) != 1:
-                    found = f"{names.count(column)} columns '{column}' among {', '.join(names)}"
-                    raise PinGraphError(f"{path}: {found}; expected one")
-            table = file.read([name for name in (*required, *optional) if name in names])
+    with _unreadable(path):
+        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+        names = file.schema_arrow.names
+    for column in (*required, *optional):
+        found = names.count(column)
+        if found > 1 or (found == 0 and column in required):
+            among = ", ".join(names)
+            raise PinGraphError(f"{path}: {found} columns '{column}' among {among}; expected one")
+    with _unreadable(path), file:
+        table = file.read([name for name in (*required, *optional) if name in names])
         table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise PinGraphError(f"{path}: not a readable Parquet file ({reason})") from error
     return table.cast(pa.schema([field.with_type(_plain(field.type)) for field in table.schema]))
 
 
@@ -112,6 +111,16 @@ def hash_column(digest: hashlib._Hash, column: pa.ChunkedArray) -> None:
 def lengths(column: pa.ChunkedArray) -> np.ndarray:
     """Return the bytes of each string or byte string, int64; 0 for null."""
     return pc.fill_null(pc.binary_length(column).cast(pa.int64()), 0).to_numpy()
+
+
+@contextmanager
+def _unreadable(path: Path) -> Iterator[None]:
+    # for some damage pyarrow raises a bare ValueError or OSError instead of its own exceptions
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise PinGraphError(f"{path}: not a readable Parquet file ({reason})") from error
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
