@@ -1,0 +1,409 @@
+"""Evaluation equals loops over sets of boards, and worlds with forced answers come out so."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pingraph import evaluation, relevance
+from pingraph.datasets import open_dataset
+from pingraph.errors import PinGraphError
+from pingraph.evaluation import compare, evaluate_scorers, evaluate_table, table_scorers
+from pingraph.interfaces import EmbeddingTable
+from pingraph.metrics import METRICS
+from pingraph.splits import BoardSplit, EdgeSplit, PinSplit, Split, TimeSplit
+
+TASKS = ("pin_to_pin", "image_to_text", "text_to_image")
+SPLITS = [PinSplit(0.3), EdgeSplit(0.3), BoardSplit(0.4), TimeSplit(0.3)]
+
+
+def make_table(dataset, seed=0, **changes):
+    """Random unit vectors, without ties but for zero vectors, where `changes` don't say other."""
+    rng = np.random.default_rng(seed)
+    width = next((vectors.shape[1] for vectors in changes.values()), 8)
+    vectors = rng.normal(size=(3, dataset.num_pins, width)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    image, text, fused = vectors
+    image[~dataset.has_image] = 0
+    text[~dataset.has_text] = 0
+    columns = {"image": image, "text": text, "fused": fused, **changes}
+    return EmbeddingTable(
+        pin_ids=dataset.pin_ids,
+        has_image=dataset.has_image,
+        has_text=dataset.has_text,
+        **columns,
+    )
+
+
+def board_sets(graph, sizes):
+    return [
+        {board for board in graph.boards_of(pin).tolist() if sizes[board] <= relevance.BOARD_LIMIT}
+        for pin in range(graph.num_pins)
+    ]
+
+
+def slow_case(dataset, split, task, query):
+    """Who is relevant to a query, and who is a candidate, from sets."""
+    pins, everyone = range(dataset.num_pins), set(range(dataset.num_pins))
+    if task == "pin_to_pin":
+        sizes = dataset.graph.board_degrees
+        shared = board_sets(dataset.graph, sizes)
+        known = board_sets(split.train_graph(dataset.graph), sizes)
+        if split.kind == "pin":
+            known = [set()] * dataset.num_pins
+        left_out = {query} | {pin for pin in pins if known[pin] & known[query]}
+        return {pin for pin in pins if shared[pin] & shared[query]} - left_out, everyone - left_out
+    corpus = dataset.has_text if task == "image_to_text" else dataset.has_image
+    candidates = {pin for pin in pins if corpus[pin]}
+    same = {
+        pin
+        for pin in candidates
+        if dataset.image_groups[pin] == dataset.image_groups[query]
+        or dataset.text_groups[pin] == dataset.text_groups[query]
+    }
+    return same, candidates
+
+
+def slow_recall_and_mrr(dataset, split, task, pins, table):
+    left, right = {
+        "pin_to_pin": (table.fused, table.fused),
+        "image_to_text": (table.image, table.text),
+        "text_to_image": (table.text, table.image),
+    }[task]
+    found = {}
+    for query in pins.tolist():
+        if task != "pin_to_pin" and not (dataset.has_image[query] and dataset.has_text[query]):
+            continue
+        relevant, candidates = slow_case(dataset, split, task, query)
+        if relevant:
+            scores = right @ left[query]
+            ranked = sorted(candidates, key=lambda pin: -scores[pin])
+            hits = [pin in relevant for pin in ranked]
+            recall = sum(hits[:10]) / min(10, len(relevant))
+            found[query] = (recall, 1 / (hits.index(True) + 1))
+    return found
+
+
+@pytest.mark.parametrize("splitter", SPLITS, ids=lambda splitter: type(splitter).__name__)
+@pytest.mark.parametrize("limit", [200, 9])
+def test_equal_to_loops(tiny, splitter, limit, monkeypatch):
+    monkeypatch.setattr(relevance, "BOARD_LIMIT", limit)
+    split, table = splitter.split(tiny), make_table(tiny)
+    done = evaluate_table(table, tiny, split)
+    pins = {"cold": split.cold_pins(tiny.graph), "warm": split.warm_pins(tiny.graph)}
+    for part in ("cold", "warm"):
+        for task in TASKS:
+            result = getattr(done, part)[task]
+            expected = slow_recall_and_mrr(tiny, split, task, pins[part], table)
+            assert result.queries.tolist() == list(expected)
+            for place, metric in enumerate(("recall@10", "mrr")):
+                values = result.values[:, METRICS.index(metric)]
+                wanted = [pair[place] for pair in expected.values()]
+                assert values == pytest.approx(wanted), (part, task, metric)
+
+
+def test_counts_add_up(tiny):
+    split = PinSplit(0.3).split(tiny)
+    done = evaluate_table(make_table(tiny), tiny, split)
+    cold = done.cold["pin_to_pin"]
+    assert cold.available + cold.without_relevant == len(split.cold_pins(tiny.graph))
+    assert cold.corpus == tiny.num_pins
+    assert done.cold["image_to_text"].corpus == tiny.has_text.sum()
+    assert done.warm["text_to_image"].corpus == tiny.has_image.sum()
+
+
+def two_boards(write_folder, count=24, **columns):
+    """Even pins on one board, odd ones on another; the last six are cold by hand."""
+    ids = [f"p{pin}" for pin in range(count)]
+    pins = {"pin_id": ids, "text": [f"text {pin}" for pin in range(count)], **columns}
+    boards = {"board_id": [0, 1], "title": ["even", "odd"]}
+    edges = {"pin_id": ids, "board_id": [pin % 2 for pin in range(count)]}
+    dataset = open_dataset(write_folder(pins=pins, boards=boards, edges=edges))
+    return dataset, hold_out(dataset, ids[-6:])
+
+
+def hold_out(dataset, pin_ids):
+    """A split by pin, of pins that are named."""
+    cold = dataset.graph.pin_index(pin_ids)
+    pins, _ = dataset.graph.edges()
+    return Split(
+        kind="pin",
+        seed=0,
+        parameters={},
+        fingerprint=dataset.graph.fingerprint(),
+        train_edges=~np.isin(pins, cold),
+        train_pins=np.setdiff1d(np.arange(dataset.num_pins), cold),
+    )
+
+
+def test_forced_answers(write_folder):
+    dataset, split = two_boards(write_folder)
+    sides = np.eye(2, dtype=np.float32)[np.arange(24) % 2]
+    right = evaluate_table(make_table(dataset, fused=sides), dataset, split)
+    assert right.cold["pin_to_pin"].values == pytest.approx(np.ones((6, len(METRICS))))
+    scorers = {"pin_to_pin": lambda queries: -(sides[queries] @ sides.T)}
+    backwards = evaluate_scorers(scorers, dataset, split).warm["pin_to_pin"].values
+    # 12 strangers first, then 11 mates: the first is 13th, and all are in the top 100.
+    assert np.unique(backwards, axis=0) == pytest.approx(np.array([[0, 0, 1, 0, 1 / 13, 0]]))
+
+
+def test_a_query_never_finds_itself(write_folder):
+    dataset, split = two_boards(write_folder)
+    apart = np.eye(24, dtype=np.float32)  # nobody is like anybody else
+    apart[22], apart[20] = apart[23], apart[23]  # save 20, 22 and 23
+    values = evaluate_table(make_table(dataset, fused=apart), dataset, split).cold["pin_to_pin"]
+    by_pin = dict(zip(values.queries.tolist(), values.values, strict=True))
+    # 22 has 20 (a mate) and 23 (a stranger) at the same distance, and itself is no candidate.
+    assert by_pin[22][METRICS.index("mrr")] in (1, 1 / 2)
+    assert by_pin[23][METRICS.index("mrr")] <= 1 / 3
+
+
+def test_vectors_that_are_all_alike_score_as_chance(write_folder):
+    dataset, split = two_boards(write_folder, count=400)
+    flat = np.zeros((400, 4), np.float32)
+    values = evaluate_table(make_table(dataset, fused=flat), dataset, split).warm["pin_to_pin"]
+    recall = values.values[:, METRICS.index("recall@10")]
+    assert abs(recall.mean() - 199 / 399) < 4.5 * recall.std() / np.sqrt(len(recall))
+
+
+@pytest.mark.parametrize("block", [1, 7])
+def test_blocks_change_nothing(tiny, block, monkeypatch):
+    # Halves and quarters add up without rounding, so the sums cannot depend on the blocks.
+    rng = np.random.default_rng(0)
+    exact = {
+        name: rng.integers(-2, 3, size=(tiny.num_pins, 4)).astype(np.float32) / 4
+        for name in ("image", "text", "fused")
+    }
+    table, split = make_table(tiny, **exact), EdgeSplit(0.3).split(tiny)
+    whole = evaluate_table(table, tiny, split).to_dict()
+    for module in (evaluation, relevance):
+        monkeypatch.setattr(module, "BLOCK", block)
+    assert evaluate_table(table, tiny, split).to_dict() == whole
+
+
+def test_the_order_of_pins_changes_nothing(write_folder, tiny):
+    import pyarrow.parquet as pq
+
+    tables = {
+        name: pq.read_table(tiny.folder / f"{name}.parquet") for name in ("pins", "boards", "edges")
+    }
+    order = np.random.default_rng(0).permutation(tiny.num_pins)
+    other = open_dataset(write_folder(**{**tables, "pins": tables["pins"].take(order)}))
+    cold = tiny.pin_ids[PinSplit(0.3).split(tiny).cold_pins(tiny.graph)]
+    table = make_table(tiny)
+    columns = {name: getattr(table, name)[order] for name in ("image", "text", "fused")}
+    one = evaluate_table(table, tiny, hold_out(tiny, cold))
+    two = evaluate_table(make_table(other, **columns), other, hold_out(other, cold))
+    for part in ("cold", "warm"):
+        for task in TASKS:
+            a, b = getattr(one, part)[task], getattr(two, part)[task]
+            assert len(a.queries) == len(b.queries)
+            assert a.values.mean(axis=0) == pytest.approx(b.values.mean(axis=0))
+
+
+def test_texts_of_twins_count_as_found(write_folder):
+    from PIL import Image
+
+    from pingraph.images import encode_png
+
+    red, blue = (encode_png(Image.new("RGB", (4, 4), color)) for color in ("red", "blue"))
+    dataset, split = two_boards(
+        write_folder,
+        count=8,
+        image=[red, red, blue, None, None, None, None, blue],
+        text=["a", "b", "a", "c", None, "d", "e", None],
+    )
+    tasks = {task.name: task for task in relevance.retrieval_tasks(dataset, split)}
+    # Pin 0 shares its picture with 1 and its text with 2; 7 shares 2's picture, but has no text.
+    for task, pin, expected in (
+        ("image_to_text", 0, [0, 1, 2]),
+        ("image_to_text", 2, [0, 2]),
+        ("text_to_image", 0, [0, 1, 2]),
+        ("text_to_image", 2, [0, 2, 7]),
+    ):
+        found, excluded = tasks[task].judge(np.array([pin]))
+        assert sorted(found.indices.tolist()) == expected
+        assert excluded.nnz == 0
+    assert np.flatnonzero(tasks["image_to_text"].askable).tolist() == [0, 1, 2]
+
+
+def test_pairs_known_from_training_are_no_candidates(write_folder):
+    """p0 and p1 share board 0 in training; p0 and p2 share board 1, where p0's edge is held out."""
+    pins = {"pin_id": ["p0", "p1", "p2", "p3"], "text": list("abcd")}
+    boards = {"board_id": [0, 1], "title": ["x", "y"]}
+    edges = {"pin_id": ["p0", "p0", "p1", "p2", "p3"], "board_id": [0, 1, 0, 1, 1]}
+    dataset = open_dataset(write_folder(pins=pins, boards=boards, edges=edges))
+    graph = dataset.graph
+    split = Split(
+        kind="edge",
+        seed=0,
+        parameters={},
+        fingerprint=graph.fingerprint(),
+        train_edges=np.array([True, False, True, True, True]),
+        train_pins=np.arange(4),
+    )
+    relevant, excluded = relevance.retrieval_tasks(dataset, split)[0].judge(np.arange(4))
+    assert relevant.toarray().astype(int).tolist() == [
+        [0, 0, 1, 1],
+        [0, 0, 0, 0],
+        [1, 0, 0, 0],
+        [1, 0, 0, 0],
+    ]
+    assert excluded.toarray().astype(int).tolist() == [
+        [1, 1, 0, 0],
+        [1, 1, 0, 0],
+        [0, 0, 1, 1],
+        [0, 0, 1, 1],
+    ]
+    # p0 is nearest to p1, which is known: its first candidate is p2 or p3, both right.
+    close = np.eye(4, dtype=np.float32)
+    close[1] = close[0]
+    done = evaluate_table(make_table(dataset, fused=close), dataset, split).warm["pin_to_pin"]
+    assert done.queries.tolist() == [0, 2, 3]
+    assert done.without_relevant == 1
+    assert done.values[0] == pytest.approx(1)
+
+
+def test_many_queries_are_drawn_once_for_all(tiny):
+    split = PinSplit(0.3).split(tiny)
+    few = evaluate_table(make_table(tiny), tiny, split, max_queries=7, seed=3)
+    other = evaluate_table(make_table(tiny, seed=1), tiny, split, max_queries=7, seed=3)
+    whole = evaluate_table(make_table(tiny), tiny, split)
+    result, every = few.warm["pin_to_pin"], whole.warm["pin_to_pin"]
+    assert result.to_dict(seed=0)["queries"] == 7
+    assert result.available == every.available == len(every.queries)
+    assert np.array_equal(result.queries, other.warm["pin_to_pin"].queries)
+    rows = np.searchsorted(every.queries, result.queries)
+    assert np.array_equal(result.values, every.values[rows])
+    again = evaluate_table(make_table(tiny), tiny, split, max_queries=7, seed=4)
+    assert not np.array_equal(result.queries, again.warm["pin_to_pin"].queries)
+
+
+def test_metrics_json(tiny):
+    split = PinSplit(0.3).split(tiny)
+    written = evaluate_table(make_table(tiny), tiny, split).to_dict()
+    assert json.loads(json.dumps(written, allow_nan=False)) == written
+    assert written["format"] == "pingraph.metrics"
+    assert written["split"] == {"kind": "pin", "seed": 0, "fraction": 0.3}
+    assert set(written["cold"]) == set(written["warm"]) == set(TASKS)
+    for metric in METRICS:
+        entry = written["cold"]["pin_to_pin"][metric]
+        low, high = entry["ci95"]
+        assert 0 <= low <= entry["value"] <= high <= 1
+
+
+def test_what_does_not_exist_is_null(write_folder):
+    dataset, split = two_boards(write_folder)  # no images
+    written = evaluate_table(make_table(dataset), dataset, split).to_dict()
+    assert written["cold"]["image_to_text"] is None
+    assert written["warm"]["text_to_image"] is None
+    alone = hold_out(dataset, dataset.pin_ids[:0])  # nobody is cold
+    written = evaluate_table(make_table(dataset), dataset, alone).to_dict()
+    assert written["cold"]["pin_to_pin"]["queries"] == 0
+    assert written["cold"]["pin_to_pin"]["mrr"] == {"value": None, "ci95": None}
+    json.dumps(written, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", ["image", "text", "fused"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_vector_that_is_not_finite_names_its_pin(tiny, name, bad):
+    table = make_table(tiny)
+    getattr(table, name)[5, 2] = bad
+    with pytest.raises(PinGraphError, match=rf"{name} vector of {tiny.pin_ids[5].item()!r}"):
+        evaluate_table(table, tiny, PinSplit().split(tiny))
+
+
+def test_a_score_that_is_not_finite_names_its_pin(tiny):
+    split = PinSplit().split(tiny)
+    pin = split.warm_pins(tiny.graph)[3]
+
+    def scorer(queries):
+        scores = np.zeros((len(queries), tiny.num_pins), np.float32)
+        scores[queries == pin, 1] = np.nan
+        return scores
+
+    with pytest.raises(PinGraphError, match=rf"score of pin {tiny.pin_ids[pin].item()!r}"):
+        evaluate_scorers({"pin_to_pin": scorer}, tiny, split)
+
+
+def test_embeddings_and_splits_of_other_data_are_refused(tiny, write_folder):
+    dataset, split = two_boards(write_folder)
+    with pytest.raises(PinGraphError, match="other pins"):
+        evaluate_table(make_table(dataset), tiny, PinSplit().split(tiny))
+    with pytest.raises(PinGraphError, match="another data set"):
+        evaluate_table(make_table(tiny), tiny, split)
+
+
+def test_comparison_has_the_promised_form(tiny):
+    split = PinSplit(0.3).split(tiny)
+    one, two, words = (evaluate_table(make_table(tiny, seed), tiny, split) for seed in range(3))
+    words.cold["image_to_text"] = None
+    made = compare(one, two, {"tf_idf": words}, seed=5)
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+    assert list(made) == ["data", "seed", "cold", "warm"]
+    assert (made["data"], made["seed"]) == (tiny.name, 5)
+    for part in ("cold", "warm"):
+        assert tuple(made[part]) == TASKS
+        for task in TASKS:
+            assert tuple(made[part][task]) == METRICS
+            for metric, entry in made[part][task].items():
+                values = one.to_dict()[part][task][metric], two.to_dict()[part][task][metric]
+                assert entry["image_text"] == pytest.approx(values[0]["value"])
+                assert entry["joint"] == pytest.approx(values[1]["value"])
+                if entry["lift"] is not None:
+                    lift = entry["joint"] / entry["image_text"] - 1
+                    assert entry["lift"] == pytest.approx(lift, abs=1e-12)
+                if entry["ci95"] is not None:
+                    assert entry["ci95"][0] <= entry["lift"] <= entry["ci95"][1]
+    assert made["cold"]["image_to_text"]["mrr"]["tf_idf"] is None
+    assert made["cold"]["pin_to_pin"]["mrr"]["tf_idf"] is not None
+
+
+def test_a_method_against_itself_has_no_lift(tiny):
+    split = PinSplit(0.3).split(tiny)
+    made = compare(
+        evaluate_table(make_table(tiny), tiny, split),
+        evaluate_table(make_table(tiny), tiny, split),
+        {},
+        seed=0,
+    )
+    entries = [
+        entry
+        for part in ("cold", "warm")
+        for task in made[part].values()
+        for entry in task.values()
+    ]
+    assert all(entry["lift"] in (0, None) for entry in entries)
+    assert all(entry["ci95"] in ([0, 0], None) for entry in entries)
+    assert made["warm"]["pin_to_pin"]["mrr"]["ci95"] == [0, 0]
+
+
+def test_a_comparison_of_different_queries_is_refused(tiny):
+    split = PinSplit(0.3).split(tiny)
+    one = evaluate_table(make_table(tiny), tiny, split, max_queries=5)
+    two = evaluate_table(make_table(tiny), tiny, split, max_queries=6)
+    with pytest.raises(PinGraphError, match="'joint' answered different queries"):
+        compare(one, two, {}, seed=0)
+
+
+def test_scores_are_dot_products(tiny):
+    table = make_table(tiny)
+    scorers = table_scorers(table, tiny)
+    for task, left, right in (
+        ("pin_to_pin", table.fused, table.fused),
+        ("image_to_text", table.image, table.text),
+        ("text_to_image", table.text, table.image),
+    ):
+        assert scorers[task](np.array([3]))[0, 9] == pytest.approx(left[3] @ right[9], abs=1e-6)
+
+
+def test_evaluation_imports_no_training_code():
+    code = (
+        "import sys, pingraph.evaluation, pingraph.baselines, pingraph.grid, pingraph.results;"
+        "heavy = {'torch', 'lightning', 'sklearn', 'matplotlib', 'pingraph.data',"
+        " 'pingraph.module'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
