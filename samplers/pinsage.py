@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors
 from pingraph.samplers.randomness import epoch_key
-from pingraph.samplers.requests import check_seeds, check_whole, share_out
+from pingraph.samplers.requests import check_seeds, check_share, check_whole, share_out
 from pingraph.samplers.walk_kernels import pinsage
 
 if TYPE_CHECKING:
@@ -60,15 +58,7 @@ class PinSAGESampler:
             "num_walks * walk_length", self.num_walks * self.walk_length, least=1, most=2**24
         )
         check_whole("num_threads", self.num_threads, least=1, most=1024)
-        probability = self.restart_probability
-        if (
-            isinstance(probability, bool)
-            or not isinstance(probability, Real)
-            or not 0 <= probability < 1
-        ):
-            raise PinGraphError(
-                f"restart_probability is {probability!r}; expected a number from 0 to below 1"
-            )
+        check_share("restart_probability", self.restart_probability)
 
     def sample(
         self, graph: PinBoardGraph, seeds: np.ndarray, *, seed: int, epoch: int = 0
@@ -99,8 +89,7 @@ class PinSAGESampler:
         def walk(rows: slice) -> None:
             pinsage(arrays, seeds[rows], key, rule, ids[rows], counts[rows])
 
-        if len(seeds):
-            share_out(walk, len(seeds), self.num_threads)
+        share_out(walk, len(seeds), self.num_threads)
         weights = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         return Neighbors(
             seeds=seeds, ids=ids, weights=weights.astype(np.float32), counts=counts, mask=ids >= 0

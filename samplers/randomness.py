@@ -18,6 +18,8 @@ A trap for whoever edits this file: numba's disk cache watches the file of the k
 the files of the functions that it calls; delete the `__pycache__` folders after a change.
 """
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -60,8 +62,7 @@ def epoch_key(seed, epoch):
     return draw(draw(np.uint64(0), seed), epoch)
 
 
-@intrinsic
-def _multiply(typing_context, left, right):
+def _emit_multiply(typing_context, left, right):
     """Return (high, low), the two 64-bit halves of the product of two uint64."""
 
     def generate(context, builder, signature, arguments):
@@ -73,3 +74,6 @@ def _multiply(typing_context, left, right):
 
     pair = types.UniTuple(types.uint64, 2)
     return pair(types.uint64, types.uint64), generate
+
+
+_multiply: Any = intrinsic(_emit_multiply)  # called as _multiply(left, right)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from numbers import Integral
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +20,16 @@ _FEWEST_SEEDS = 64  # of a share: about 0.3 ms of walks, well above the cost of 
 
 def check_whole(name: str, value: Any, *, least: int, most: int) -> None:
     """Raise a PinGraphError unless the argument `name` is a whole number in least … most."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value <= most:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or not least <= value <= most:
         raise PinGraphError(f"{name} is {value!r}; expected a whole number from {least} to {most}")
+
+
+def check_share(name: str, value: Any) -> None:
+    """Raise a PinGraphError unless the argument `name` is a number from 0 to below 1."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    if not number or not 0 <= value < 1:
+        raise PinGraphError(f"{name} is {value!r}; expected a number from 0 to below 1")
 
 
 def check_seeds(graph: PinBoardGraph, seeds: Any) -> np.ndarray:
@@ -48,12 +57,29 @@ def check_seeds(graph: PinBoardGraph, seeds: Any) -> np.ndarray:
 def share_out(work: Callable[[slice], None], size: int, num_threads: int) -> None:
     """Call `work` with slices that cover 0 … size-1, in up to `num_threads` threads.
 
-    Shares are smaller than size / num_threads, so that a thread on a busy core holds up little.
+    The caller is one of the threads and takes shares like the others, until none is left: helpers
+    that are late, or whose core is busy, cost next to nothing.
     """
     share = max(_FEWEST_SEEDS, -(-size // (4 * num_threads)))
-    if num_threads == 1 or size <= share:
-        work(slice(0, size))
-        return
-    with ThreadPoolExecutor(num_threads) as pool:
-        for _ in pool.map(work, [slice(i, i + share) for i in range(0, size, share)]):
-            pass  # the loop passes on an exception of a thread
+    shares = iter([slice(i, min(i + share, size)) for i in range(0, size, share)])
+
+    def take_shares() -> None:
+        for part in shares:  # one iterator for all threads: the GIL gives each share out once
+            work(part)
+
+    wanted = min(num_threads, -(-size // share)) - 1
+    helpers = [_helpers(num_threads).submit(take_shares) for _ in range(wanted)]
+    take_shares()
+    for helper in helpers:
+        if not helper.cancel():  # it has started
+            helper.result()
+
+
+@cache
+def _helpers(num_threads: int) -> ThreadPoolExecutor:
+    """Return threads that are kept: to start one takes as long as 50 seeds."""
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="pingraph-sampler")
+
+
+if hasattr(os, "register_at_fork"):  # a forked child has no threads; Windows doesn't fork
+    os.register_at_fork(after_in_child=_helpers.cache_clear)

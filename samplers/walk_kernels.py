@@ -9,6 +9,8 @@ Letters: B seeds, k neighbors, W walks of a seed, V visits of a seed at most (wa
 Indices are unsigned inside the loops, since numba adds a test for below 0 to signed ones.
 """
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -185,8 +187,7 @@ def _rank(tally, found, ids, counts):
             counts[rank] = count
 
 
-@intrinsic
-def prefetch(typing_context, array, index):
+def _emit_prefetch(typing_context, array, index):
     """Ask the processor to fetch the cache line of array[index], without waiting for it."""
 
     def generate(context, builder, signature, arguments):
@@ -199,3 +200,6 @@ def prefetch(typing_context, array, index):
         return context.get_dummy_value()
 
     return types.void(array, types.intp), generate
+
+
+prefetch: Any = intrinsic(_emit_prefetch)  # called as prefetch(array, index)

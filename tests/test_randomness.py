@@ -117,7 +117,7 @@ def test_the_parts_of_the_key_cannot_be_exchanged():
 
 
 def test_picks_of_one_word_are_uniform_and_independent():
-    """Chi-square of (board, pin, stop or go on) over 200 runs of words. False alarms: 2 in 10,000."""
+    """Chi-square of (board, pin, stop or not) over 200 runs of words. False alarms: 2 in 10,000."""
     p_values = []
     for run in range(200):
         indices = picks(words_at(along("walk", 20_000, rest=run)), np.array([7, 11, 2]))

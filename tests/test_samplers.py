@@ -1,6 +1,8 @@
 """PinSAGE neighbors: the contract, forced answers, a plain twin bit for bit, and the exact law."""
 
 import hashlib
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Sampler
 from pingraph.samplers import PinSAGESampler
-from tests.sampler_contract import SamplerContract, skewed_graph
+from tests.sampler_contract import SamplerContract, assert_consistent, skewed_graph
 
 SPLITMIX = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 WORD = 2**64 - 1
@@ -283,3 +285,14 @@ def test_it_is_chosen_by_class_path():
     arguments = ["--sampler=pingraph.samplers.PinSAGESampler", "--sampler.num_walks=50"]
     chosen = parser.instantiate(parser.parse_args(arguments))
     assert chosen.sampler == PinSAGESampler(num_walks=50)
+
+
+def test_the_code_of_the_page_runs():
+    page = (Path(__file__).parent.parent / "docs" / "samplers.md").read_text(encoding="utf-8")
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(block, names)
+    own = names["CoBoardSampler"]()
+    assert isinstance(own, Sampler)
+    graph = skewed_graph(80, 20, 75)
+    assert_consistent(own.sample(graph, np.arange(80), seed=1), graph, own.k)
