@@ -72,7 +72,8 @@ def raw_pixels(dataset: PinBoardDataset) -> Scorer | None:
         for pin, pixels in zip(
             pins, pool.map(lambda pin: dataset.pixels(pin, SIDE), pins), strict=True
         ):
-            vectors[pin] = pixels.reshape(-1)
+            if pixels is not None:
+                vectors[pin] = pixels.reshape(-1)
     vectors -= vectors.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     np.divide(vectors, lengths, out=vectors, where=lengths > 0)

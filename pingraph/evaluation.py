@@ -16,7 +16,7 @@ from pingraph.bootstrap import lift_intervals, lifts, mean_intervals
 from pingraph.embeddings import check_table
 from pingraph.errors import PinGraphError
 from pingraph.metrics import METRICS, rank_relevant, ranking_metrics
-from pingraph.relevance import BLOCK, Task, retrieval_tasks
+from pingraph.relevance import Task, retrieval_tasks
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
@@ -200,8 +200,7 @@ def _run(
         draw = np.random.default_rng(seed).choice(len(queries), max_queries, replace=False)
         queries = queries[np.sort(draw)]
     values = [np.empty((0, len(METRICS)))]
-    for start in range(0, len(queries), BLOCK):
-        block = queries[start : start + BLOCK]
+    for block in task.blocks(queries):
         scores = scorer(block)
         _require_finite(scores, block, task, dataset)
         scores[:, ~task.corpus] = -np.inf

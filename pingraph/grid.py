@@ -110,10 +110,10 @@ def save_grid(path: str | Path, dataset: PinBoardDataset, rows: list[GridRow], t
     for place, row in enumerate(rows):
         label = [(row.label, _INK)] if row.label else []
         _draw_pin(paper, dataset, row.query, _Spot.at(place, 0, side), (_INK, 3), label)
-        for column, (pin, title) in enumerate(zip(row.neighbors, row.shared, strict=True), start=1):
-            frame = (_OTHER, 1) if title is None else (_MATE, 6)
-            notes = [(title, _MATE)] if title else []
-            _draw_pin(paper, dataset, pin, _Spot.at(place, column, side), frame, notes)
+        for column, (pin, board) in enumerate(zip(row.neighbors, row.shared, strict=True), start=1):
+            frame = (_OTHER, 1) if board is None else (_MATE, 6)
+            note = [(board, _MATE)] if board else []
+            _draw_pin(paper, dataset, pin, _Spot.at(place, column, side), frame, note)
     with atomic_file(path) as temporary:
         paper.save(temporary, format="PNG")
 
@@ -155,8 +155,9 @@ def _draw_pin(
     if picture is None:
         _draw_card(draw, dataset, pin, spot)
     else:
-        edges = ((spot.side - length) // 2 for length in picture.size)
-        paper.paste(picture, tuple(map(sum, zip(spot, edges, strict=False))))
+        width, height = picture.size
+        corner = (spot.left + (spot.side - width) // 2, spot.top + (spot.side - height) // 2)
+        paper.paste(picture, corner)
     color, width = frame
     low, high = -width, spot.side + width - 1
     box = (spot.left + low, spot.top + low, spot.left + high, spot.top + high)
@@ -208,7 +209,8 @@ def _plain(text: str) -> str:
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int, most: int) -> list[str]:
     """Break text into at most `most` lines of `width` pixels; what is left out becomes "…"."""
-    lines, rest = [], text
+    lines: list[str] = []
+    rest = text
     while rest and len(lines) < most:
         fits = _fitting(rest, font, width)
         if fits < len(rest) and len(lines) == most - 1:

@@ -94,7 +94,8 @@ def _rank_row(scores, query, columns, ranks):
         keys[place] = _tie_key(query, columns[place])
     order = np.argsort(keys)
     order = order[np.argsort(-scores[columns[order]], kind="mergesort")]
-    kept = max(1, _ahead_of(*_floor(scores, query), scores[columns[order]], keys[order]))
+    score, key = _floor(scores, query)
+    kept = max(1, _ahead_of(score, key, scores[columns[order]], keys[order]))
     best, keys = scores[columns[order[:kept]]], keys[order[:kept]]
     bins = np.zeros(kept + 1, np.int64)
     for column in range(len(scores)):

@@ -5,6 +5,7 @@ Letters: N pins of the data set, B queries of a block, F shared things (boards o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pingraph.splits import Split
 
 BOARD_LIMIT = 200  # pins of a board beyond which sharing it says little
-BLOCK = 1024  # queries at a time; bounds the memory to a few blocks of BLOCK × N scores
+BLOCK_SCORES = 50_000_000  # scores that are held at a time: 200 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +57,14 @@ class Task:
     def answerable(self, pins: np.ndarray) -> np.ndarray:
         """Return those of `pins` that may be queries and have someone relevant to them."""
         pins = pins[self.askable[pins]]
-        blocks = [pins[start : start + BLOCK] for start in range(0, len(pins), BLOCK)]
-        counts = [np.diff(self.judge(block)[0].indptr) for block in blocks]
+        counts = [np.diff(self.judge(block)[0].indptr) for block in self.blocks(pins)]
         return pins[np.concatenate(counts) > 0] if counts else pins
+
+    def blocks(self, queries: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the queries in parts whose [B, N] scores fit in memory, at least one a part."""
+        step = max(1, min(1024, BLOCK_SCORES // len(self.corpus)))
+        for start in range(0, len(queries), step):
+            yield queries[start : start + step]
 
     def _excluded(self, queries: np.ndarray) -> sparse.csr_array:
         shape = (len(queries), len(self.corpus))

@@ -175,9 +175,9 @@ def test_search_in_blocks_changes_nothing(monkeypatch):
 
 
 def test_equal_scores_stand_in_the_order_of_the_table():
-    table = make_table(np.arange(6), fused=np.ones((6, 3), np.float32))
-    rows, _ = nearest(table, table.fused[:1], 6)
-    assert rows.tolist() == [[0, 1, 2, 3, 4, 5]]
+    table = make_table(np.arange(100), fused=np.ones((100, 3), np.float32))
+    rows, _ = nearest(table, table.fused[:1], 100)
+    assert rows.tolist() == [list(range(100))]
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ import sys
 import numpy as np
 import pytest
 
-from pingraph import evaluation, relevance
+from pingraph import relevance
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import compare, evaluate_scorers, evaluate_table, table_scorers
 from pingraph.interfaces import EmbeddingTable
 from pingraph.metrics import METRICS
+from pingraph.relevance import retrieval_tasks
 from pingraph.splits import BoardSplit, EdgeSplit, PinSplit, Split, TimeSplit
 
 TASKS = ("pin_to_pin", "image_to_text", "text_to_image")
@@ -178,8 +179,8 @@ def test_blocks_change_nothing(tiny, block, monkeypatch):
     }
     table, split = make_table(tiny, **exact), EdgeSplit(0.3).split(tiny)
     whole = evaluate_table(table, tiny, split).to_dict()
-    for module in (evaluation, relevance):
-        monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(relevance, "BLOCK_SCORES", block * tiny.num_pins)
+    assert len(next(retrieval_tasks(tiny, split)[0].blocks(np.arange(9)))) == block
     assert evaluate_table(table, tiny, split).to_dict() == whole
 
 
@@ -215,7 +216,7 @@ def test_texts_of_twins_count_as_found(write_folder):
         image=[red, red, blue, None, None, None, None, blue],
         text=["a", "b", "a", "c", None, "d", "e", None],
     )
-    tasks = {task.name: task for task in relevance.retrieval_tasks(dataset, split)}
+    tasks = {task.name: task for task in retrieval_tasks(dataset, split)}
     # Pin 0 shares its picture with 1 and its text with 2; 7 shares 2's picture, but has no text.
     for task, pin, expected in (
         ("image_to_text", 0, [0, 1, 2]),
@@ -244,7 +245,7 @@ def test_pairs_known_from_training_are_no_candidates(write_folder):
         train_edges=np.array([True, False, True, True, True]),
         train_pins=np.arange(4),
     )
-    relevant, excluded = relevance.retrieval_tasks(dataset, split)[0].judge(np.arange(4))
+    relevant, excluded = retrieval_tasks(dataset, split)[0].judge(np.arange(4))
     assert relevant.toarray().astype(int).tolist() == [
         [0, 0, 1, 1],
         [0, 0, 0, 0],
