@@ -110,15 +110,14 @@ def _draw(font_path: Path, glyphs: list[str]) -> list[bytes]:
     font = ImageFont.truetype(font_path, large, layout_engine=ImageFont.Layout.BASIC)
     images = []
     for glyph in glyphs:
-        left, top, right, bottom = font.getbbox(glyph)
-        ink = Image.new("L", (right - left, bottom - top), 0)
-        ImageDraw.Draw(ink).text((-left, -top), glyph, fill=255, font=font)
+        ink = Image.new("L", (3 * large, 3 * large), 0)
+        ImageDraw.Draw(ink).text((large, large), glyph, fill=255, font=font)
+        ink = ink.crop(ink.getbbox())
         scale = (SIZE - 2 * MARGIN) / max(ink.size)
-        fitted = ink.resize(
-            tuple(max(1, round(side * scale)) for side in ink.size), Image.Resampling.LANCZOS
-        )
+        width, height = (max(1, round(side * scale)) for side in ink.size)
+        left, top = (SIZE - width) // 2, (SIZE - height) // 2
         paper = Image.new("RGB", (SIZE, SIZE), (255, 255, 255))
-        corner = tuple((SIZE - side) // 2 for side in fitted.size)
-        paper.paste(INK, (*corner, corner[0] + fitted.width, corner[1] + fitted.height), fitted)
+        fitted = ink.resize((width, height), Image.Resampling.LANCZOS)
+        paper.paste(INK, (left, top, left + width, top + height), fitted)
         images.append(encode_png(paper))
     return images

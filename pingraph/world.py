@@ -86,7 +86,8 @@ class World:
         self._require(self.saves_per_pin >= 1, "saves_per_pin", "1 or more")
         self._require(0 <= self.popularity_skew < np.inf, "popularity_skew", "0 or more")
         self._require(self.seed >= 0, "seed", "0 or more")
-        self._require(self.num_topics * self.looks <= NUM_LOOKS, "looks", f"{NUM_LOOKS} in all")
+        most = f"{NUM_LOOKS} / num_topics at most"
+        self._require(self.num_topics * self.looks <= NUM_LOOKS, "looks", most)
         self._require(self._count(self.fresh_share) < self.num_pins, "fresh_share", "less")
         missing = self.missing_text + self.missing_image
         self._require(missing <= 1, "missing_text", "no more than 1 - missing_image")
@@ -164,8 +165,7 @@ class World:
         repins = rng.permutation(pictured[1:])[: self._count(self.repin_share)]
         originals = np.setdiff1d(pictured, repins)
         earlier = np.searchsorted(originals, repins)
-        # the older a picture, the more it is repinned, by the same law as popularity
-        place = rng.uniform(size=len(repins)) ** (1 + self.popularity_skew) * earlier
+        place = rng.uniform(size=len(repins)) ** 2 * earlier  # old pictures are repinned more
         origin[repins] = originals[place.astype(np.int64)]
         return origin
 
