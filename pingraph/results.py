@@ -124,7 +124,7 @@ def verdict(comparison: dict[str, Any]) -> str:
     sentences = [f"Neighbor alignment {_effect(entry, 'recall@10 on cold pins')}."]
     for task in ("image_to_text", "text_to_image"):
         if cold[task] and cold[task]["recall@10"]["image_text"] is not None:
-            sentences.append(f"It {_effect(cold[task]['recall@10'], TASKS[task])}.")
+            sentences.append(f"It {_effect(cold[task]['recall@10'], f'that of {TASKS[task]}')}.")
     best = max(("tf_idf", "raw_pixels"), key=lambda name: entry.get(name) or 0)
     if (entry.get(best) or 0) > entry["joint"]:
         reached = f"{entry[best]:.3f} where joint reaches {entry['joint']:.3f}"
@@ -135,7 +135,8 @@ def verdict(comparison: dict[str, Any]) -> str:
 def _effect(entry: dict[str, Any], what: str) -> str:
     lift, ends = entry["lift"], entry["ci95"]
     if lift is None:
-        return f"brought {what} from 0 to {entry['joint']:.3f}"
+        joint = entry["joint"]
+        return f"brought {what} from 0 to {joint:.3f}" if joint else f"left {what} at 0"
     if ends is None:
         return f"moved {what} by {lift:+.0%}, on too few queries to tell it from chance"
     low, high = ends

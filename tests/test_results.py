@@ -55,6 +55,7 @@ def comparison(cold, image_to_text=None, warm=None):
             entry(0.0, 0.2, None, None),
             "Neighbor alignment brought recall@10 on cold pins from 0 to 0.200.",
         ),
+        (entry(0.0, 0.0, None, None), "Neighbor alignment left recall@10 on cold pins at 0."),
         (
             entry(0.1, 0.2, None, None),
             "Neighbor alignment moved recall@10 on cold pins by +100%, on too few queries to tell "
@@ -74,8 +75,8 @@ def test_verdict(cold, sentence):
 def test_verdict_tells_of_losses_elsewhere_and_of_better_baselines():
     cold = entry(0.25, 0.32, 0.12, 0.45, tf_idf=0.9, raw_pixels=0.4)
     told = verdict(comparison(cold, entry(0.2, 0.1, -0.6, -0.4)))
-    assert "It lowered image → text by 50% (95%: 40% to 60%)." in told
-    assert "It lowered text → image by 50%" in told
+    assert "It lowered that of image → text by 50% (95%: 40% to 60%)." in told
+    assert "It lowered that of text → image by 50%" in told
     assert "But TF-IDF alone does better on cold pins: 0.900 where joint reaches 0.320." in told
     assert "But" not in verdict(comparison(entry(0.25, 0.32, 0.1, 0.4, tf_idf=0.3)))
 
