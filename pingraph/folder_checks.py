@@ -89,7 +89,7 @@ def check_known(
 
 
 def check_weights(edges: pa.Table, errors: list[str]) -> None:
-    """Report the weights of edges that are not numbers above 0."""
+    """Report the weights of edges that are not finite numbers above 0, as float32."""
     if "weight" not in edges.column_names:
         return
     values = edges.column("weight")
@@ -97,7 +97,11 @@ def check_weights(edges: pa.Table, errors: list[str]) -> None:
         errors.append(f"edges.parquet: column 'weight' is {values.type}; expected numbers")
         return
     numbers = values.cast(pa.float64(), safe=False).to_numpy()
-    rows = np.flatnonzero(~((numbers > 0) & np.isfinite(numbers)))
+    with np.errstate(over="ignore"):
+        stored = numbers.astype(np.float32)
+    rows = np.flatnonzero(~((stored > 0) & np.isfinite(stored)))
     if len(rows):
         shown = examples(numbers[rows[: _EXAMPLES + 1]], rows)
-        errors.append(f"edges.parquet: {count(len(rows), 'weight')} not above 0: {shown}")
+        errors.append(
+            f"edges.parquet: {count(len(rows), 'weight')} not finite and above 0: {shown}"
+        )

@@ -73,6 +73,11 @@ def inspect_folder(name_or_folder: str | Path) -> Inspection:
     """
     folder = resolve_folder(name_or_folder).resolve()
     found = Inspection(folder=str(folder))
+    if not any((folder / f"{name}.parquet").exists() for name in ("pins", "boards", "edges")):
+        names = sorted(path.name for path in folder.iterdir())
+        holds = ", ".join(names[:5]) + (", …" if len(names) > 5 else "") if names else "nothing"
+        found.errors.append(f"no pins.parquet, boards.parquet or edges.parquet; it holds {holds}")
+        return found
     pins = read_what_is_there(folder / "pins.parquet", ("pin_id", "image", "text"), found.errors)
     boards = read_what_is_there(folder / "boards.parquet", ("board_id", "title"), found.errors)
     columns = ("pin_id", "board_id", "weight", "time")
@@ -82,22 +87,22 @@ def inspect_folder(name_or_folder: str | Path) -> Inspection:
             found.facts[name] = len(table)
             if not len(table):
                 found.errors.append(f"{name}.parquet: no rows")
-    if pins is not None:
-        _inspect_pins(pins, folder, found)
+    has_text = np.zeros(0, bool) if pins is None else _inspect_ids_and_texts(pins, found)
     if boards is not None:
         _inspect_boards(boards, found)
     if edges is not None:
         _inspect_edges(edges, pins, boards, found)
     if not found.errors:
         _inspect_graph(folder, found)
+    if pins is not None:
+        _inspect_content(pins, has_text, folder, found)
     return found
 
 
-def _inspect_pins(pins: pa.Table, folder: Path, found: Inspection) -> None:
-    has_ids = check_ids(pins, "pin_id", "pins.parquet", found.errors, unique=True)
-    names = pins.column("pin_id").to_pylist() if has_ids else list(range(len(pins)))
-    has_text = _inspect_texts(pins, found)
-    has_image = _inspect_images(pins, np.array(names, object), folder, found)
+def _inspect_content(pins: pa.Table, has_text: np.ndarray, folder: Path, found: Inspection) -> None:
+    named = "pin_id" in pins.column_names
+    names = pins.column("pin_id").to_pylist() if named else list(range(len(pins)))
+    has_image = _inspect_images(pins, names, folder, found)
     bare = np.flatnonzero(~has_text & ~has_image)
     if len(bare) == len(pins):
         found.errors.append("pins.parquet: no pin has an image or a text; nothing can be learned")
@@ -108,8 +113,9 @@ def _inspect_pins(pins: pa.Table, folder: Path, found: Inspection) -> None:
         )
 
 
-def _inspect_texts(pins: pa.Table, found: Inspection) -> np.ndarray:
-    """Return which pins have a text, bool [N]."""
+def _inspect_ids_and_texts(pins: pa.Table, found: Inspection) -> np.ndarray:
+    """Check ids and texts; return which pins have a text, bool [N]."""
+    check_ids(pins, "pin_id", "pins.parquet", found.errors, unique=True)
     if "text" not in pins.column_names or pa.types.is_null(pins.schema.field("text").type):
         return np.zeros(len(pins), bool)
     texts = pins.column("text")
@@ -125,12 +131,14 @@ def _inspect_texts(pins: pa.Table, found: Inspection) -> np.ndarray:
     return has_text
 
 
-def _inspect_images(pins: pa.Table, ids: np.ndarray, folder: Path, found: Inspection) -> np.ndarray:
+def _inspect_images(pins: pa.Table, names: list, folder: Path, found: Inspection) -> np.ndarray:
     """Decode every image; return which pins have one, bool [N]."""
     try:
-        images = PinImages(pins, ids, folder)
+        images = PinImages(pins, np.array(names, object), folder)
     except PinGraphError as error:
-        found.errors.append(str(error))
+        message = str(error).removeprefix(f"{folder}/")
+        if message not in found.errors:
+            found.errors.append(message)
         return np.zeros(len(pins), bool)
     pictured = np.flatnonzero(images.present)
     found.facts["image_share"] = len(pictured) / max(len(pins), 1)
@@ -192,7 +200,7 @@ def _inspect_graph(folder: Path, found: Inspection) -> None:
     try:
         dataset = open_dataset(folder)
     except PinGraphError as error:  # what the checks before have not seen
-        found.errors.append(str(error))
+        found.errors.append(str(error).removeprefix(f"{folder}/"))
         return
     graph, facts = dataset.graph, found.facts
     repeats = facts["edges"] - graph.num_edges
@@ -208,7 +216,7 @@ def _inspect_graph(folder: Path, found: Inspection) -> None:
     first_last = times is not None and {"first": int(times.min()), "last": int(times.max())}
     facts["times"] = first_last or "none"
     if repeats:
-        message = f"{count(repeats, 'row')} that repeat an edge; they are merged"
+        message = f"{count(repeats, 'edge')} given more than once; merged on opening"
         found.warnings.append(f"edges.parquet: {message}")
     for wrong, reason in (
         (graph.board_degrees == 0, "without any pin"),

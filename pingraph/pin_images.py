@@ -56,6 +56,8 @@ class PinImages:
         Raises:
             BrokenImageError: the image cannot be read, or `finish` cannot decode it.
         """
+        from PIL import UnidentifiedImageError
+
         from pingraph.images import open_image
 
         if not self.present[pin]:
@@ -64,6 +66,8 @@ class PinImages:
             return finish(open_image(self._source(pin)))
         except BrokenImageError:
             raise
+        except UnidentifiedImageError as error:  # its message names a memory address
+            raise self._broken(pin, "no image of a known format") from error
         except OSError as error:
             raise self._broken(pin, error.strerror or str(error)) from error
         # On damaged bytes Pillow's decoders raise almost anything: SyntaxError, struct.error, …
