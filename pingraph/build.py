@@ -13,6 +13,8 @@ from numba import njit
 
 from pingraph.errors import PinGraphError
 
+_INT32_NODES = np.iinfo(np.int32).max
+
 
 @dataclass(frozen=True, kw_only=True)
 class Csr:
@@ -26,7 +28,7 @@ class Csr:
 
 def index_dtype(count: int) -> type[np.signedinteger]:
     """Return int32 if the indices 0 … count - 1 fit into it, else int64."""
-    return np.int32 if count <= np.iinfo(np.int32).max else np.int64
+    return np.int32 if count <= _INT32_NODES else np.int64
 
 
 def csr_from_edges(

@@ -60,7 +60,8 @@ def universe_index(ids: Any, what: str) -> IdIndex:
         PinGraphError: an id is not one (see `id_column`), or occurs twice.
     """
     try:
-        index = IdIndex(id_array(id_column(ids, what)), what)
+        # A copy, lest the caller's array changes a graph afterwards.
+        index = IdIndex(id_array(id_column(ids, what)).copy(), what)
         index.refuse_duplicates()
     except PinGraphError as error:
         raise PinGraphError(f"{what}_ids: {error}") from error
@@ -83,6 +84,8 @@ class IdIndex:
         Raises:
             PinGraphError: an id is unknown, or of the other type.
         """
+        if not len(column):
+            return np.empty(0, np.int64)
         mine = self.ids.dtype.kind == "i"
         if mine != isinstance(column, np.ndarray):
             kinds = ("integers", "strings") if mine else ("strings", "integers")

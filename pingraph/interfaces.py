@@ -101,6 +101,7 @@ class Encoder(Protocol):
 
     image_size: int  # pixels of a side
     vocab_size: int  # tokens the text tower knows
+    max_tokens: int  # longest text, in tokens
 
     def __call__(self, content: PinContent) -> Embeddings:
         """Embed U pins."""

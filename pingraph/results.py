@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -72,6 +73,13 @@ class Sheet:
             rows += [[cell.text for cell in row] for row in section]
         lines = [f"| {' | '.join(cells)} |" for cells in (self.columns, rule, *rows)]
         return "\n".join([f"**{self.title}**", "", *lines, "", *self.notes]) + "\n"
+
+
+def print_sheet(sheet: Sheet) -> None:
+    """Print a table to standard output, wide enough to keep its numbers in a file or a pipe."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 140).print(sheet.console())
 
 
 def metrics_sheet(metrics: dict[str, Any]) -> Sheet:

@@ -1,0 +1,88 @@
+"""The transformer parts that the towers and the fusion share.
+
+B rows, N queries, M keys, C channels, h heads.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Multi-head attention of queries over keys, some of which may be hidden.
+
+    Args:
+        dim: channels C of queries, keys and the result; a multiple of `heads`.
+        heads: attention heads h.
+    """
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, queries: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            queries: [B, N, C].
+            keys: [B, M, C].
+            mask: bool [B, M], false where a key is hidden; each row needs one visible key.
+
+        Returns:
+            [B, N, C].
+        """
+        B, N, C = queries.shape
+        q = self.query(queries).view(B, N, self.heads, -1).transpose(1, 2)
+        k, v = self.key_value(keys).view(B, keys.shape[1], 2, self.heads, -1).unbind(2)
+        visible = None if mask is None else mask[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(
+            q, k.transpose(1, 2), v.transpose(1, 2), attn_mask=visible
+        )
+        return self.out(mixed.transpose(1, 2).reshape(B, N, C))
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block; with `keys` of another sequence it is cross-attention."""
+
+    def __init__(self, dim: int, heads: int, dropout: float):
+        super().__init__()
+        self.norm_queries = nn.LayerNorm(dim)
+        self.attention = Attention(dim, heads)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(dim),
+            nn.Linear(dim, 4 * dim),
+            nn.GELU(),
+            nn.Linear(4 * dim, dim),
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, keys: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Mix x [B, N, C] with itself, or with keys [B, M, C]; mask is bool over the keys."""
+        queries = self.norm_queries(x)
+        attended = self.attention(queries, queries if keys is None else keys, mask)
+        x = x + self.dropout(attended)
+        return x + self.dropout(self.mlp(x))
+
+
+class AttentionPool(nn.Module):
+    """Pools tokens into a few vectors by learned queries (Set Transformer, arXiv 1810.00825).
+
+    Args:
+        dim: channels C.
+        heads: attention heads.
+        queries: vectors N to pool into.
+    """
+
+    def __init__(self, dim: int, heads: int, queries: int = 1):
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(1, queries, dim) * dim**-0.5)
+        self.norm = nn.LayerNorm(dim)
+        self.attention = Attention(dim, heads)
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Pool tokens [B, M, C], visible where mask [B, M] is true, into [B, N, C]."""
+        queries = self.queries.expand(tokens.shape[0], -1, -1)
+        return self.attention(queries, self.norm(tokens), mask)

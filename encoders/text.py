@@ -1,0 +1,53 @@
+"""The text tower: a small transformer over sub-words. U texts, T tokens, C channels."""
+
+import torch
+from torch import Tensor, nn
+
+from pingraph.encoders.layers import AttentionPool, Block
+
+
+class TextTransformer(nn.Module):
+    """Turns token ids into contextual tokens and one pooled vector.
+
+    The pooled vector also holds the plain mean of the input vectors: a bag of words, which learns
+    from few texts what the blocks need many for (fastText, arXiv 1607.01759).
+
+    Args:
+        vocab_size: distinct tokens.
+        max_tokens: longest text T, in tokens; longer ones are cut by the tokenizer.
+        dim: channels C of the tokens.
+        depth: transformer blocks.
+        heads: attention heads of a block.
+        dropout: share of activations dropped in training.
+    """
+
+    def __init__(
+        self, vocab_size: int, max_tokens: int, dim: int, depth: int, heads: int, dropout: float
+    ):
+        super().__init__()
+        self.words = nn.Embedding(vocab_size, dim)
+        nn.init.normal_(self.words.weight, std=0.02)
+        self.positions = nn.Parameter(torch.randn(1, max_tokens, dim) * 0.02)
+        self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim)
+        self.norm_bag = nn.LayerNorm(dim)
+        self.pool = AttentionPool(dim, heads)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode.
+
+        Args:
+            tokens: int64 [U, T].
+            mask: bool [U, T], true for the tokens of the text; each row has one at least.
+
+        Returns:
+            Tokens [U, T, C] and the pooled [U, 2 C].
+        """
+        words = self.words(tokens)
+        x = words + self.positions[:, : tokens.shape[1]]
+        for block in self.blocks:
+            x = block(x, mask=mask)
+        x = self.norm(x)
+        shown = mask.unsqueeze(2).to(words.dtype)
+        bag = (words * shown).sum(1) / shown.sum(1)
+        return x, torch.cat([self.pool(x, mask).squeeze(1), self.norm_bag(bag)], dim=1)

@@ -1,0 +1,62 @@
+"""Random changes to a pin's content that leave what it is alone. U pins, T tokens."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pingraph.errors import PinGraphError
+from pingraph.interfaces import PinContent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Shifts images and hides tokens.
+
+    Args:
+        shift: largest shift of an image to each side, as a share of its width; the border is
+            repeated. Default 1/8.
+        hide_tokens: share of the tokens hidden from the text tower, one always stays.
+
+    Raises:
+        PinGraphError: a share outside 0 to 1.
+    """
+
+    shift: float = 0.125
+    hide_tokens: float = 0.15
+
+    def __post_init__(self) -> None:
+        for name in ("shift", "hide_tokens"):
+            if not 0 <= getattr(self, name) < 1:
+                raise PinGraphError(f"{name} is {getattr(self, name)}: expected 0 up to below 1")
+
+    def __call__(self, content: PinContent, rng: np.random.Generator) -> PinContent:
+        """Return the content changed by draws of `rng` alone."""
+        return replace(
+            content,
+            images=_shifted(content.images, round(self.shift * content.images.shape[-1]), rng),
+            token_mask=_hidden(content.token_mask, self.hide_tokens, rng),
+        )
+
+
+def _shifted(images: Tensor, most: int, rng: np.random.Generator) -> Tensor:
+    U, _, H, W = images.shape
+    top, left = torch.from_numpy(rng.integers(0, 2 * most + 1, size=(2, U, 1)))
+    if not U or not most:
+        return images
+    padded = F.pad(images.float(), (most,) * 4, mode="replicate").to(images.dtype)
+    rows = (top + torch.arange(H))[:, None, :, None]
+    columns = (left + torch.arange(W))[:, None, None, :]
+    return padded[
+        torch.arange(U)[:, None, None, None], torch.arange(3)[:, None, None], rows, columns
+    ]
+
+
+def _hidden(mask: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    draws = torch.from_numpy(rng.random(mask.shape))
+    draws[~mask] = -1
+    # The token with the highest draw of a row stays whatever the share is.
+    kept = (draws >= share) | (draws == draws.amax(1, keepdim=True))
+    return mask & kept

@@ -1,0 +1,171 @@
+"""The Lightning data module: a data set, its split and a sampler become training batches."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from pingraph.augmentation import Augmentation
+from pingraph.batches import PinBatches
+from pingraph.content import ContentReader
+from pingraph.datasets import PinBoardDataset, open_dataset
+from pingraph.errors import PinGraphError
+from pingraph.files import write_json
+from pingraph.interfaces import PinBatch, Sampler
+from pingraph.pixel_store import OnBrokenImage
+from pingraph.run_files import DATA_FILE, SPLIT_FILE, TOKENIZER_FILE
+from pingraph.splits import Split, Splitter
+from pingraph.tokenization import load_tokenizer, save_tokenizer, train_tokenizer
+
+
+class PinDataModule(LightningDataModule):
+    """Training batches of a Pin-Board data set, split before anything is learned from it.
+
+    The sampler, the false-negative mask and the tokenizer see the training side alone. Batch i of
+    a run is a function of `seed` and i, whatever the number of workers; an interrupted run goes on
+    with the batch it would have had.
+
+    Args:
+        folder: a data set folder, or "icons" or "world".
+        split: which pins and edges are held out, such as PinSplit().
+        sampler: finds the neighbors of the anchors, such as PinSAGESampler(k=50).
+        augmentation: random changes of the content that is trained on.
+        batch_size: anchors of a batch.
+        neighbors_per_anchor: sampled neighbors that each anchor brings into the batch.
+        image_size: pixels of a side; `pingraph fit` takes it from the encoder.
+        vocab_size: most tokens of the tokenizer; `pingraph fit` takes it from the encoder.
+        max_tokens: longest text, in tokens; `pingraph fit` takes it from the encoder.
+        num_workers: processes that read batches; 0 reads in the training process.
+        on_broken_image: "raise" stops with the pin's id, "skip" trains the pin without its image
+            and counts it.
+        seed: random seed of the batches.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        split: Splitter,
+        sampler: Sampler,
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
+        batch_size: int = 128,
+        neighbors_per_anchor: int = 2,
+        image_size: int = 32,
+        vocab_size: int = 4096,
+        max_tokens: int = 24,
+        num_workers: int = 1,
+        on_broken_image: OnBrokenImage = "raise",
+        seed: int = 0,
+    ):
+        super().__init__()
+        if num_workers < 0:
+            raise PinGraphError(f"num_workers is {num_workers}: expected 0 or more")
+        self.dataset = open_dataset(folder)
+        self.splitter = split
+        self.sampler = sampler
+        self.augmentation = augmentation
+        self.batch_size = batch_size
+        self.neighbors_per_anchor = neighbors_per_anchor
+        self.image_size = image_size
+        self.vocab_size = vocab_size
+        self.max_tokens = max_tokens
+        self.num_workers = num_workers
+        self.on_broken_image = on_broken_image
+        self.seed = seed
+
+    def prepare_data(self) -> None:
+        """Split the data, prove that nothing leaks, and write what the run rests on to its folder.
+
+        Raises:
+            PinGraphError: a leak, or the folder cannot be written.
+        """
+        folder = Path(self.trainer.default_root_dir)
+        split = self.splitter.split(self.dataset)
+        split.check_leaks(self.dataset)
+        texts = [self.dataset.texts[pin] for pin in split.train_pins]
+        split.save(folder / SPLIT_FILE)
+        save_tokenizer(train_tokenizer(texts, self.vocab_size), folder / TOKENIZER_FILE)
+        write_json(folder / DATA_FILE, data_card(self.dataset))
+
+    def setup(self, stage: str) -> None:
+        """Make the batches of the run out of the split that `prepare_data` wrote."""
+        folder = Path(self.trainer.default_root_dir)
+        split = Split.load(folder / SPLIT_FILE)
+        self.content = ContentReader(
+            self.dataset,
+            load_tokenizer(folder / TOKENIZER_FILE),
+            image_size=self.image_size,
+            max_tokens=self.max_tokens,
+            on_broken_image=self.on_broken_image,
+        )
+        steps = self.trainer.max_steps
+        if steps < 1:
+            raise PinGraphError(f"trainer.max_steps is {steps}: expected the steps of the run")
+        self.batches = PinBatches(
+            self.content,
+            split.train_graph(self.dataset.graph),
+            split.train_pins,
+            self.sampler,
+            self.augmentation,
+            batch_size=self.batch_size,
+            neighbors_per_anchor=self.neighbors_per_anchor,
+            num_batches=steps * self.trainer.world_size,
+            seed=self.seed,
+        )
+
+    def train_dataloader(self) -> StatefulDataLoader:
+        """Return the loader of the run's batches; one Lightning epoch is the whole run.
+
+        A plain DataLoader would go on with other batches after an interruption.
+        """
+        # Rank r of R trains on batches r, r + R, r + 2 R, …
+        places = range(self.trainer.global_rank, len(self.batches), self.trainer.world_size)
+        return StatefulDataLoader(
+            self.batches,
+            batch_size=None,
+            sampler=places,
+            num_workers=self.num_workers,
+            collate_fn=_as_it_is,
+        )
+
+    def transfer_batch_to_device(
+        self, batch: PinBatch, device: torch.device, dataloader_idx: int
+    ) -> PinBatch:
+        """Move a batch; Lightning knows nothing of frozen records."""
+        return _moved(batch, device)
+
+    def teardown(self, stage: str) -> None:
+        """Tell how many images were skipped, since each is a pin trained on its text alone."""
+        broken = self.content.pixels.broken_pins()
+        if len(broken):
+            names = ", ".join(repr(name) for name in self.dataset.pin_ids[broken[:5]].tolist())
+            more = ", …" if len(broken) > 5 else ""
+            rank_zero_warn(f"skipped {len(broken)} broken images, of pins {names}{more}")
+
+
+def data_card(dataset: PinBoardDataset) -> dict[str, str]:
+    """Return which data set this is: its name, its folder and the sha256 of what is in it."""
+    return {
+        "name": dataset.name,
+        "folder": str(dataset.folder),
+        "fingerprint": dataset.fingerprint,
+    }
+
+
+def _as_it_is(batch: PinBatch) -> PinBatch:
+    return batch
+
+
+def _moved(record: Any, device: torch.device) -> Any:
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return type(record)(
+        **{
+            name: value.to(device) if isinstance(value, torch.Tensor) else _moved(value, device)
+            for name, value in values.items()
+        }
+    )

@@ -1,0 +1,173 @@
+"""`pingraph fit`: Lightning's command line over our modules; each run writes a folder."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from pingraph.data import PinDataModule
+from pingraph.errors import PinGraphError
+from pingraph.files import atomic_file
+from pingraph.module import PinModule
+from pingraph.parsing import ShortErrors
+from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE
+
+DEFAULTS = {
+    "model.encoder": {"class_path": "pingraph.encoders.HybridEncoder"},
+    "model.objective": {"class_path": "pingraph.objectives.AlignmentObjective"},
+    "data.split": {"class_path": "pingraph.splits.PinSplit"},
+    "data.sampler": {"class_path": "pingraph.samplers.PinSAGESampler", "init_args": {"k": 50}},
+}
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the whole configuration into the run folder."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write config.yaml."""
+        with atomic_file(Path(trainer.default_root_dir) / CONFIG_FILE) as temporary:
+            temporary.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
+
+
+class RunProgress(TQDMProgressBar):
+    """A bar over the steps of the run, which to Lightning is one epoch."""
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Say what the bar is of."""
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description(Path(trainer.default_root_dir).name)
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Leave out the loggers' version numbers."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return metrics
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """Keeps the newest state: now and then, when training stops for whatever reason, at the end."""
+
+    def __init__(self, path: Path):
+        super().__init__(
+            dirpath=path.parent,
+            filename=path.stem,
+            every_n_train_steps=50,
+            save_on_exception=True,
+            enable_version_counter=False,
+        )
+        self.path = path
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what is not saved yet."""
+        trainer.save_checkpoint(self.path)
+
+
+class FitParser(ShortErrors, LightningArgumentParser):
+    """Lightning's parser, with our errors."""
+
+
+class PinCLI(LightningCLI):
+    """LightningCLI whose runs each have a folder: trainer.default_root_dir."""
+
+    def __init__(self, args: list[str]):
+        super().__init__(
+            PinModule,
+            PinDataModule,
+            args=["fit", *args],
+            parser_class=FitParser,
+            parser_kwargs={"prog": "pingraph"},
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            trainer_defaults={
+                "default_root_dir": "runs/default",
+                "max_steps": 300,
+                "enable_model_summary": False,
+                "gradient_clip_val": 1.0,
+                "log_every_n_steps": 10,
+                # The data module deals the batches out to the ranks itself.
+                "use_distributed_sampler": False,
+            },
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Only fit: the other tasks of pingraph need no trainer."""
+        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Set what the constructors can't hold, and give the data the encoder's sizes."""
+        parser.set_defaults(DEFAULTS)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        for size in ("image_size", "vocab_size", "max_tokens"):
+            parser.link_arguments(
+                "model.encoder", f"data.{size}", compute_fn=_attribute(size), apply_on="instantiate"
+            )
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Return a trainer that logs and saves into the run folder."""
+        trainer = self.config_init["fit"]["trainer"]
+        folder = Path(trainer["default_root_dir"])
+        if trainer["logger"] is None:
+            kwargs["logger"] = [CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")]
+        kwargs["callbacks"] = [
+            *(trainer["callbacks"] or []),
+            RunCheckpoint(folder / CHECKPOINT_FILE),
+            RunProgress(refresh_rate=5),
+        ]
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Keep an earlier run from being written over.
+
+        Raises:
+            PinGraphError: the folder holds a run, and no checkpoint was given to go on from; or
+                the checkpoint does not exist.
+        """
+        folder = Path(self.trainer.default_root_dir)
+        checkpoint = self.config_init["fit"]["ckpt_path"]
+        if checkpoint is None and (folder / CONFIG_FILE).exists():
+            raise PinGraphError(
+                f"{folder} already holds a run: go on with it by --ckpt_path "
+                f"{folder / CHECKPOINT_FILE}, or choose a folder by --trainer.default_root_dir"
+            )
+        if checkpoint is not None and not Path(checkpoint).is_file():
+            raise PinGraphError(f"{checkpoint}: no such checkpoint")
+
+
+def fit(args: list[str]) -> Path:
+    """Train a model as the arguments of `pingraph fit` say, and return its run folder.
+
+    Raises:
+        PinGraphError: something in the arguments, the data or the folder is wrong.
+    """
+    _quiet()
+    return Path(PinCLI(args).trainer.default_root_dir)
+
+
+def _attribute(name: str) -> Any:
+    return lambda encoder: getattr(encoder, name)
+
+
+def _quiet() -> None:
+    """Leave out Lightning's advertisements and the advice that does not fit this job."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        "LightningCLI's args parameter is intended",
+        ".*does not have many workers",
+        "The number of training batches .* is smaller than the logging interval",
+        "Experiment logs directory .* exists and is not empty",
+        "Checkpoint directory .* exists and is not empty",
+        "'set_vital' is deprecated",  # torchdata on a newer torch
+        ".*treespec, LeafSpec",  # Lightning on a newer torch
+    ):
+        warnings.filterwarnings("ignore", message)

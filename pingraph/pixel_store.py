@@ -1,0 +1,122 @@
+"""Decoded images, each decoded once: a file that all data-loader workers share by mapping it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pingraph.datasets import BrokenImageError, PinBoardDataset
+from pingraph.errors import PinGraphError
+
+OnBrokenImage = Literal["raise", "skip"]
+
+_UNKNOWN, _DECODED, _ABSENT, _BROKEN = range(4)
+
+
+class PixelStore:
+    """The images of a data set at one size, decoded on first use.
+
+    What was decoded is kept in a temporary file, unless all images would take more than
+    `max_bytes`; then each is decoded whenever it is asked for. The file goes with the object.
+
+    Args:
+        dataset: whose images.
+        size: pixels of a side.
+        on_broken_image: "raise" stops with the pin's id; "skip" counts the pin as one without an
+            image, see `broken_pins`.
+        max_bytes: largest temporary file, default 4 GiB.
+
+    Raises:
+        PinGraphError: another `on_broken_image`.
+    """
+
+    def __init__(
+        self,
+        dataset: PinBoardDataset,
+        size: int,
+        *,
+        on_broken_image: OnBrokenImage = "raise",
+        max_bytes: int = 4 << 30,
+    ):
+        if on_broken_image not in ("raise", "skip"):
+            raise PinGraphError(
+                f"on_broken_image is {on_broken_image!r}: expected 'raise' or 'skip'"
+            )
+        self.dataset = dataset
+        self.size = size
+        self.skip_broken = on_broken_image == "skip"
+        self.keep = dataset.num_pins * 3 * size * size <= max_bytes
+        self._folder = tempfile.mkdtemp(prefix="pingraph-pixels-")
+        self._cleanup = weakref.finalize(self, _remove, self._folder, os.getpid())
+        self._map("w+")
+
+    def read(self, pins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images uint8 [U, 3, size, size] of pins int64 [U], and which have one.
+
+        Images that are missing are zeros, and false in the mask bool [U].
+
+        Raises:
+            BrokenImageError: an image cannot be decoded and broken ones are not skipped.
+        """
+        images = np.zeros((len(pins), 3, self.size, self.size), dtype=np.uint8)
+        has_image = np.zeros(len(pins), dtype=bool)
+        for row, pin in enumerate(pins):
+            has_image[row] = self._read_one(int(pin), images[row])
+        return images, has_image
+
+    def broken_pins(self) -> np.ndarray:
+        """Return the pins whose image was asked for and found broken, int64 ascending."""
+        return np.flatnonzero(self._states == _BROKEN)
+
+    def _read_one(self, pin: int, out: np.ndarray) -> bool:
+        if self._states[pin] == _UNKNOWN or (self._states[pin] == _DECODED and not self.keep):
+            return self._decode(pin, out)
+        if self._states[pin] == _DECODED:
+            out[:] = self._pixels[pin]
+            return True
+        return False
+
+    def _decode(self, pin: int, out: np.ndarray) -> bool:
+        try:
+            pixels = self.dataset.pixels(pin, self.size)
+        except BrokenImageError:
+            if not self.skip_broken:
+                raise
+            self._states[pin] = _BROKEN
+            return False
+        if pixels is None:
+            self._states[pin] = _ABSENT
+            return False
+        out[:] = pixels
+        if self.keep:
+            self._pixels[pin] = pixels
+        # After the pixels, so that another worker never sees the mark without them.
+        self._states[pin] = _DECODED
+        return True
+
+    def _map(self, mode: Literal["w+", "r+"]) -> None:
+        pins = self.dataset.num_pins
+        shape = (pins if self.keep else 1, 3, self.size, self.size)
+        folder = Path(self._folder)
+        self._pixels = np.memmap(folder / "pixels", np.uint8, mode, shape=shape)
+        self._states = np.memmap(folder / "states", np.uint8, mode, shape=(pins,))
+
+    def __getstate__(self) -> dict:
+        hidden = ("_pixels", "_states", "_cleanup")
+        return {name: value for name, value in self.__dict__.items() if name not in hidden}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._map("r+")
+
+
+def _remove(folder: str, owner: int) -> None:
+    # A forked worker holds a copy of the store, and must not take the file from the others.
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,169 @@
+"""A trained run: what `fit` wrote to a folder, opened to embed pins with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import yaml
+
+from pingraph.content import ContentReader
+from pingraph.datasets import PinBoardDataset, open_dataset
+from pingraph.errors import PinGraphError
+from pingraph.files import read_json
+from pingraph.interfaces import Embeddings, EmbeddingTable, PinContent
+from pingraph.pixel_store import OnBrokenImage
+from pingraph.run_files import (
+    CHECKPOINT_FILE,
+    CONFIG_FILE,
+    DATA_FILE,
+    SPLIT_FILE,
+    TOKENIZER_FILE,
+)
+from pingraph.splits import Split
+from pingraph.tokenization import load_tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+BLOCK = 512  # pins embedded at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run folder's encoder in evaluation mode, its tokenizer, its split and where its data is."""
+
+    folder: Path
+    encoder: torch.nn.Module
+    tokenizer: Tokenizer
+    split: Split
+    data: dict[str, str]  # name, folder and fingerprint of the data set it was trained on
+    on_broken_image: OnBrokenImage
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Open a run folder that `pingraph fit` wrote.
+
+        Raises:
+            PinGraphError: the folder is no run, a file of it is missing or damaged, or its
+                checkpoint is of another model.
+        """
+        folder = Path(folder)
+        for name in (CONFIG_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE, CHECKPOINT_FILE):
+            if not (folder / name).is_file():
+                raise PinGraphError(f"{folder} is not a trained run: it has no {name}")
+        config = _read_config(folder / CONFIG_FILE)
+        return cls(
+            folder=folder,
+            encoder=_load_encoder(config["model"], folder / CHECKPOINT_FILE),
+            tokenizer=load_tokenizer(folder / TOKENIZER_FILE),
+            split=Split.load(folder / SPLIT_FILE),
+            data=_read_data_card(folder / DATA_FILE),
+            on_broken_image=config["data"]["on_broken_image"],
+        )
+
+    def dataset(self) -> PinBoardDataset:
+        """Open the data set the run was trained on.
+
+        Raises:
+            PinGraphError: it is gone, or is no longer what it was.
+        """
+        dataset = open_dataset(self.data["folder"])
+        dataset.name = self.data["name"]
+        if dataset.fingerprint != self.data["fingerprint"]:
+            raise PinGraphError(
+                f"{dataset.folder} has changed since {self.folder} was trained on it: "
+                "its figures would not be of held-out pins"
+            )
+        return dataset
+
+    def embed(self, dataset: PinBoardDataset, *, progress: bool = False) -> EmbeddingTable:
+        """Embed all pins of a data set from their content, in its order.
+
+        Args:
+            dataset: any data set; its graph is not looked at.
+            progress: show a progress bar on standard error.
+
+        Raises:
+            BrokenImageError: an image cannot be decoded, and the run does not skip broken ones.
+        """
+        content = self.reader(dataset)
+        starts: Iterable[int] = range(0, dataset.num_pins, BLOCK)
+        if progress:
+            from tqdm import tqdm
+
+            starts = tqdm(starts, desc="embedding", unit_scale=BLOCK, unit=" pins", leave=False)
+        blocks = [
+            self.embed_content(content.read(np.arange(start, min(start + BLOCK, dataset.num_pins))))
+            for start in starts
+        ]
+        return EmbeddingTable(
+            pin_ids=dataset.pin_ids,
+            **{
+                name: torch.cat([getattr(block, name) for block in blocks]).numpy()
+                for name in ("image", "text", "fused", "has_image", "has_text")
+            },
+        )
+
+    def reader(self, dataset: PinBoardDataset) -> ContentReader:
+        """Return what reads the content of a data set's pins at this encoder's sizes."""
+        return ContentReader(
+            dataset,
+            self.tokenizer,
+            image_size=self.encoder.image_size,
+            max_tokens=self.encoder.max_tokens,
+            on_broken_image=self.on_broken_image,
+        )
+
+    @torch.inference_mode()
+    def embed_content(self, content: PinContent) -> Embeddings:
+        """Embed U pins."""
+        return self.encoder(content)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise PinGraphError(f"{path}: not a YAML file ({error})") from error
+    if not isinstance(config, dict) or not {"model", "data"} <= config.keys():
+        raise PinGraphError(f"{path}: expected the keys 'model' and 'data' of `pingraph fit`")
+    return config
+
+
+def _read_data_card(path: Path) -> dict[str, str]:
+    card = read_json(path)
+    if not isinstance(card, dict) or not {"name", "folder", "fingerprint"} <= card.keys():
+        raise PinGraphError(f"{path}: expected the keys 'name', 'folder' and 'fingerprint'")
+    return card
+
+
+def _load_encoder(config: dict[str, Any], checkpoint: Path) -> torch.nn.Module:
+    from jsonargparse import ArgumentParser
+
+    from pingraph.module import PinModule, check_state
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(PinModule, "model")
+    try:
+        module = parser.instantiate(parser.parse_object({"model": config})).model
+    except PinGraphError:
+        raise
+    except Exception as error:  # jsonargparse raises many kinds for a config that does not fit
+        raise PinGraphError(f"{checkpoint.parents[1] / CONFIG_FILE}: {error}") from error
+    state = _read_state(checkpoint)
+    check_state(module, state, str(checkpoint))
+    module.load_state_dict(state)
+    return module.encoder.eval()
+
+
+def _read_state(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # torch raises many kinds for a damaged or foreign file
+        raise PinGraphError(f"{path}: not a checkpoint, or a damaged one ({error})") from error
+    return state

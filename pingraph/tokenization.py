@@ -1,0 +1,83 @@
+"""Sub-word tokens of the pins' texts. U texts, T tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pingraph.errors import PinGraphError
+from pingraph.files import atomic_file
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+PADDING, UNKNOWN = "[PAD]", "[UNK]"
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Train a lower-casing WordPiece tokenizer (arXiv 1609.08144).
+
+    Args:
+        texts: the texts that training may see.
+        vocab_size: most tokens it may have; fewer where the texts are few.
+
+    Returns:
+        A tokenizer whose token 0 is padding and token 1 stands for characters never seen.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=[PADDING, UNKNOWN],
+        show_progress=False,
+    )
+    # Sorted and without repeats of the iteration order, since ties go to what was seen first.
+    tokenizer.train_from_iterator(sorted(texts), trainer)
+    return tokenizer
+
+
+def encode(
+    tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tokenize texts, cut to `max_tokens` and padded to the longest of them.
+
+    Returns:
+        Token ids int64 [U, T] and the mask bool [U, T], T at least 1; a row of the mask is false
+        where the text is empty.
+    """
+    ids = [encoding.ids[:max_tokens] for encoding in tokenizer.encode_batch(list(texts))]
+    lengths = np.array([len(row) for row in ids], dtype=np.int64)
+    mask = np.arange(max(1, lengths.max(initial=0))) < lengths[:, None]
+    tokens = np.zeros(mask.shape, dtype=np.int64)
+    tokens[mask] = np.concatenate([np.zeros(0, dtype=np.int64), *map(np.asarray, ids)])
+    return tokens, mask
+
+
+def save_tokenizer(tokenizer: Tokenizer, path: str | Path) -> None:
+    """Write the tokenizer as JSON, as `tokenizers` and `transformers` read it, atomically."""
+    with atomic_file(path) as temporary:
+        tokenizer.save(str(temporary))
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Read a tokenizer's JSON.
+
+    Raises:
+        PinGraphError: the file is missing or holds no tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    path = Path(path)
+    if not path.is_file():
+        raise PinGraphError(f"{path}: no such file")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception for a damaged file
+        raise PinGraphError(f"{path}: not a tokenizer ({error})") from error
