@@ -115,7 +115,7 @@ def find_fault(csr: Csr, num_columns: int) -> str | None:
 
 
 _FAULTS = (
-    "begins after its end",
+    "begins after its end or beyond the edges",
     "has a neighbor out of range",
     "has neighbors that do not ascend",
 )

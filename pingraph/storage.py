@@ -156,8 +156,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
     if found != FORMAT:
         raise PinGraphError(f"{path}: format {found!r}; expected {FORMAT!r}")
-    if manifest.get("version") != VERSION:
-        found = manifest.get("version")
+    found = manifest.get("version")
+    if type(found) is not int or found != VERSION:
         raise PinGraphError(f"{path}: version {found!r}; this pingraph reads version {VERSION}")
     for count in ("num_pins", "num_boards", "num_edges"):
         if type(manifest.get(count)) is not int or manifest[count] < 0:
