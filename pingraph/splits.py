@@ -210,7 +210,7 @@ class TimeSplit:
             raise PinGraphError(f"{dataset.name}: edges.parquet has no column 'time' to split by")
         after = self.after
         if after is None:
-            after = int(np.quantile(times, 1 - self.fraction, method="higher"))
+            after = int(np.sort(times)[len(times) - int(self.fraction * len(times)) - 1])
         pairs = _pair_units(dataset)
         late = np.bincount(pairs, weights=times > after) > 0
         return _make("time", 0, {"after": after}, dataset, late[pairs])

@@ -161,6 +161,22 @@ def test_time_split_takes_earlier_twins_of_late_edges_along():
     assert split.parameters == {"after": 5}
 
 
+def test_an_edge_at_the_moment_of_a_time_split_is_seen():
+    dataset = small([(0, 0), (1, 0), (2, 0)], [-1] * 3, np.array([4, 5, 6]))
+    assert TimeSplit(after=5).split(dataset).train_edges.tolist() == [True, True, False]
+    assert TimeSplit(0.4).split(dataset).parameters == {"after": 5}
+
+
+@settings(deadline=None, max_examples=40)
+@given(times=st.lists(st.integers(-9, 9), min_size=2, max_size=30), fraction=st.floats(0.01, 0.99))
+def test_a_time_split_is_the_latest_that_holds_out_no_more_than_asked(times, fraction):
+    dataset = small([(pin, 0) for pin in range(len(times))], [-1] * len(times), np.array(times))
+    split = split_or_none(TimeSplit(fraction), dataset)
+    allowed = [sum(t > after for t in times) for after in times]
+    allowed = [number for number in allowed if number <= int(fraction * len(times))]
+    assert (0 if split is None else (~split.train_edges).sum()) == max(allowed)
+
+
 def test_splits_that_cannot_be(write_folder, tiny):
     one = small([(0, 0), (1, 0)], [0, 0])
     with pytest.raises(PinGraphError, match="leaves no edge"):
@@ -292,6 +308,17 @@ def test_the_check_looks_at_the_graph_that_training_gets(tiny, monkeypatch):
     monkeypatch.setattr(Split, "train_graph", lambda self, graph: graph.keep_edges(fewer))
     with pytest.raises(PinGraphError, match="not in the graph"):
         split.check_leaks(tiny)
+
+
+def test_an_edge_from_nowhere_is_a_leak(monkeypatch):
+    dataset = small([(0, 0), (1, 0), (2, 1)], [-1] * 3)
+    split = EdgeSplit(0.3).split(dataset)
+    kept = split.train_graph(dataset.graph)
+    pins, boards = (np.append(ends, new) for ends, new in zip(kept.edges(), (2, 0), strict=True))
+    more = PinBoardGraph.from_edges(pins, boards, pin_ids=kept.pin_ids, board_ids=kept.board_ids)
+    monkeypatch.setattr(Split, "train_graph", lambda self, graph: more)
+    with pytest.raises(PinGraphError, match="edges that the data set lacks"):
+        split.check_leaks(dataset)
 
 
 def test_a_saved_split_is_plain_safetensors(tiny, tmp_path):
