@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,10 @@ from pingraph.world import World
 def main(args: list[str] | None = None) -> None:
     """Run a subcommand; what the user can put right is printed, and exits with 2."""
     args = sys.argv[1:] if args is None else args
+    # Threads that spin while they wait for each other stall training many times over as soon as
+    # another process, such as a data-loader worker, needs one of few cores. Read by OpenMP when
+    # torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         if args[:1] == ["fit"]:
             _fit(args[1:])
