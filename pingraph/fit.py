@@ -118,11 +118,12 @@ class PinCLI(LightningCLI):
         folder = Path(trainer["default_root_dir"])
         if trainer["logger"] is None:
             kwargs["logger"] = [CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")]
-        kwargs["callbacks"] = [
-            *(trainer["callbacks"] or []),
-            RunCheckpoint(folder / CHECKPOINT_FILE),
-            RunProgress(refresh_rate=5),
-        ]
+        callbacks = list(trainer["callbacks"] or [])
+        if trainer["enable_checkpointing"] is not False:
+            callbacks.append(RunCheckpoint(folder / CHECKPOINT_FILE))
+        if trainer["enable_progress_bar"] is not False:
+            callbacks.append(RunProgress(refresh_rate=5))
+        kwargs["callbacks"] = callbacks
         return super().instantiate_trainer(**kwargs)
 
     def before_fit(self) -> None:

@@ -1,0 +1,29 @@
+# demo and test each set up their own environment in .venv; nothing needs to be installed before.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/.installed
+	$(BIN)/pingraph demo --out runs/demo-$(shell date +%Y%m%d-%H%M%S)
+
+test: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m compileall -q pingraph encoders samplers experiments
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt "setuptools>=77"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,dgl,dev]"
+	touch $@
+
+# Type checkers cannot follow the mapping of folders to packages: they check an installed copy.
+lint: .venv/.installed
+	rm -rf .typed
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .typed .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .typed build dist *.egg-info
