@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,15 @@ def run_demo(data: str, seed: int, out: Path) -> dict[str, Any]:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PinGraphError(f"{out} is not empty: choose another folder by --out, or remove it")
+    try:
+        return _run(data, seed, out)
+    except PinGraphError:
+        # So that the same command can be typed again once the data are mended.
+        shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def _run(data: str, seed: int, out: Path) -> dict[str, Any]:
     started = time.monotonic()
     dataset = open_dataset(data)
     print(dataset.graph.describe())

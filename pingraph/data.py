@@ -16,10 +16,10 @@ from pingraph.batches import PinBatches
 from pingraph.content import ContentReader
 from pingraph.datasets import PinBoardDataset, open_dataset
 from pingraph.errors import PinGraphError
-from pingraph.files import write_json
+from pingraph.files import read_json, write_json
 from pingraph.interfaces import PinBatch, Sampler
 from pingraph.pixel_store import OnBrokenImage
-from pingraph.run_files import DATA_FILE, SPLIT_FILE, TOKENIZER_FILE
+from pingraph.run_files import CHECKPOINT_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE
 from pingraph.splits import Split, Splitter
 from pingraph.tokenization import load_tokenizer, save_tokenizer, train_tokenizer
 
@@ -82,15 +82,18 @@ class PinDataModule(LightningDataModule):
         """Split the data, prove that nothing leaks, and write what the run rests on to its folder.
 
         Raises:
-            PinGraphError: a leak, or the folder cannot be written.
+            PinGraphError: a leak; the folder cannot be written, or its run is of other data.
         """
         folder = Path(self.trainer.default_root_dir)
+        card = data_card(self.dataset)
+        if (folder / CHECKPOINT_FILE).exists() and read_json(folder / DATA_FILE) != card:
+            raise PinGraphError(f"{self.dataset.folder} is not the data that {folder} was begun on")
         split = self.splitter.split(self.dataset)
         split.check_leaks(self.dataset)
         texts = [self.dataset.texts[pin] for pin in split.train_pins]
         split.save(folder / SPLIT_FILE)
         save_tokenizer(train_tokenizer(texts, self.vocab_size), folder / TOKENIZER_FILE)
-        write_json(folder / DATA_FILE, data_card(self.dataset))
+        write_json(folder / DATA_FILE, card)
 
     def setup(self, stage: str) -> None:
         """Make the batches of the run out of the split that `prepare_data` wrote."""

@@ -135,7 +135,7 @@ class PinCLI(LightningCLI):
         """
         folder = Path(self.trainer.default_root_dir)
         checkpoint = self.config_init["fit"]["ckpt_path"]
-        if checkpoint is None and (folder / CONFIG_FILE).exists():
+        if checkpoint is None and (folder / CHECKPOINT_FILE).exists():
             raise PinGraphError(
                 f"{folder} already holds a run: go on with it by --ckpt_path "
                 f"{folder / CHECKPOINT_FILE}, or choose a folder by --trainer.default_root_dir"
