@@ -272,7 +272,7 @@ def _numbers(table: pa.Table, column: str) -> np.ndarray | None:
 def _groups(count: int, present: np.ndarray, key: Callable[[int], object]) -> np.ndarray:
     groups = np.full(count, -1, np.int64)
     numbers: dict[object, int] = {}
-    for pin in np.flatnonzero(present):
+    for pin in np.flatnonzero(present).tolist():
         groups[pin] = numbers.setdefault(key(pin), len(numbers))
     groups.flags.writeable = False
     return groups

@@ -53,7 +53,7 @@ def load_pixels(image: Image.Image, size: int) -> np.ndarray:
     image.draft("RGB", (int(2 * scale * image.width) + 1, int(2 * scale * image.height) + 1))
     image = to_rgb(image)
     scale = size / max(image.size)
-    fitted = tuple(max(1, round(side * scale)) for side in image.size)
+    fitted = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     if fitted != image.size:
         image = image.resize(fitted, Image.Resampling.BICUBIC)
     if fitted != (size, size):

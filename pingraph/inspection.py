@@ -140,7 +140,7 @@ def _inspect_images(pins: pa.Table, names: list, folder: Path, found: Inspection
         if message not in found.errors:
             found.errors.append(message)
         return np.zeros(len(pins), bool)
-    pictured = np.flatnonzero(images.present)
+    pictured = np.flatnonzero(images.present).tolist()
     found.facts["image_share"] = len(pictured) / max(len(pins), 1)
     if not len(pictured):
         return images.present
@@ -151,11 +151,13 @@ def _inspect_images(pins: pa.Table, names: list, folder: Path, found: Inspection
     sizes, broken = [], []
     for pin in _with_progress(pictured):
         try:
-            format_, size = images.decode(pin, _format_and_size)
-            formats[format_] += 1
-            sizes.append(size)
+            seen = images.decode(pin, _format_and_size)
         except BrokenImageError as error:
+            seen = None
             broken.append(str(error).removeprefix(f"{folder / 'pins.parquet'}: "))
+        if seen is not None:
+            formats[seen[0]] += 1
+            sizes.append(seen[1])
     found.facts["image_formats"] = dict(formats.most_common())
     if sizes:
         found.facts["image_width"] = _spread([width for width, _ in sizes])
@@ -254,7 +256,7 @@ def _format_and_size(image: Image.Image) -> tuple[str | None, tuple[int, int]]:
     return image.format, image.size
 
 
-def _with_progress(pins: np.ndarray) -> Iterable[int]:
+def _with_progress(pins: list[int]) -> Iterable[int]:
     from rich.console import Console
     from rich.progress import track
 

@@ -90,18 +90,20 @@ class PinImages:
         """Return the size of each image file in bytes, int64, -1: missing; [] of encoded bytes."""
         if is_bytes(self.column.type):
             return np.zeros(0, np.int64)
-        return np.array([self._file_size(pin) for pin in np.flatnonzero(self.present)], np.int64)
+        pictured = np.flatnonzero(self.present).tolist()
+        return np.array([self._file_size(pin) for pin in pictured], np.int64)
 
     def _file_size(self, pin: int) -> int:
         try:
-            return self._source(pin).stat().st_size
+            return self._path(pin, self.column[pin].as_py()).stat().st_size
         except (OSError, ValueError):
             return -1
 
     def _source(self, pin: int) -> bytes | Path:
         value = self.column[int(pin)].as_py()
-        if isinstance(value, bytes):
-            return value
+        return value if isinstance(value, bytes) else self._path(pin, value)
+
+    def _path(self, pin: int, value: str) -> Path:
         path = Path(value)
         if ".." in path.parts:
             raise self._broken(pin, f"the path {value!r} leaves the folder")

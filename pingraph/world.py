@@ -109,8 +109,8 @@ class World:
         truth, board_topics = self._truth(), self._board_topics()
         rng = self._stream("words")
         words = invent_words(self.num_topics * (self.looks * VOCABULARY + 1), rng)
-        names, vocabularies = words[: self.num_topics], np.array(words[self.num_topics :])
-        vocabularies = vocabularies.reshape(self.num_topics, self.looks, VOCABULARY).tolist()
+        names, spoken = words[: self.num_topics], np.array(words[self.num_topics :])
+        vocabularies = spoken.reshape(self.num_topics, self.looks, VOCABULARY).tolist()
         images, texts = self._images(truth), self._texts(truth, vocabularies)
         titles = [f"{names[topic]} {place}" for place, topic in enumerate(board_topics, 1)]
         pins = pa.table(
