@@ -229,8 +229,8 @@ def _is_parquet(path: Path) -> bool:
 def _parquet_batches(path: Path) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
-    # A buffer makes it read the columns of a row group bit by bit, not all at once.
-    with pq.ParquetFile(path, buffer_size=_BLOCK_BYTES) as file:
+    # These two make it read the columns of a row group bit by bit, not all at once.
+    with pq.ParquetFile(path, buffer_size=_BLOCK_BYTES, pre_buffer=False) as file:
         columns = _wanted(file.schema_arrow.names)
         yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
 
