@@ -1,19 +1,25 @@
 """What the subcommands of `pingraph` do; their signatures are the command line."""
 
-from __future__ import annotations
+# Annotations stay objects: for strings jsonargparse imports all that stands under TYPE_CHECKING.
 
+import errno
 import sys
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import Any
 
 from pingraph.errors import PinGraphError
 
-if TYPE_CHECKING:
-    from pingraph.datasets import PinBoardDataset
-    from pingraph.interfaces import EmbeddingTable
-    from pingraph.runs import Run
+
+def fit(args: list[str]) -> None:
+    """Train a model on a data set.
+
+    Args:
+        args: those of Lightning's command line, see `pingraph.fit`.
+    """
+    from pingraph.fit import fit
+
+    print(fit(args))
 
 
 def inspect(folder: str) -> None:
@@ -32,7 +38,7 @@ def inspect(folder: str) -> None:
         sys.exit(2)
 
 
-def icons(out: Path) -> None:
+def make_icons(out: Path) -> None:
     """Write the built-in data set of icons as a folder.
 
     Icons of Font Awesome, drawn; their labels; search terms and categories as boards.
@@ -40,9 +46,22 @@ def icons(out: Path) -> None:
     Args:
         out: the new folder.
     """
-    from pingraph.icons import make_icons
+    from pingraph import icons
 
-    make_icons(out)
+    icons.make_icons(out)
+    print(out)
+
+
+def make_world(out: Path, **knobs: Any) -> None:
+    """Write a synthetic data set with known truth as a folder.
+
+    Args:
+        out: the new folder.
+        knobs: those of `pingraph.world.World`; jsonargparse makes an option of each.
+    """
+    from pingraph.world import World
+
+    World(**knobs).write(out)
     print(out)
 
 
@@ -64,6 +83,7 @@ def evaluate(run: Path, seed: int = 0) -> None:
     from pingraph.runs import Run
 
     trained = Run.open(run)
+    _check_writable(run / METRICS_FILE)
     dataset = trained.dataset()
     table = trained.embed(dataset, progress=True)
     metrics = evaluate_table(table, dataset, trained.split, seed=seed).to_dict()
@@ -92,6 +112,7 @@ def embed(run: Path, data: str, out: Path) -> None:
     from pingraph.embeddings import write_embeddings
     from pingraph.runs import Run
 
+    _check_writable(out)
     trained = Run.open(run)
     table = trained.embed(open_dataset(data, pins_only=True), progress=True)
     write_embeddings(out, table)
@@ -116,19 +137,24 @@ def neighbors(
         k: how many to list.
         out: draw a pin and its nearest pins as a PNG file too.
     """
-    from pingraph.runs import Run
-
     if [pin_id, text, image].count(None) != 2:
         raise PinGraphError("give one of: a pin's id, --text or --image")
     if out is not None and pin_id is None:
         raise PinGraphError("--out draws the neighbors of a pin: give a pin's id")
+    if k < 1:
+        raise PinGraphError(f"--k is {k}: expected 1 or more")
+    from pingraph import queries
+    from pingraph.runs import Run
+
+    if out is not None:
+        _check_writable(out)
     trained = Run.open(run)
-    dataset = trained.dataset()
-    table = trained.embed(dataset, progress=True)
-    if pin_id is None:
-        _list(dataset, table, _search_vector(trained, text, image), k)
-    else:
-        _list_of_pin(dataset, table, pin_id, k, out)
+    if pin_id is not None:
+        queries.list_neighbors(trained, pin_id, k, out)
+    elif text is not None:
+        queries.search_text(trained, text, k)
+    elif image is not None:
+        queries.search_image(trained, image, k)
 
 
 def demo(data: str = "icons", seed: int = 0, out: Path = Path("runs/demo")) -> None:
@@ -148,39 +174,15 @@ def demo(data: str = "icons", seed: int = 0, out: Path = Path("runs/demo")) -> N
     run_demo(data, seed, out)
 
 
-def _search_vector(run: Run, text: str | None, image: Path | None) -> np.ndarray:
-    from pingraph.queries import image_content, text_content
-
-    if text is not None:
-        return run.embed_content(text_content(run, text)).text.numpy()
-    assert image is not None
-    return run.embed_content(image_content(run, image)).image.numpy()
-
-
-def _list_of_pin(
-    dataset: PinBoardDataset, table: EmbeddingTable, pin_id: str, k: int, out: Path | None
-) -> None:
-    from pingraph.embeddings import find_rows
-    from pingraph.grid import grid_rows, save_grid
-
-    rows = find_rows(table, [pin_id])
-    print(f"nearest to {dataset.texts[rows[0]] or pin_id}")
-    _list(dataset, table, table.fused[rows], k, exclude=rows)
-    if out is not None:
-        save_grid(out, dataset, grid_rows(table, dataset, rows, k=k), f"nearest to {pin_id}")
-        print(out)
-
-
-def _list(
-    dataset: PinBoardDataset,
-    table: EmbeddingTable,
-    vector: np.ndarray,
-    k: int,
-    exclude: np.ndarray | None = None,
-) -> None:
-    from pingraph.embeddings import nearest
-
-    found, scores = nearest(table, vector, k, exclude=exclude)
-    rows = zip(found[0].tolist(), scores[0].tolist(), strict=True)
-    for rank, (pin, score) in enumerate(rows, start=1):
-        print(f"{rank:>4}  {score:.3f}  {dataset.pin_ids[pin]}  {dataset.texts[pin]}")
+def _check_writable(path: Path) -> None:
+    """Refuse, before the work is done, a file that could not be written after it."""
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PinGraphError(f"cannot write {path}: {error.strerror}") from error

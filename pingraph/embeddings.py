@@ -6,6 +6,7 @@ Letters: N pins, Q queries, D dimensions, k neighbors of each query.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,9 @@ import pyarrow.parquet as pq
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file
 from pingraph.interfaces import EmbeddingTable
+
+if TYPE_CHECKING:
+    from pingraph.datasets import PinBoardDataset
 
 FORMAT, VERSION = "pingraph.embeddings", "1"
 _VECTORS = ("image", "text", "fused")
@@ -96,7 +100,7 @@ def check_table(table: EmbeddingTable, source: str | Path) -> None:
         raise PinGraphError(f"{source}: row {row}: pin_id {pin!r} occurs twice")
 
 
-def find_rows(table: EmbeddingTable, pin_ids: list[str | int]) -> np.ndarray:
+def find_rows(table: EmbeddingTable | PinBoardDataset, pin_ids: list[str | int]) -> np.ndarray:
     """Return the rows of pins, int64; digits stand for a number where ids are integers.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The content of what is searched with and is no pin: a text, or an image file."""
+"""`pingraph neighbors`: the pins nearest to a pin, to words or to an image file."""
 
 from __future__ import annotations
 
@@ -8,43 +8,88 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from pingraph.embeddings import find_rows, nearest
 from pingraph.errors import PinGraphError
+from pingraph.grid import grid_rows, save_grid
 from pingraph.interfaces import PinContent
-from pingraph.tokenization import encode
+from pingraph.tokenization import UNKNOWN, encode
 
 if TYPE_CHECKING:
+    from pingraph.datasets import PinBoardDataset
     from pingraph.runs import Run
 
 
-def text_content(run: Run, text: str) -> PinContent:
-    """Return the content of one pin that has only this text.
+def list_neighbors(run: Run, pin_id: str, k: int, out: Path | None = None) -> None:
+    """Print the pins nearest to a pin, by the fused vectors of both, and draw them to `out`.
 
     Raises:
-        PinGraphError: the text is blank.
+        PinGraphError: there is no such pin, or `out` cannot be written.
     """
+    dataset = run.dataset()
+    pin = find_rows(dataset, [pin_id])  # before the embedding, which takes the longest
+    table = run.embed(dataset, progress=True)
+    print(f"nearest to {dataset.texts[pin[0]] or pin_id}")
+    _print_pins(dataset, *nearest(table, table.fused[pin], k, exclude=pin))
+    if out is not None:
+        save_grid(out, dataset, grid_rows(table, dataset, pin, k=k), f"nearest to {pin_id}")
+        print(out)
+
+
+def search_text(run: Run, text: str, k: int) -> None:
+    """Print the pins whose fused vectors are nearest to words.
+
+    Raises:
+        PinGraphError: no word is known to the run, or it was trained on pins without text.
+    """
+    dataset = run.dataset()
+    if not dataset.has_text.any():
+        raise PinGraphError(f"{run.folder} cannot search by text: it was trained without texts")
     tokens, mask = encode(run.tokenizer, [text], run.encoder.max_tokens)
-    if not mask.any():
+    if not (mask & (tokens != run.tokenizer.token_to_id(UNKNOWN))).any():
         raise PinGraphError(f"the text {text!r} holds no word to search with")
     size = run.encoder.image_size
-    return _content(np.zeros((3, size, size), np.uint8), False, tokens, mask)
+    content = _content(np.zeros((3, size, size), np.uint8), False, tokens, mask)
+    vector = run.embed_content(content).text.numpy()
+    _print_pins(dataset, *nearest(run.embed(dataset, progress=True), vector, k))
 
 
-def image_content(run: Run, path: Path) -> PinContent:
-    """Return the content of one pin that has only this image.
+def search_image(run: Run, path: Path, k: int) -> None:
+    """Print the pins whose fused vectors are nearest to an image file.
 
     Raises:
-        PinGraphError: the file is missing or no image.
+        PinGraphError: the file is missing or no image, or the run was trained without images.
     """
-    from PIL import Image
+    dataset = run.dataset()
+    if not dataset.has_image.any():
+        raise PinGraphError(f"{run.folder} cannot search by image: it was trained without images")
+    pixels = _read_image(path, run.encoder.image_size)
+    content = _content(pixels, True, np.zeros((1, 1), np.int64), np.zeros((1, 1), bool))
+    vector = run.embed_content(content).image.numpy()
+    _print_pins(dataset, *nearest(run.embed(dataset, progress=True), vector, k))
 
-    from pingraph.images import load_pixels
+
+def _print_pins(dataset: PinBoardDataset, pins: np.ndarray, scores: np.ndarray) -> None:
+    """Print a line for each found pin [1, k]: its place, its score, its id and its text."""
+    rows = zip(pins[0].tolist(), scores[0].tolist(), strict=True)
+    for place, (pin, score) in enumerate(rows, start=1):
+        text = " ".join(dataset.texts[pin].split())
+        print(f"{place:>4}  {score:.3f}  {dataset.pin_ids[pin]}  {text}".rstrip())
+
+
+def _read_image(path: Path, size: int) -> np.ndarray:
+    from PIL import UnidentifiedImageError
+
+    from pingraph.images import load_pixels, open_image
 
     try:
-        with Image.open(path) as image:
-            pixels = load_pixels(image, run.encoder.image_size)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise PinGraphError(f"{path}: not an image that can be read ({error})") from error
-    return _content(pixels, True, np.zeros((1, 1), np.int64), np.zeros((1, 1), bool))
+        return load_pixels(open_image(path), size)
+    except UnidentifiedImageError as error:  # its message names a memory address
+        raise PinGraphError(f"{path}: no image of a known format") from error
+    except OSError as error:
+        raise PinGraphError(f"{path}: {error.strerror or error}") from error
+    # On damaged bytes Pillow's decoders raise almost anything: SyntaxError, struct.error, …
+    except Exception as error:
+        raise PinGraphError(f"{path}: image cannot be decoded ({error})") from error
 
 
 def _content(
