@@ -9,11 +9,14 @@ from pingraph.encoders.layers import AttentionPool, Block
 class TextTransformer(nn.Module):
     """Turns token ids into contextual tokens and one pooled vector.
 
-    The pooled vector also holds the plain mean of the input vectors: a bag of words, which learns
-    from few texts what the blocks need many for (fastText, arXiv 1607.01759).
+    The pooled vector also holds a weighted mean of the input vectors: a bag of words, which learns
+    from few texts what the blocks need many for (fastText, arXiv 1607.01759). Each token has a
+    learned weight. It starts as the logarithm of the token's id, which stands for its inverse
+    document frequency: ids go by falling frequency, and by Zipf's law a frequency falls as one
+    over its rank.
 
     Args:
-        vocab_size: distinct tokens.
+        vocab_size: distinct tokens, numbered by falling frequency.
         max_tokens: longest text T, in tokens; longer ones are cut by the tokenizer.
         dim: channels C of the tokens.
         depth: transformer blocks.
@@ -27,6 +30,9 @@ class TextTransformer(nn.Module):
         super().__init__()
         self.words = nn.Embedding(vocab_size, dim)
         nn.init.normal_(self.words.weight, std=0.02)
+        self.weights = nn.Embedding(vocab_size, 1)
+        with torch.no_grad():
+            self.weights.weight[:, 0] = torch.log1p(torch.arange(vocab_size))
         self.positions = nn.Parameter(torch.randn(1, max_tokens, dim) * 0.02)
         self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
@@ -48,6 +54,6 @@ class TextTransformer(nn.Module):
         for block in self.blocks:
             x = block(x, mask=mask)
         x = self.norm(x)
-        shown = mask.unsqueeze(2).to(words.dtype)
-        bag = (words * shown).sum(1) / shown.sum(1)
+        weights = nn.functional.softplus(self.weights(tokens)) * mask.unsqueeze(2)
+        bag = (words * weights).sum(1) / weights.sum(1)
         return x, torch.cat([self.pool(x, mask).squeeze(1), self.norm_bag(bag)], dim=1)

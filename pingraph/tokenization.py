@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,14 +22,16 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Train a lower-casing WordPiece tokenizer (arXiv 1609.08144).
 
     Args:
-        texts: the texts that training may see.
+        texts: the texts that training may see; their order does not matter.
         vocab_size: most tokens it may have; fewer where the texts are few.
 
     Returns:
-        A tokenizer whose token 0 is padding and token 1 stands for characters never seen.
+        A tokenizer whose token 0 is padding and token 1 stands for characters never seen; the
+        others are numbered by how often they occur in the texts, the most frequent first.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+    texts = sorted(texts)
     tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -38,8 +41,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         special_tokens=[PADDING, UNKNOWN],
         show_progress=False,
     )
-    # Sorted and without repeats of the iteration order, since ties go to what was seen first.
-    tokenizer.train_from_iterator(sorted(texts), trainer)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.model = models.WordPiece(_by_frequency(tokenizer, texts), unk_token=UNKNOWN)
     return tokenizer
 
 
@@ -81,3 +84,11 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception for a damaged file
         raise PinGraphError(f"{path}: not a tokenizer ({error})") from error
+
+
+def _by_frequency(tokenizer: Tokenizer, texts: list[str]) -> dict[str, int]:
+    """Number the tokens anew, so that an id is the rank of the token's frequency."""
+    counts = Counter(token for row in tokenizer.encode_batch(texts) for token in row.tokens)
+    words = tokenizer.get_vocab().keys() - {PADDING, UNKNOWN}
+    ranked = sorted(words, key=lambda token: (-counts[token], token))
+    return {token: number for number, token in enumerate([PADDING, UNKNOWN, *ranked])}
