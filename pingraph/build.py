@@ -54,7 +54,7 @@ def csr_from_edges(
     """
     offsets = _offsets(columns, num_columns)
     entries = _empty(len(rows), index_dtype(num_rows), weights, times)
-    _scatter_edges(columns, rows, weights, times, offsets[:-1].copy(), *entries)
+    _scatter_edges(columns, rows, weights, times, _cursor(offsets), *entries)
     by_row = transpose(_csr(offsets, entries), num_rows)
     del entries
     return _without_duplicates(by_row)
@@ -65,7 +65,7 @@ def transpose(csr: Csr, num_columns: int) -> Csr:
     offsets = _offsets(csr.neighbors, num_columns)
     num_rows = len(csr.offsets) - 1
     out = _empty(len(csr.neighbors), index_dtype(num_rows), csr.weights, csr.times)
-    _transpose(csr.offsets, csr.neighbors, csr.weights, csr.times, offsets[:-1].copy(), *out)
+    _transpose(csr.offsets, csr.neighbors, csr.weights, csr.times, _cursor(offsets), *out)
     return _csr(offsets, out)
 
 
@@ -119,6 +119,11 @@ _FAULTS = (
     "has a neighbor out of range",
     "has neighbors that do not ascend",
 )
+
+
+def _cursor(offsets: np.ndarray) -> np.ndarray:
+    """Return where each key's next entry goes, as int32 if that fits: it has to stay in cache."""
+    return offsets[:-1].astype(index_dtype(int(offsets[-1]) + 1))
 
 
 def _empty(length: int, dtype: type, weights: np.ndarray | None, times: np.ndarray | None) -> tuple:
