@@ -6,6 +6,7 @@ import importlib.metadata
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,7 @@ def main(args: list[str] | None = None) -> None:
     # another process, such as a data-loader worker, needs one of few cores. Read by OpenMP when
     # torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
         try:
             _run(args)
@@ -41,8 +43,8 @@ def main(args: list[str] | None = None) -> None:
             sys.stdout.flush()
     except PinGraphError as error:
         sys.exit(_failed(f"error: {error}", 2))
-    except KeyboardInterrupt:
-        sys.exit(_failed("interrupted", 130))
+    except KeyboardInterrupt as interrupt:
+        sys.exit(_failed(str(interrupt) or "interrupted", 130))
     except BrokenPipeError:
         # The reader of our output, such as `head`, has seen enough: what is left goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,9 +17,11 @@ def fit(args: list[str]) -> None:
     Args:
         args: those of Lightning's command line, see `pingraph.fit`.
     """
-    from pingraph.fit import fit
+    from pingraph import fit as training
 
-    print(fit(args))
+    folder = training.fit(args)
+    print(folder)
+    sys.stderr.write(f"next: pingraph evaluate {folder}\n")
 
 
 def inspect(folder: str) -> None:
@@ -87,8 +89,8 @@ def evaluate(run: Path, seed: int = 0) -> None:
     dataset = trained.dataset()
     table = trained.embed(dataset, progress=True)
     metrics = evaluate_table(table, dataset, trained.split, seed=seed).to_dict()
+    print_sheet(metrics_sheet(metrics))  # first: a full disk shall not cost the figures
     write_json(run / METRICS_FILE, metrics)
-    print_sheet(metrics_sheet(metrics))
     print(run / METRICS_FILE)
     queries = example_queries(dataset, trained.split, 8, seed=seed)
     if len(queries):

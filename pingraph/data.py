@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
@@ -66,6 +67,10 @@ class PinDataModule(LightningDataModule):
         if num_workers < 0:
             raise PinGraphError(f"num_workers is {num_workers}: expected 0 or more")
         self.dataset = open_dataset(folder)
+        if not (self.dataset.has_image | self.dataset.has_text).any():
+            raise PinGraphError(
+                f"{self.dataset.folder}: no pin has an image or a text to learn from"
+            )
         self.splitter = split
         self.sampler = sampler
         self.augmentation = augmentation
@@ -82,14 +87,21 @@ class PinDataModule(LightningDataModule):
         """Split the data, prove that nothing leaks, and write what the run rests on to its folder.
 
         Raises:
-            PinGraphError: a leak; the folder cannot be written, or its run is of other data.
+            PinGraphError: a leak; the folder cannot be written, or its run is of other data or of
+                another split.
         """
         folder = Path(self.trainer.default_root_dir)
         card = data_card(self.dataset)
-        if (folder / CHECKPOINT_FILE).exists() and read_json(folder / DATA_FILE) != card:
+        begun = (folder / CHECKPOINT_FILE).exists()
+        if begun and read_json(folder / DATA_FILE) != card:
             raise PinGraphError(f"{self.dataset.folder} is not the data that {folder} was begun on")
         split = self.splitter.split(self.dataset)
         split.check_leaks(self.dataset)
+        if begun and not _same(split, Split.load(folder / SPLIT_FILE)):
+            raise PinGraphError(
+                f"the split is not the one that {folder} was begun on: what it was trained on "
+                "would be held out"
+            )
         texts = [self.dataset.texts[pin] for pin in split.train_pins]
         split.save(folder / SPLIT_FILE)
         save_tokenizer(train_tokenizer(texts, self.vocab_size), folder / TOKENIZER_FILE)
@@ -108,7 +120,7 @@ class PinDataModule(LightningDataModule):
         )
         steps = self.trainer.max_steps
         if steps < 1:
-            raise PinGraphError(f"trainer.max_steps is {steps}: expected the steps of the run")
+            raise PinGraphError(f"trainer.max_steps is {steps}: expected 1 or more")
         self.batches = PinBatches(
             self.content,
             split.train_graph(self.dataset.graph),
@@ -148,7 +160,7 @@ class PinDataModule(LightningDataModule):
         if len(broken):
             names = ", ".join(repr(name) for name in self.dataset.pin_ids[broken[:5]].tolist())
             more = ", …" if len(broken) > 5 else ""
-            rank_zero_warn(f"skipped {len(broken)} broken images, of pins {names}{more}")
+            rank_zero_warn(f"broken images skipped: {len(broken)}, of pins {names}{more}")
 
 
 def data_card(dataset: PinBoardDataset) -> dict[str, str]:
@@ -158,6 +170,13 @@ def data_card(dataset: PinBoardDataset) -> dict[str, str]:
         "folder": str(dataset.folder),
         "fingerprint": dataset.fingerprint,
     }
+
+
+def _same(one: Split, other: Split) -> bool:
+    return all(
+        np.array_equal(getattr(one, name), getattr(other, name))
+        for name in ("train_edges", "train_pins")
+    )
 
 
 def _as_it_is(batch: PinBatch) -> PinBatch:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
+import sys
 import warnings
+from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
+import torch
+from jsonargparse import DefaultHelpFormatter
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from pingraph.data import PinDataModule
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file
-from pingraph.module import PinModule
+from pingraph.fit_failures import clean_failure
+from pingraph.module import PinModule, check_state
 from pingraph.parsing import ShortErrors
 from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE
+from pingraph.runs import read_state
 
 DEFAULTS = {
     "model.encoder": {"class_path": "pingraph.encoders.HybridEncoder"},
@@ -25,6 +36,25 @@ DEFAULTS = {
     "data.split": {"class_path": "pingraph.splits.PinSplit"},
     "data.sampler": {"class_path": "pingraph.samplers.PinSAGESampler", "init_args": {"k": 50}},
 }
+
+
+HELP = """Train an encoder on a data set and write a run folder for evaluate, embed and neighbors.
+
+The most common options:
+
+  --data.folder FOLDER                       a data set folder, or icons or world
+  --trainer.default_root_dir FOLDER          the run folder to write
+  --trainer.max_steps STEPS                  how long to train
+  --model.objective.neighbor_weight WEIGHT   of the graph; 0 trains on images and texts alone
+  --data.sampler.k NUMBER                    neighbors that the sampler finds
+  --ckpt_path FOLDER/checkpoints/last.ckpt   go on with an interrupted run
+
+Any option can stand in a YAML file given by --config; --print_config prints one with everything.
+Classes are chosen by their path and have options of their own:
+
+  pingraph fit --data.sampler.help pingraph.samplers.PinSAGESampler
+  pingraph fit --config mine.yaml --data.sampler my_module.MySampler --data.sampler.k 20
+"""
 
 
 class SaveConfig(SaveConfigCallback):
@@ -39,10 +69,27 @@ class SaveConfig(SaveConfigCallback):
 class RunProgress(TQDMProgressBar):
     """A bar over the steps of the run, which to Lightning is one epoch."""
 
+    @property
+    def train_description(self) -> str:
+        """The name of the run folder."""
+        return Path(self.trainer.default_root_dir).name
+
+    def init_train_tqdm(self) -> Tqdm:
+        """Show the bar on standard error: standard output is for results."""
+        with contextlib.redirect_stdout(sys.stderr):
+            bar = super().init_train_tqdm()
+        bar.total = self.trainer.max_steps  # Lightning leaves it out where a run goes on
+        return bar
+
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Say what the bar is of."""
+        """Keep the name: Lightning puts "Epoch 0" in its place."""
         super().on_train_epoch_start(trainer)
-        self.train_progress_bar.set_description(Path(trainer.default_root_dir).name)
+        self.train_progress_bar.set_description(self.train_description)
+
+    def on_exception(self, trainer: Trainer, *_: Any) -> None:
+        """End the line of the bar, lest the error stands behind it."""
+        if self._train_progress_bar is not None:
+            self.train_progress_bar.close()
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Leave out the loggers' version numbers."""
@@ -69,6 +116,25 @@ class RunCheckpoint(ModelCheckpoint):
         trainer.save_checkpoint(self.path)
 
 
+class AtomicCheckpoints(TorchCheckpointIO):
+    """Writes checkpoints all or nothing: a full disk leaves the one before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            PinGraphError: it cannot be written.
+        """
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+
+
+class FitHelp(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Help that leaves the lines of a description as they are."""
+
+
 class FitParser(ShortErrors, LightningArgumentParser):
     """Lightning's parser, with our errors."""
 
@@ -77,12 +143,20 @@ class PinCLI(LightningCLI):
     """LightningCLI whose runs each have a folder: trainer.default_root_dir."""
 
     def __init__(self, args: list[str]):
+        self.args = args
         super().__init__(
             PinModule,
             PinDataModule,
             args=["fit", *args],
             parser_class=FitParser,
-            parser_kwargs={"prog": "pingraph"},
+            parser_kwargs={
+                "prog": "pingraph",
+                "fit": {
+                    "description": HELP,
+                    "usage": "pingraph fit [--config FILE] [--OPTION VALUE ...]",
+                    "formatter_class": FitHelp,
+                },
+            },
             seed_everything_default=0,
             auto_configure_optimizers=False,
             save_config_callback=SaveConfig,
@@ -106,7 +180,7 @@ class PinCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Set what the constructors can't hold, and give the data the encoder's sizes."""
         parser.set_defaults(DEFAULTS)
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=_checked_seed)
         for size in ("image_size", "vocab_size", "max_tokens"):
             parser.link_arguments(
                 "model.encoder", f"data.{size}", compute_fn=_attribute(size), apply_on="instantiate"
@@ -124,24 +198,40 @@ class PinCLI(LightningCLI):
         if trainer["enable_progress_bar"] is not False:
             callbacks.append(RunProgress(refresh_rate=5))
         kwargs["callbacks"] = callbacks
-        return super().instantiate_trainer(**kwargs)
+        plugins = trainer["plugins"] or []
+        plugins = plugins if isinstance(plugins, list) else [plugins]
+        kwargs["plugins"] = [*plugins, AtomicCheckpoints()]
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ValueError) as error:
+            raise PinGraphError(f"trainer: {str(error).splitlines()[0]}") from error
+
+    def fit(self, **kwargs: Any) -> None:
+        """Train; Lightning calls this for the subcommand."""
+        with clean_failure(Path(self.trainer.default_root_dir), self.args):
+            self.trainer.fit(**kwargs)
 
     def before_fit(self) -> None:
-        """Keep an earlier run from being written over.
+        """Keep an earlier run from being written over, by another one or by a wrong checkpoint.
 
         Raises:
-            PinGraphError: the folder holds a run, and no checkpoint was given to go on from; or
-                the checkpoint does not exist.
+            PinGraphError: the folder is a file; it holds a run, and no checkpoint was given to go
+                on from; or the checkpoint does not exist, is damaged or is of another model.
         """
         folder = Path(self.trainer.default_root_dir)
         checkpoint = self.config_init["fit"]["ckpt_path"]
+        if folder.exists() and not folder.is_dir():
+            raise PinGraphError(f"{folder} is a file: expected a folder to write the run to")
         if checkpoint is None and (folder / CHECKPOINT_FILE).exists():
             raise PinGraphError(
                 f"{folder} already holds a run: go on with it by --ckpt_path "
                 f"{folder / CHECKPOINT_FILE}, or choose a folder by --trainer.default_root_dir"
             )
-        if checkpoint is not None and not Path(checkpoint).is_file():
-            raise PinGraphError(f"{checkpoint}: no such checkpoint")
+        if checkpoint is not None:
+            check_state(self.model, read_state(Path(checkpoint)), str(checkpoint))
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the options as they are given: Lightning would take the model's from the file."""
 
 
 def fit(args: list[str]) -> Path:
@@ -154,6 +244,12 @@ def fit(args: list[str]) -> Path:
     return Path(PinCLI(args).trainer.default_root_dir)
 
 
+def _checked_seed(seed: int) -> int:
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed_everything is {seed}: expected 0 to {2**32 - 1}")
+    return int(seed)
+
+
 def _attribute(name: str) -> Any:
     return lambda encoder: getattr(encoder, name)
 
@@ -164,10 +260,12 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         "LightningCLI's args parameter is intended",
+        "`max_epochs` was not set",
         ".*does not have many workers",
         "The number of training batches .* is smaller than the logging interval",
         "Experiment logs directory .* exists and is not empty",
         "Checkpoint directory .* exists and is not empty",
+        "The dirpath has changed from",  # of a run folder that was moved
         "'set_vital' is deprecated",  # torchdata on a newer torch
         ".*treespec, LeafSpec",  # Lightning on a newer torch
     ):

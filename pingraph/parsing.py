@@ -89,6 +89,7 @@ def explain(message: str, parser: jsonargparse.ArgumentParser) -> list[str]:
     if found := next(filter(None, (re.search(rule, message) for rule in _BAD_CLASS)), None):
         return _bad_class(place, found["path"], found.groupdict().get("reason"), parser)
     reason = re.sub(r'\s*Parser key "[^"]+":\s*|"<unicode string>", ', "", message).strip()
+    reason = re.sub(r"Call to compute_fn of link .* failed: ", "", reason)
     return [f"{place}: {reason}" if place else reason]
 
 

@@ -125,6 +125,20 @@ class Run:
         return self.encoder(content)
 
 
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Read the weights of a checkpoint, by name.
+
+    Raises:
+        PinGraphError: there is no such file, or it is no checkpoint or a damaged one.
+    """
+    if not path.is_file():
+        raise PinGraphError(f"{path}: no such checkpoint")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # torch raises many kinds for a damaged or foreign file
+        raise PinGraphError(f"{path}: not a checkpoint, or a damaged one") from error
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -155,15 +169,7 @@ def _load_encoder(config: dict[str, Any], checkpoint: Path) -> torch.nn.Module:
         raise
     except Exception as error:  # jsonargparse raises many kinds for a config that does not fit
         raise PinGraphError(f"{checkpoint.parents[1] / CONFIG_FILE}: {error}") from error
-    state = _read_state(checkpoint)
+    state = read_state(checkpoint)
     check_state(module, state, str(checkpoint))
     module.load_state_dict(state)
     return module.encoder.eval()
-
-
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:  # torch raises many kinds for a damaged or foreign file
-        raise PinGraphError(f"{path}: not a checkpoint, or a damaged one ({error})") from error
-    return state

@@ -1,0 +1,74 @@
+"""How training fails: with the reason in a line, and a folder that is whole or as it was."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pingraph.errors import PinGraphError
+from pingraph.run_files import CHECKPOINT_FILE
+
+
+@contextmanager
+def clean_failure(folder: Path, args: list[str]) -> Iterator[None]:
+    """Run a training whose failure is told in a line and leaves no run without a checkpoint.
+
+    Args:
+        folder: the run folder. Where training fails before its first checkpoint, what it wrote
+            there is removed.
+        args: those of `pingraph fit`, to tell how to go on after an interruption.
+
+    Raises:
+        PinGraphError: for one from a data-loader worker, with its message alone; and where the
+            operating system refuses to read or write.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM; its message says how to go on.
+    """
+    checkpoint = folder / CHECKPOINT_FILE
+    made = folder  # or the parent that is made on the way
+    while not made.parent.exists():
+        made = made.parent
+    before = _contents(made)
+    try:
+        yield
+    except BaseException as error:
+        if not checkpoint.exists():
+            _remove_new(made, before)
+        if isinstance(error, PinGraphError):
+            raise PinGraphError(_own_message(error)) from error
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            raise PinGraphError(f"cannot train into {folder}: {reason}") from error
+        if isinstance(error, SystemExit):  # from Lightning, when it has saved what it can
+            raise KeyboardInterrupt(_how_to_go_on(checkpoint, args)) from error
+        raise
+
+
+def _own_message(error: PinGraphError) -> str:
+    """Return a message without the traceback that torch puts around one of a worker process."""
+    message = str(error)
+    if not message.startswith("Caught "):
+        return message
+    return message.splitlines()[-1].partition(": ")[2]
+
+
+def _how_to_go_on(checkpoint: Path, args: list[str]) -> str:
+    if not checkpoint.exists():
+        return "interrupted before the first checkpoint: nothing is left of the run"
+    again = shlex.join(["pingraph", "fit", *args, "--ckpt_path", str(checkpoint)])
+    return f"interrupted; to go on: {again}"
+
+
+def _contents(folder: Path) -> set[Path]:
+    return {folder, *folder.rglob("*")} if folder.is_dir() else set()
+
+
+def _remove_new(folder: Path, before: set[Path]) -> None:
+    # The deepest first, so that a folder is empty when its turn comes.
+    for path in sorted(_contents(folder) - before, reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
