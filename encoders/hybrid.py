@@ -37,7 +37,7 @@ class HybridEncoder(nn.Module):
         image_size: int = 32,
         vocab_size: int = 4096,
         max_tokens: int = 24,
-        dim: int = 128,
+        dim: int = 96,
         embed_dim: int = 128,
         vision_depth: int = 2,
         text_depth: int = 1,
