@@ -17,6 +17,7 @@ from pingraph.results import METHODS as METHOD_NAMES
 from pingraph.results import comparison_sheet, print_sheet, verdict
 from pingraph.run_files import GRID_FILE, METRICS_FILE
 from pingraph.runs import Run
+from pingraph.splits import PinSplit
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
@@ -47,8 +48,10 @@ def run_demo(data: str, seed: int, out: Path) -> dict[str, Any]:
     try:
         return _run(data, seed, out)
     except PinGraphError:
-        # So that the same command can be typed again once the data are mended.
-        shutil.rmtree(out, ignore_errors=True)
+        # So that the same command can be typed again once the data are mended. A trained and
+        # evaluated run is kept, as when the disk is full at last.
+        if not any(out.glob(f"*/{METRICS_FILE}")):
+            shutil.rmtree(out, ignore_errors=True)
         raise
 
 
@@ -56,16 +59,17 @@ def _run(data: str, seed: int, out: Path) -> dict[str, Any]:
     started = time.monotonic()
     dataset = open_dataset(data)
     print(dataset.graph.describe())
+    split = PinSplit(seed=seed).split(dataset)
+    baselines = _baselines(dataset, split, seed)  # first, since they meet every broken image
     evaluations, tables = {}, {}
     for method, neighbor_weight in WEIGHTS.items():
         print(f"\ntraining {method} …")
         run = _train(dataset, out / method, seed, neighbor_weight)
         tables[method] = run.embed(dataset, progress=True)
-        evaluations[method] = evaluate_table(tables[method], dataset, run.split, seed=seed)
+        evaluations[method] = evaluate_table(tables[method], dataset, split, seed=seed)
         write_json(run.folder / METRICS_FILE, evaluations[method].to_dict())
-    baselines = _baselines(dataset, run.split, seed)
     comparison = compare(**evaluations, baselines=baselines, seed=seed)
-    _write(out, dataset, run.split, tables, comparison, seed)
+    _write(out, dataset, split, tables, comparison, seed)
     print(f"\n{verdict(comparison)}\n\n{time.monotonic() - started:.0f} seconds in all. Written:")
     for path in sorted(out.iterdir()):
         print(f"  {path}")

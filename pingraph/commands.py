@@ -84,6 +84,7 @@ def evaluate(run: Path, seed: int = 0) -> None:
     from pingraph.run_files import GRID_FILE, METRICS_FILE
     from pingraph.runs import Run
 
+    _check_seed(seed)
     trained = Run.open(run)
     _check_writable(run / METRICS_FILE)
     dataset = trained.dataset()
@@ -173,7 +174,13 @@ def demo(data: str = "icons", seed: int = 0, out: Path = Path("runs/demo")) -> N
     """
     from pingraph.experiments.demo import run_demo
 
+    _check_seed(seed)
     run_demo(data, seed, out)
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise PinGraphError(f"--seed is {seed}: expected 0 to {2**32 - 1}")
 
 
 def _check_writable(path: Path) -> None:
