@@ -111,7 +111,9 @@ def _unknown_option(
 
 def _missing(message: str, parser: jsonargparse.ArgumentParser) -> str:
     options = {a.dest: max(a.option_strings, key=len, default=a.dest) for a in parser._actions}
-    names = [name.partition(".")[2] for name in message.partition(": ")[2].split(", ")]
+    names = message.partition(": ")[2].split(", ")
+    if not set(names) & options.keys():  # the subcommand's name stands before them
+        names = [name.partition(".")[2] for name in names]
     return "missing: " + ", ".join(options.get(name, name) for name in names)
 
 

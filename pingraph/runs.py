@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,21 +85,23 @@ class Run:
 
         Args:
             dataset: any data set; its graph is not looked at.
-            progress: show a progress bar on standard error.
+            progress: show a progress bar on standard error, if that is a terminal.
 
         Raises:
             BrokenImageError: an image cannot be decoded, and the run does not skip broken ones.
         """
-        content = self.reader(dataset)
-        starts: Iterable[int] = range(0, dataset.num_pins, BLOCK)
-        if progress:
-            from tqdm import tqdm
+        from tqdm import tqdm
 
-            starts = tqdm(starts, desc="embedding", unit_scale=BLOCK, unit=" pins", leave=False)
-        blocks = [
-            self.embed_content(content.read(np.arange(start, min(start + BLOCK, dataset.num_pins))))
-            for start in starts
-        ]
+        content = self.reader(dataset)
+        blocks = []
+        hidden = None if progress else True  # None: where nobody watches
+        with tqdm(
+            total=dataset.num_pins, desc="embedding", unit=" pins", leave=False, disable=hidden
+        ) as bar:
+            for start in range(0, dataset.num_pins, BLOCK):
+                pins = np.arange(start, min(start + BLOCK, dataset.num_pins))
+                blocks.append(self.embed_content(content.read(pins)))
+                bar.update(len(pins))
         return EmbeddingTable(
             pin_ids=dataset.pin_ids,
             **{
@@ -146,6 +147,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise PinGraphError(f"{path}: not a YAML file ({error})") from error
     if not isinstance(config, dict) or not {"model", "data"} <= config.keys():
         raise PinGraphError(f"{path}: expected the keys 'model' and 'data' of `pingraph fit`")
+    if not isinstance(config["data"], dict) or "on_broken_image" not in config["data"]:
+        raise PinGraphError(f"{path}: expected the key 'on_broken_image' under 'data'")
     return config
 
 
@@ -153,6 +156,8 @@ def _read_data_card(path: Path) -> dict[str, str]:
     card = read_json(path)
     if not isinstance(card, dict) or not {"name", "folder", "fingerprint"} <= card.keys():
         raise PinGraphError(f"{path}: expected the keys 'name', 'folder' and 'fingerprint'")
+    if not all(isinstance(value, str) for value in card.values()):
+        raise PinGraphError(f"{path}: expected text under every key")
     return card
 
 
@@ -160,6 +165,7 @@ def _load_encoder(config: dict[str, Any], checkpoint: Path) -> torch.nn.Module:
     from jsonargparse import ArgumentParser
 
     from pingraph.module import PinModule, check_state
+    from pingraph.parsing import explain
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(PinModule, "model")
@@ -168,7 +174,8 @@ def _load_encoder(config: dict[str, Any], checkpoint: Path) -> torch.nn.Module:
     except PinGraphError:
         raise
     except Exception as error:  # jsonargparse raises many kinds for a config that does not fit
-        raise PinGraphError(f"{checkpoint.parents[1] / CONFIG_FILE}: {error}") from error
+        reason = explain(str(error), parser)[0]
+        raise PinGraphError(f"{checkpoint.parents[1] / CONFIG_FILE}: {reason}") from error
     state = read_state(checkpoint)
     check_state(module, state, str(checkpoint))
     module.load_state_dict(state)
