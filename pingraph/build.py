@@ -13,7 +13,7 @@ from numba import njit
 
 from pingraph.errors import PinGraphError
 
-_INT32_NODES = np.iinfo(np.int32).max
+_INT32_NODES = int(np.iinfo(np.int32).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def drop_empty(csr: Csr, keep_rows: np.ndarray, keep_columns: np.ndarray) -> Csr
     offsets = np.zeros(np.count_nonzero(keep_rows) + 1, np.int64)
     np.cumsum(np.diff(csr.offsets)[keep_rows], out=offsets[1:])
     places = np.cumsum(keep_columns, dtype=np.int64) - 1
-    neighbors = places[csr.neighbors].astype(index_dtype(np.count_nonzero(keep_columns)))
+    neighbors = places[csr.neighbors].astype(index_dtype(int(keep_columns.sum())))
     return Csr(offsets=offsets, neighbors=neighbors, weights=csr.weights, times=csr.times)
 
 

@@ -104,11 +104,13 @@ def to_networkx(graph: PinBoardGraph) -> networkx.Graph:
     boards = [("board", name) for name in graph.board_ids.tolist()]
     result.add_nodes_from((node, {"bipartite": 0, "id": node[1]}) for node in pins)
     result.add_nodes_from((node, {"bipartite": 1, "id": node[1]}) for node in boards)
-    columns = {"weight": graph.pin_weights, "time": graph.pin_times}
-    columns = {name: values.tolist() for name, values in columns.items() if values is not None}
-    for edge, (pin, board) in enumerate(zip(*map(np.ndarray.tolist, graph.edges()), strict=True)):
-        values = {name: column[edge] for name, column in columns.items()}
-        result.add_edge(pins[pin], boards[board], **values)
+    result.add_edges_from(
+        (pins[pin], boards[board]) for pin, board in zip(*graph.edges(), strict=True)
+    )
+    for name, values in (("weight", graph.pin_weights), ("time", graph.pin_times)):
+        if values is not None:  # its edges are in pin order, since pins are its first nodes
+            edges = dict(zip(result.edges, values.tolist(), strict=True))
+            networkx.set_edge_attributes(result, edges, name)
     return result
 
 

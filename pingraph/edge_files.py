@@ -14,7 +14,6 @@ Row numbers count from 0, the header left out.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -279,7 +278,7 @@ def _named_errors(path: Path) -> Iterator[None]:
     except PinGraphError as error:
         raise PinGraphError(f"{path}: {error}") from error
     except (OSError, pa.ArrowException) as error:
-        known = isinstance(error, OSError) and error.errno in errno.errorcode
-        reason = os.strerror(error.errno) if known else " ".join(str(error).split())
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number else " ".join(str(error).split())
         reason = reason.replace("Row #", "line ")
         raise PinGraphError(f"{path}: {reason}") from error

@@ -23,7 +23,7 @@ def fingerprint(arrays: Mapping[str, np.ndarray | None]) -> str:
 
 def _parts(array: np.ndarray) -> Iterator[bytes | memoryview]:
     if array.dtype.kind != "U":
-        yield memoryview(np.ascontiguousarray(array)).cast("B")
+        yield np.ascontiguousarray(array).view(np.uint8).data
         return
     for start in range(0, len(array), 65536):
         strings = array[start : start + 65536].tolist()

@@ -53,7 +53,8 @@ class PinBoardGraph:
 
     def __post_init__(self) -> None:
         for name, array in self.arrays().items():
-            object.__setattr__(self, name, _read_only(array))
+            if array is not None:
+                object.__setattr__(self, name, _read_only(array))
 
     @classmethod
     def from_edges(
@@ -296,7 +297,8 @@ class PinBoardGraph:
 
     def __reduce__(self) -> tuple:
         # Through the constructor, since unpickled arrays would be writable.
-        return partial(PinBoardGraph, **self.arrays()), ()
+        arrays: dict[str, Any] = self.arrays()
+        return partial(PinBoardGraph, **arrays), ()
 
     @classmethod
     def _from_csr(
@@ -340,9 +342,7 @@ class PinBoardGraph:
         )
 
 
-def _read_only(array: np.ndarray | None) -> np.ndarray | None:
-    if array is None:
-        return None
+def _read_only(array: np.ndarray) -> np.ndarray:
     view = array.view(np.ndarray)
     view.flags.writeable = False
     return view

@@ -7,7 +7,7 @@ memory of NumPy's fixed-width strings, and Arrow hashes it. Row numbers in messa
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from pingraph.errors import PinGraphError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    IdColumn = np.ndarray | pa.LargeStringArray
+    IdColumn: TypeAlias = np.ndarray | pa.LargeStringArray
 
 _EXPECTED = "expected non-negative integers or strings"
 
@@ -145,7 +145,7 @@ class IdCoder:
 
     def __init__(self, what: str):
         self.what = what
-        self.known: pa.Array | None = None  # int64 or large_string, in the order of the codes
+        self.known: Any = None  # int64 or large_string, in the order of the codes
 
     def __len__(self) -> int:
         return 0 if self.known is None else len(self.known)
