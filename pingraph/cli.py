@@ -45,10 +45,12 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(_failed(f"error: {error}", 2))
     except KeyboardInterrupt as interrupt:
         sys.exit(_failed(str(interrupt) or "interrupted", 130))
-    except BrokenPipeError:
-        # The reader of our output, such as `head`, has seen enough: what is left goes nowhere.
+    except OSError as error:
+        # What is left in the buffer goes nowhere, lest it fails again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has seen enough
+            sys.exit(141)
+        sys.exit(_failed(f"error: {error}", 2))
 
 
 def _failed(message: str, status: int) -> int:

@@ -90,14 +90,17 @@ def evaluate(run: Path, seed: int = 0) -> None:
     dataset = trained.dataset()
     table = trained.embed(dataset, progress=True)
     metrics = evaluate_table(table, dataset, trained.split, seed=seed).to_dict()
-    print_sheet(metrics_sheet(metrics))  # first: a full disk shall not cost the figures
-    write_json(run / METRICS_FILE, metrics)
-    print(run / METRICS_FILE)
-    queries = example_queries(dataset, trained.split, 8, seed=seed)
-    if len(queries):
-        rows = grid_rows(table, dataset, queries)
-        save_grid(run / GRID_FILE, dataset, rows, f"{dataset.name}: nearest pins in {run.name}")
-        print(run / GRID_FILE)
+    written = [run / METRICS_FILE]
+    try:
+        write_json(run / METRICS_FILE, metrics)
+        queries = example_queries(dataset, trained.split, 8, seed=seed)
+        if len(queries):
+            rows = grid_rows(table, dataset, queries)
+            save_grid(run / GRID_FILE, dataset, rows, f"{dataset.name}: nearest pins in {run.name}")
+            written.append(run / GRID_FILE)
+    finally:  # a full disk shall not cost the figures
+        print_sheet(metrics_sheet(metrics))
+    print(*written, sep="\n")
 
 
 def embed(run: Path, data: str, out: Path) -> None:

@@ -7,12 +7,10 @@ import io
 import logging
 import sys
 import warnings
-from argparse import RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import DefaultHelpFormatter
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
@@ -131,10 +129,6 @@ class AtomicCheckpoints(TorchCheckpointIO):
             temporary.write_bytes(buffer.getbuffer())
 
 
-class FitHelp(DefaultHelpFormatter, RawDescriptionHelpFormatter):
-    """Help that leaves the lines of a description as they are."""
-
-
 class FitParser(ShortErrors, LightningArgumentParser):
     """Lightning's parser, with our errors."""
 
@@ -154,7 +148,6 @@ class PinCLI(LightningCLI):
                 "fit": {
                     "description": HELP,
                     "usage": "pingraph fit [--config FILE] [--OPTION VALUE ...]",
-                    "formatter_class": FitHelp,
                 },
             },
             seed_everything_default=0,

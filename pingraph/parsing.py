@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 import sys
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -32,12 +33,17 @@ _BAD_CLASS = (
 )
 
 
+class PlainHelp(jsonargparse.DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Help that leaves the lines of a description as they were written."""
+
+
 class ShortErrors(jsonargparse.ArgumentParser):
     """A parser that answers a mistake with the mistake alone, and exits with 2."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         # An option cut short is a mistake to be told of, not a guess to be trained with.
-        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+        defaults = {"allow_abbrev": False, "formatter_class": PlainHelp}
+        super().__init__(*args, **{**defaults, **kwargs})
 
     def format_help(self) -> str:
         """Return the help without what only Python's types are made of."""
@@ -158,9 +164,12 @@ def _arguments(class_path: str) -> list[str]:
 def _bad_class(
     place: str, path: str, reason: str | None, parser: jsonargparse.ArgumentParser
 ) -> list[str]:
-    if reason and reason.startswith("does not"):
-        return [f"{place} is {path!r}, which {reason}"]
-    default = next((a.default for a in parser._actions if a.dest == place), None)
+    action = next((action for action in parser._actions if action.dest == place), None)
+    if reason and reason.startswith("does not implement protocol"):
+        way = "its methods need these parameters, with these types:"
+        methods = _signatures(getattr(action, "_typehint", object))
+        return [f"{place} is {path!r}, which {reason}: {way}", *methods]
+    default = action and action.default
     known = default.get("class_path", "") if hasattr(default, "get") else ""
     example = f", such as {known}" if known else ""
     line = f"{place} is {path!r}: {reason or f'expected a class path{example}'}"
@@ -174,3 +183,9 @@ def _classes_beside(class_path: str) -> list[str]:
     except (ImportError, ValueError):
         return []
     return [f"{module}.{name}" for name, value in members.items() if inspect.isclass(value)]
+
+
+def _signatures(protocol: type) -> list[str]:
+    methods = [one for one in vars(protocol).values() if inspect.isfunction(one)]
+    named = [one for one in methods if not one.__name__.startswith("_")]
+    return [f"  {one.__name__}{inspect.signature(one)}".replace("'", "") for one in named]
