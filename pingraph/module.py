@@ -34,7 +34,7 @@ class PinModule(LightningModule):
         self,
         encoder: nn.Module,
         objective: AlignmentObjective,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         weight_decay: float = 0.1,
         warmup: float = 0.1,
     ):
