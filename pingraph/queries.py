@@ -70,10 +70,11 @@ def search_image(run: Run, path: Path, k: int) -> None:
 
 def _print_pins(dataset: PinBoardDataset, pins: np.ndarray, scores: np.ndarray) -> None:
     """Print a line for each found pin [1, k]: its place, its score, its id and its text."""
+    width = max(len(str(dataset.pin_ids[pin])) for pin in pins[0])
     rows = zip(pins[0].tolist(), scores[0].tolist(), strict=True)
     for place, (pin, score) in enumerate(rows, start=1):
         text = " ".join(dataset.texts[pin].split())
-        print(f"{place:>4}  {score:.3f}  {dataset.pin_ids[pin]}  {text}".rstrip())
+        print(f"{place:>4}  {score:.3f}  {dataset.pin_ids[pin]!s:<{width}}  {text}".rstrip())
 
 
 def _read_image(path: Path, size: int) -> np.ndarray:

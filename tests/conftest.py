@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pingraph.datasets import open_dataset
+from tests.command_line import TINY, CommandServer, start
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,6 +44,28 @@ def tiny_folder(tmp_path_factory):
 def tiny(tiny_folder):
     """The opened data set of `tiny_folder`."""
     return open_dataset(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def commands(cache, tmp_path_factory):
+    """A server that runs command lines of pingraph as processes."""
+    server = CommandServer(tmp_path_factory.mktemp("commands"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_folder, tmp_path_factory):
+    """A run folder that a real `pingraph fit` wrote: 10 steps on `tiny_folder`; read only."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "mine.yaml").write_text(
+        f"trainer: {{max_steps: 10, default_root_dir: {folder / 'run'}}}\n"
+        f"data: {{folder: {tiny_folder}, num_workers: 0}}\n"
+    )
+    ended = start("fit", "--config", "mine.yaml", *TINY, cwd=folder)
+    assert ended.status == 0, ended.err
+    assert ended.out == f"{folder / 'run'}\n"
+    return folder / "run"
 
 
 @pytest.fixture
