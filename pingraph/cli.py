@@ -87,7 +87,7 @@ def _subparser(function: Callable[..., None]) -> ShortErrors:
     docs = parse_docstring(function.__doc__ or "")
     text = "\n\n".join(filter(None, (docs.short_description, docs.long_description)))
     parser = ShortErrors(description=text)
-    special = {"out", "pin_id"}
+    special: set[str | int] = {"out", "pin_id"}
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip=special)
     helps = {param.arg_name: param.description for param in docs.params}
     for name, parameter in inspect.signature(function).parameters.items():

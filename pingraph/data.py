@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
+from lightning import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torchdata.stateful_dataloader import StatefulDataLoader
 
@@ -83,6 +83,11 @@ class PinDataModule(LightningDataModule):
         self.on_broken_image = on_broken_image
         self.seed = seed
 
+    @property
+    def _fitting(self) -> Trainer:
+        assert self.trainer is not None, "batches are made in Trainer.fit"
+        return self.trainer
+
     def prepare_data(self) -> None:
         """Split the data, prove that nothing leaks, and write what the run rests on to its folder.
 
@@ -90,7 +95,7 @@ class PinDataModule(LightningDataModule):
             PinGraphError: a leak; the folder cannot be written, or its run is of other data or of
                 another split.
         """
-        folder = Path(self.trainer.default_root_dir)
+        folder = Path(self._fitting.default_root_dir)
         card = data_card(self.dataset)
         begun = (folder / CHECKPOINT_FILE).exists()
         if begun and read_json(folder / DATA_FILE) != card:
@@ -109,7 +114,7 @@ class PinDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Make the batches of the run out of the split that `prepare_data` wrote."""
-        folder = Path(self.trainer.default_root_dir)
+        folder = Path(self._fitting.default_root_dir)
         split = Split.load(folder / SPLIT_FILE)
         self.content = ContentReader(
             self.dataset,
@@ -118,7 +123,7 @@ class PinDataModule(LightningDataModule):
             max_tokens=self.max_tokens,
             on_broken_image=self.on_broken_image,
         )
-        steps = self.trainer.max_steps
+        steps = self._fitting.max_steps
         if steps < 1:
             raise PinGraphError(f"trainer.max_steps is {steps}: expected 1 or more")
         self.batches = PinBatches(
@@ -129,7 +134,7 @@ class PinDataModule(LightningDataModule):
             self.augmentation,
             batch_size=self.batch_size,
             neighbors_per_anchor=self.neighbors_per_anchor,
-            num_batches=steps * self.trainer.world_size,
+            num_batches=steps * self._fitting.world_size,
             seed=self.seed,
         )
 
@@ -139,7 +144,7 @@ class PinDataModule(LightningDataModule):
         A plain DataLoader would go on with other batches after an interruption.
         """
         # Rank r of R trains on batches r, r + R, r + 2 R, …
-        places = range(self.trainer.global_rank, len(self.batches), self.trainer.world_size)
+        places = range(self._fitting.global_rank, len(self.batches), self._fitting.world_size)
         return StatefulDataLoader(
             self.batches,
             batch_size=None,

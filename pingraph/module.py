@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from pingraph.errors import PinGraphError
@@ -73,7 +74,7 @@ class PinModule(LightningModule):
         )
         return losses.total
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and the schedule over the steps of the run."""
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         matrices = [p for p in self.parameters() if p.ndim > 1]

@@ -169,8 +169,8 @@ def _bad_class(
         way = "its methods need these parameters, with these types:"
         methods = _signatures(getattr(action, "_typehint", object))
         return [f"{place} is {path!r}, which {reason}: {way}", *methods]
-    default = action and action.default
-    known = default.get("class_path", "") if hasattr(default, "get") else ""
+    read = getattr(action and action.default, "get", None)
+    known = read("class_path", "") if read else ""
     example = f", such as {known}" if known else ""
     line = f"{place} is {path!r}: {reason or f'expected a class path{example}'}"
     return [line, *_meant(path, [*_classes_beside(path), *_classes_beside(known)])]

@@ -14,7 +14,7 @@ from pingraph.content import ContentReader
 from pingraph.datasets import PinBoardDataset, open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.files import read_json
-from pingraph.interfaces import Embeddings, EmbeddingTable, PinContent
+from pingraph.interfaces import Embeddings, EmbeddingTable, Encoder, PinContent
 from pingraph.pixel_store import OnBrokenImage
 from pingraph.run_files import (
     CHECKPOINT_FILE,
@@ -37,7 +37,7 @@ class Run:
     """A run folder's encoder in evaluation mode, its tokenizer, its split and where its data is."""
 
     folder: Path
-    encoder: torch.nn.Module
+    encoder: Encoder
     tokenizer: Tokenizer
     split: Split
     data: dict[str, str]  # name, folder and fingerprint of the data set it was trained on
@@ -161,7 +161,7 @@ def _read_data_card(path: Path) -> dict[str, str]:
     return card
 
 
-def _load_encoder(config: dict[str, Any], checkpoint: Path) -> torch.nn.Module:
+def _load_encoder(config: dict[str, Any], checkpoint: Path) -> Encoder:
     from jsonargparse import ArgumentParser
 
     from pingraph.module import PinModule, check_state
@@ -179,4 +179,5 @@ def _load_encoder(config: dict[str, Any], checkpoint: Path) -> torch.nn.Module:
     state = read_state(checkpoint)
     check_state(module, state, str(checkpoint))
     module.load_state_dict(state)
-    return module.encoder.eval()
+    encoder: Any = module.encoder.eval()
+    return encoder
