@@ -45,9 +45,9 @@ class ShortErrors(jsonargparse.ArgumentParser):
         defaults = {"allow_abbrev": False, "formatter_class": PlainHelp}
         super().__init__(*args, **{**defaults, **kwargs})
 
-    def format_help(self) -> str:
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
         """Return the help without what only Python's types are made of."""
-        text = re.sub(r"<class\s+'(?:\w+\.)*(\w+)'>", r"\1", super().format_help())
+        text = re.sub(r"<class\s+'(?:\w+\.)*(\w+)'>", r"\1", super().format_help(*args, **kwargs))
         text = re.sub(r"(?:\s\|\s+null)?,\s+default:\s+null\)", ")", text)
         # Of torch modules alone there are hundreds.
         return re.sub(r",\s+known\s+subclasses:[^)]*,[^)]*\)", ")", text)
@@ -155,10 +155,10 @@ def _names(parser: jsonargparse.ArgumentParser) -> list[str]:
 def _arguments(class_path: str) -> list[str]:
     module, _, name = class_path.rpartition(".")
     try:
-        parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+        signature = inspect.signature(getattr(importlib.import_module(module), name))
     except (ImportError, AttributeError, TypeError, ValueError):
-        parameters = {}
-    return [*parameters, "class_path", "init_args"]
+        return ["class_path", "init_args"]
+    return [*signature.parameters, "class_path", "init_args"]
 
 
 def _bad_class(
