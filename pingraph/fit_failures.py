@@ -22,8 +22,8 @@ def clean_failure(folder: Path, args: list[str]) -> Iterator[None]:
         args: those of `pingraph fit`, to tell how to go on after an interruption.
 
     Raises:
-        PinGraphError: for one from a data-loader worker, with its message alone; and where the
-            operating system refuses to read or write.
+        PinGraphError: for one from a data-loader worker, with its message alone; where the
+            operating system refuses to read or write; and where a worker was killed.
         KeyboardInterrupt: Ctrl-C, or SIGTERM; its message says how to go on.
     """
     checkpoint = folder / CHECKPOINT_FILE
@@ -41,8 +41,11 @@ def clean_failure(folder: Path, args: list[str]) -> Iterator[None]:
         if isinstance(error, OSError):
             reason = error.strerror or str(error)
             raise PinGraphError(f"cannot train into {folder}: {reason}") from error
+        if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+            reason = f"{str(error).strip()} (is memory short?)"
+            raise PinGraphError(f"{reason}; {_how_to_go_on(checkpoint, args)}") from error
         if isinstance(error, SystemExit):  # from Lightning, when it has saved what it can
-            raise KeyboardInterrupt(_how_to_go_on(checkpoint, args)) from error
+            raise KeyboardInterrupt(f"interrupted; {_how_to_go_on(checkpoint, args)}") from error
         raise
 
 
@@ -56,9 +59,8 @@ def _own_message(error: PinGraphError) -> str:
 
 def _how_to_go_on(checkpoint: Path, args: list[str]) -> str:
     if not checkpoint.exists():
-        return "interrupted before the first checkpoint: nothing is left of the run"
-    again = shlex.join(["pingraph", "fit", *args, "--ckpt_path", str(checkpoint)])
-    return f"interrupted; to go on: {again}"
+        return "there is no checkpoint yet, so nothing is left of the run"
+    return "to go on: " + shlex.join(["pingraph", "fit", *args, "--ckpt_path", str(checkpoint)])
 
 
 def _contents(folder: Path) -> set[Path]:

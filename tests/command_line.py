@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGINT
 
 SCRIPT = Path(sys.executable).with_name("pingraph")
 TINY = [  # an encoder and batches that train in a second
@@ -49,7 +50,7 @@ class CommandServer:
             env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
         )
 
-    def run(self, *args, cwd=None, path=(), stdout=None, ready=None, signal=2) -> Ended:
+    def run(self, *args, cwd=None, path=(), stdout=None, ready=None, signal=SIGINT) -> Ended:
         """Run a command line to its end.
 
         Args:
@@ -57,8 +58,8 @@ class CommandServer:
             cwd: the folder it runs in.
             path: folders of PYTHONPATH.
             stdout: a file for standard output, instead of one that is read.
-            ready: returns when the process group is to be sent `signal`.
-            signal: its number.
+            ready: returns when `signal` is to be sent.
+            signal: its number; Ctrl-C goes to the workers too, as in a terminal.
         """
         streams = {"stdin": os.devnull, "stdout": str(stdout or self.folder / "out")}
         streams["stderr"] = str(self.folder / "err")
@@ -71,7 +72,7 @@ class CommandServer:
         process = int(self.server.stdout.readline())
         if ready is not None:
             ready()
-            os.killpg(process, signal)
+            (os.killpg if signal == SIGINT else os.kill)(process, signal)
         status = int(self.server.stdout.readline())
         out, err = ((self.folder / name).read_text(encoding="utf-8") for name in ("out", "err"))
         return Ended(status=status, out=out, err=err)

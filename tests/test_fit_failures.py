@@ -1,0 +1,321 @@
+"""Training that fails tells why in a line, leaves the folder as it was, and loses nothing."""
+
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pingraph.errors import PinGraphError
+from pingraph.fit_failures import clean_failure
+from tests.command_line import TINY, contents
+from tests.conftest import plain_tables
+
+pytestmark = pytest.mark.xdist_group("commands")
+
+FOREIGN = Path("/work/shared/data/pinterest-graph")
+
+
+def fit_args(data, run, *more, steps=3, workers=0):
+    return [
+        "fit",
+        f"--data.folder={data}",
+        f"--trainer.default_root_dir={run}",
+        f"--trainer.max_steps={steps}",
+        f"--data.num_workers={workers}",
+        *TINY,
+        *more,
+    ]
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """A function that mounts a file system of so many bytes, where that is allowed."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+
+    def mount(*options):
+        command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", folder]
+        if subprocess.run(command, capture_output=True).returncode:
+            pytest.skip("this process may not mount a file system")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", folder], capture_output=True)
+
+
+def wrong_tables():
+    plain = {name: pa.table(columns) for name, columns in plain_tables().items()}
+    pins, edges = plain["pins"], plain["edges"]
+    stranger = {**plain_tables()["edges"], "pin_id": ["a", "a", "x", "b", "c", "c", "d"]}
+    bare = pins.select(["pin_id"])
+    return {
+        "no file": ({"edges": None}, "edges.parquet: no such file"),
+        "no column": ({"pins": pins.drop_columns(["pin_id"])}, "'pin_id'"),
+        "unknown pin": ({"edges": stranger}, "edges.parquet: row 2: unknown pin id 'x'"),
+        "no edge": ({"edges": edges.slice(0, 0)}, "edges.parquet: no edges"),
+        "no pin": ({"pins": pins.slice(0, 0), "edges": edges.slice(0, 0)}, "pins.parquet: no pins"),
+        "nothing to learn from": ({"pins": bare}, "no pin has an image or a text"),
+    }
+
+
+@pytest.mark.parametrize("case", wrong_tables())
+@pytest.mark.parametrize("command", ["fit", "demo"])
+def test_wrong_data_are_refused_and_nothing_is_written(
+    command, case, commands, write_folder, tmp_path
+):
+    tables, words = wrong_tables()[case]
+    folder = write_folder(**tables)
+    before = contents(tmp_path)
+    out = tmp_path / "a" / "b"
+    args = fit_args(folder, out) if command == "fit" else ["demo", "--data", folder, "-o", out]
+    assert words in commands.run(*args).refusal()
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.skipif(not FOREIGN.is_dir(), reason="the shared data are not there")
+def test_a_folder_of_another_layout_is_refused(commands, trained, tmp_path):
+    for args in (
+        fit_args(FOREIGN, tmp_path / "run"),
+        ["demo", "--data", FOREIGN, "-o", tmp_path / "run"],
+        ["embed", trained, FOREIGN, "-o", tmp_path / "e.parquet"],
+    ):
+        assert (
+            "pins.parquet: no such file; a data set folder holds" in commands.run(*args).refusal()
+        )
+    ended = commands.run("inspect", FOREIGN)
+    assert (ended.status, ended.err) == (2, "")
+    assert "error: no pins.parquet, boards.parquet or edges.parquet" in ended.out
+    assert contents(tmp_path) == {}
+
+
+@pytest.fixture
+def broken_folder(tiny_folder, tmp_path):
+    """A copy of the tiny folder whose pins 20 to 29 have broken images, so that one is trained."""
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "broken"))
+    table = pq.read_table(folder / "pins.parquet")
+    images = table["image"].to_pylist()
+    for row in range(20, 30):  # each another, for twins are held out together
+        images[row] = (images[row] or b"")[:70] if row % 2 else b"%d is no image" % row
+    place = table.column_names.index("image")
+    table = table.set_column(place, "image", pa.array(images, pa.binary()))
+    pq.write_table(table, folder / "pins.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_stops_training_with_the_id_of_its_pin(
+    workers, broken_folder, commands, tmp_path
+):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("keep")
+    before = contents(tmp_path)
+    args = fit_args(broken_folder, tmp_path / "run", steps=30, workers=workers)
+    ended = commands.run(*args)
+    error = ended.refusal()
+    assert "pins.parquet: pin 2" in error
+    assert "image cannot be decoded" in error
+    assert len(error.splitlines()) == 1
+    assert contents(tmp_path) == before
+
+
+def test_a_broken_image_stops_demo_embed_and_inspect(broken_folder, trained, commands, tmp_path):
+    before = contents(tmp_path)
+    for args in (
+        ["demo", "--data", broken_folder, "-o", tmp_path / "demo"],
+        ["embed", trained, broken_folder, "-o", tmp_path / "e.parquet"],
+    ):
+        error = commands.run(*args).refusal()
+        assert "pins.parquet: pin 2" in error
+        assert "image cannot be decoded" in error
+        assert contents(tmp_path) == before
+    ended = commands.run("inspect", broken_folder)
+    assert (ended.status, ended.err) == (2, "")
+    assert "broken images" in ended.out
+
+
+def test_broken_images_are_skipped_and_counted_when_asked(broken_folder, commands, tmp_path):
+    args = fit_args(broken_folder, tmp_path / "run", "--data.on_broken_image=skip", steps=6)
+    ended = commands.run(*args)
+    assert ended.status == 0, ended.err
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("warning: ")]
+    assert "broken images skipped: " in line
+    assert ", of pins 2" in line
+    assert commands.run("evaluate", tmp_path / "run").status == 0
+
+
+def test_a_picture_that_breaks_after_training_stops_evaluate(tiny, commands, tmp_path):
+    folder = Path(shutil.copytree(tiny.folder, tmp_path / "files"))
+    table = pq.read_table(folder / "pins.parquet")
+    paths = []
+    for pin in range(tiny.num_pins):
+        paths.append(f"{pin}.png" if tiny.has_image[pin] else None)
+        if tiny.has_image[pin]:
+            tiny.image(pin).save(folder / f"{pin}.png")
+    place = table.column_names.index("image")
+    pq.write_table(table.set_column(place, "image", pa.array(paths)), folder / "pins.parquet")
+    assert commands.run(*fit_args(folder, tmp_path / "run", steps=1)).status == 0
+    picture = folder / "7.png"
+    picture.write_bytes(bytes(picture.stat().st_size))  # of the same size, as the copy of a disk
+    before = contents(tmp_path)
+    error = commands.run("evaluate", tmp_path / "run").refusal()
+    assert "pin 7: image cannot be decoded" in error
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("where", ["a file", "a file/run", "/proc/run", "read-only"])
+def test_a_folder_that_cannot_be_written_is_refused(
+    where, commands, tiny_folder, tmp_path, mounted
+):
+    (tmp_path / "a file").write_text("keep")
+    folder = mounted("ro") / "run" if where == "read-only" else tmp_path / where
+    before = contents(tmp_path)
+    error = commands.run(*fit_args(tiny_folder, folder)).refusal()
+    assert str(folder) in error
+    assert commands.run("make-world", "--num_pins=9", "-o", folder).refusal()
+    assert contents(tmp_path) == before
+
+
+def test_a_run_is_not_written_over(trained, commands, tiny_folder):
+    before = contents(trained)
+    error = commands.run(*fit_args(tiny_folder, trained)).refusal()
+    assert f"--ckpt_path {trained}/checkpoints/last.ckpt" in error
+    assert contents(trained) == before
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
+        (["--ckpt_path={run}/data.json"], "data.json: not a checkpoint, or a damaged one"),
+        (["--ckpt_path={checkpoint}", "--model.encoder.dim=32"], "last.ckpt is of another model"),
+        (["--ckpt_path={checkpoint}", "--data.split.seed=3"], "the split is not the one"),
+    ],
+)
+def test_a_run_does_not_go_on_with_something_else(
+    more, words, trained, commands, tiny_folder, tmp_path
+):
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    before = contents(run)
+    names = {"run": run, "checkpoint": run / "checkpoints" / "last.ckpt"}
+    more = [option.format(**names) for option in more]
+    assert words in commands.run(*fit_args(tiny_folder, run, *more, steps=12)).refusal()
+    assert contents(run) == before
+
+
+def test_a_run_does_not_go_on_with_other_data(trained, commands, tmp_path):
+    assert commands.run("make-world", "--num_pins=60", "-o", tmp_path / "world").status == 0
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    before = contents(run)
+    args = fit_args(tmp_path / "world", run, f"--ckpt_path={run}/checkpoints/last.ckpt", steps=12)
+    assert "is not the data that" in commands.run(*args).refusal()
+    assert contents(run) == before
+
+
+def test_a_full_disk_costs_nothing_that_was_there(commands, tiny_folder, mounted):
+    folder = mounted("size=200k")
+    run = folder / "run"
+    assert "No space left on device" in commands.run(*fit_args(tiny_folder, run)).refusal()
+    assert contents(folder) == {}
+    subprocess.run(["mount", "-o", "remount,size=8m", folder], check=True)
+    assert commands.run(*fit_args(tiny_folder, run)).status == 0
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    free = shutil.disk_usage(folder).free
+    (folder / "filling").write_bytes(bytes(free - checkpoint.stat().st_size // 2))
+    before = checkpoint.read_bytes()
+    more = f"--ckpt_path={checkpoint}"
+    error = commands.run(*fit_args(tiny_folder, run, more, steps=5)).refusal()
+    assert "last.ckpt: No space left on device" in error
+    assert checkpoint.read_bytes() == before
+    (folder / "more filling").write_bytes(bytes(shutil.disk_usage(folder).free))
+    before = contents(folder)
+    ended = commands.run("evaluate", run)
+    assert "metrics.json: No space left on device" in ended.refusal()
+    assert "recall@10" in ended.out  # the figures are not lost
+    embed = ["embed", run, tiny_folder, "-o", folder / "e.parquet"]
+    for args in (embed, ["make-world", "-o", folder / "w"]):
+        assert "o space left on device" in commands.run(*args).refusal()
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on_and_does(number, commands, tiny_folder, tmp_path):
+    args = fit_args(tiny_folder, "my run", steps=40, workers=1)
+    ready = commands.until("| 5/40")
+    ended = commands.run(*args, cwd=tmp_path, ready=ready, signal=number)
+    assert (ended.status, ended.out) == (130, "")
+    last = ended.err.splitlines()[-1]
+    assert last.startswith("interrupted; to go on: pingraph fit ")
+    assert "Traceback" not in ended.err
+    again = shlex.split(last.partition("pingraph ")[2])
+    assert again == [*args, "--ckpt_path", "my run/checkpoints/last.ckpt"]
+    ended = commands.run(*again, cwd=tmp_path)
+    assert (ended.status, ended.out) == (0, "my run\n")
+    state = torch.load(tmp_path / "my run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 40
+
+
+def test_a_run_interrupted_before_its_first_step_leaves_nothing(commands, tiny_folder, tmp_path):
+    args = fit_args(tiny_folder, tmp_path / "run", workers=1)
+    ended = commands.run(*args, ready=commands.until("0/?"))
+    assert ended.status == 130
+    assert ended.err.splitlines()[-1].startswith("interrupted")
+    assert not (tmp_path / "run").exists() or (tmp_path / "run" / "checkpoints").exists()
+
+
+KILLED_SAMPLER = """
+import os
+import signal
+
+import numpy as np
+
+from pingraph.graph import PinBoardGraph
+from pingraph.interfaces import Neighbors
+
+
+class Killed:
+    def sample(
+        self, graph: PinBoardGraph, seeds: np.ndarray, *, seed: int, epoch: int = 0
+    ) -> Neighbors:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_worker_that_is_killed_is_told(commands, tiny_folder, tmp_path):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "killed.py").write_text(KILLED_SAMPLER)
+    args = fit_args(tiny_folder, "run", "--data.sampler=killed.Killed", workers=1)
+    error = commands.run(*args, cwd=tmp_path, path=[tmp_path / "code"]).refusal()
+    assert "DataLoader worker" in error
+    assert "nothing is left of the run" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_failure_removes_what_is_new_and_keeps_the_rest(tmp_path):
+    run = tmp_path / "run"
+    (run / "csv").mkdir(parents=True)
+    (run / "csv" / "old.csv").write_text("old")
+    before = contents(tmp_path)
+
+    def fail():
+        (run / "csv" / "new.csv").write_text("new")
+        (run / "logs" / "deep").mkdir(parents=True)
+        (run / "link").symlink_to(tmp_path)
+        raise PinGraphError("the reason")
+
+    with pytest.raises(PinGraphError, match="the reason"), clean_failure(run, []):
+        fail()
+    assert contents(tmp_path) == before
+
+
+def test_the_reason_of_a_worker_is_told_without_its_traceback(tmp_path):
+    text = 'Caught BrokenImageError in DataLoader worker process 0.\nTraceback\n  File "x"\n'
+    text += "pingraph.pin_images.BrokenImageError: pins.parquet: pin 3: image is broken\n"
+    with pytest.raises(PinGraphError) as caught, clean_failure(tmp_path / "run", []):
+        raise PinGraphError(text)
+    assert str(caught.value) == "pins.parquet: pin 3: image is broken"
