@@ -21,29 +21,33 @@ PADDING, UNKNOWN = "[PAD]", "[UNK]"
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Train a lower-casing WordPiece tokenizer (arXiv 1609.08144).
 
+    The same texts give the same tokenizer. Of characters, the `vocab_size` / 2 - 1 most frequent
+    are known.
+
     Args:
         texts: the texts that training may see; their order does not matter.
-        vocab_size: most tokens it may have; fewer where the texts are few.
+        vocab_size: most tokens it may have, at least 2; fewer where the texts are few.
 
     Returns:
         A tokenizer whose token 0 is padding and token 1 stands for characters never seen; the
         others are numbered by how often they occur in the texts, the most frequent first.
     """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import trainers
 
     texts = sorted(texts)
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer = _tokenizer({})
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
-        special_tokens=[PADDING, UNKNOWN],
+        # The trainer numbers the characters in an order of chance, by which ties are decided, and
+        # adds as many as there are: here they are given to it, which it takes for special tokens.
+        special_tokens=[PADDING, UNKNOWN, *_alphabet(tokenizer, texts, (vocab_size - 2) // 2)],
+        limit_alphabet=0,
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.model = models.WordPiece(_by_frequency(tokenizer, texts), unk_token=UNKNOWN)
-    return tokenizer
+    tokenizer = _tokenizer(tokenizer.get_vocab())
+    return _tokenizer(_by_frequency(tokenizer, texts))
 
 
 def encode(
@@ -84,6 +88,29 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception for a damaged file
         raise PinGraphError(f"{path}: not a tokenizer ({error})") from error
+
+
+def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def _alphabet(tokenizer: Tokenizer, texts: list[str], size: int) -> list[str]:
+    """The most frequent characters, in order, as they begin words and as they go on in them."""
+    words: Counter[str] = Counter()
+    for text in texts:
+        normal = tokenizer.normalizer.normalize_str(text)
+        words.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
+    counts: Counter[str] = Counter()
+    for word, number in words.items():
+        counts.update({character: number * word.count(character) for character in set(word)})
+    kept = sorted(sorted(counts, key=lambda one: (-counts[one], one))[:size])
+    inside = {character for word in words for character in word[1:]}
+    return [*kept, *(f"##{character}" for character in kept if character in inside)]
 
 
 def _by_frequency(tokenizer: Tokenizer, texts: list[str]) -> dict[str, int]:

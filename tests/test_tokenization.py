@@ -1,0 +1,90 @@
+"""Tokens of texts: the same from the same texts, as many as fit, and whole through a file."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pingraph.errors import PinGraphError
+from pingraph.tokenization import (
+    PADDING,
+    UNKNOWN,
+    encode,
+    load_tokenizer,
+    save_tokenizer,
+    train_tokenizer,
+)
+
+WORDS = ["alarm", "clock", "clocks", "Alarms,", "red", "reddish", "blue-green", "café", "12", "120"]
+    "alarm clock wall clocks Alarms, red reddish blue-green bluish wallpaper café 12 120".split()
+)
+
+
+def vocabulary(tokenizer):
+    return tokenizer.get_vocab()
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(WORDS), max_size=5).map(" ".join), max_size=12),
+    st.randoms(use_true_random=False),
+)
+@settings(deadline=None, max_examples=25)
+def test_the_same_texts_give_the_same_tokenizer_in_any_order(texts, random):
+    first = train_tokenizer(texts, 64)
+    shuffled = random.sample(texts, len(texts))
+    assert vocabulary(train_tokenizer(shuffled, 64)) == vocabulary(first)
+
+
+@given(st.lists(st.text(max_size=12), max_size=20), st.integers(2, 60))
+@settings(deadline=None, max_examples=60)
+def test_no_token_is_beyond_the_size_of_the_vocabulary(texts, size):
+    tokenizer = train_tokenizer(texts, size)
+    numbers = sorted(vocabulary(tokenizer).values())
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) <= size
+    assert (tokenizer.token_to_id(PADDING), tokenizer.token_to_id(UNKNOWN)) == (0, 1)
+    tokens, mask = encode(tokenizer, texts, 8)
+    assert tokens.max(initial=0) < size
+    assert (tokens[~mask] == 0).all()
+    assert (tokens[mask] > 0).all()
+
+
+def test_a_script_of_more_characters_than_tokens_is_cut_to_the_most_frequent():
+    texts = [chr(0x4E00 + number) for number in range(3000)] + ["一"] * 5
+    tokenizer = train_tokenizer(texts, 512)
+    assert tokenizer.get_vocab_size() <= 512
+    assert encode(tokenizer, ["一"], 4)[0].tolist() != [[1]]
+    assert encode(tokenizer, ["語"], 4)[0].tolist() == [[1]]
+
+
+def test_frequent_words_become_one_token_and_unknown_ones_parts():
+    tokenizer = train_tokenizer(["alarm clock", "alarm bell", "wall clock"] * 3, 200)
+    assert tokenizer.encode("Alarm CLOCK").tokens == ["alarm", "clock"]
+    assert tokenizer.encode("bella").tokens == ["bell", "##a"]
+    assert tokenizer.encode("#").tokens == [UNKNOWN]
+
+
+def test_encoding_cuts_and_pads():
+    tokenizer = train_tokenizer(["a b c d"] * 2, 64)
+    tokens, mask = encode(tokenizer, ["a b c d", "", "a"], 3)
+    assert tokens.shape == (3, 3)
+    np.testing.assert_array_equal(mask.sum(1), [3, 0, 1])
+    tokens, mask = encode(tokenizer, ["", ""], 3)
+    assert (tokens.shape, mask.any()) == ((2, 1), False)
+
+
+def test_a_tokenizer_is_the_same_after_a_file(tmp_path):
+    tokenizer = train_tokenizer(WORDS * 2, 64)
+    save_tokenizer(tokenizer, tmp_path / "tokenizer.json")
+    loaded = load_tokenizer(tmp_path / "tokenizer.json")
+    assert vocabulary(loaded) == vocabulary(tokenizer)
+    text = " ".join(WORDS)
+    assert loaded.encode(text).ids == tokenizer.encode(text).ids
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff"])
+def test_a_damaged_file_is_refused_by_name(damage, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(damage)
+    with pytest.raises(PinGraphError, match=r"tokenizer\.json: not a tokenizer"):
+        load_tokenizer(path)
