@@ -16,8 +16,6 @@ from pingraph.tokenization import (
 )
 
 WORDS = ["alarm", "clock", "clocks", "Alarms,", "red", "reddish", "blue-green", "café", "12", "120"]
-    "alarm clock wall clocks Alarms, red reddish blue-green bluish wallpaper café 12 120".split()
-)
 
 
 def vocabulary(tokenizer):
