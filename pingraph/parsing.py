@@ -107,6 +107,8 @@ def _unknown_option(
     if message.startswith("unrecognized"):
         config = [f"did you mean --config {key}?"] if key.endswith((".yaml", ".yml")) else []
         return [f"unexpected argument {key!r}", *config]
+    if group := re.match(r"Group '([^']+)' does not", message):
+        key = f"{group[1]}.{key}"
     classes = re.findall(r"class_path '([\w.]+)'", message)
     if not classes:
         return [f"unknown option {key!r}", *_meant(key, _names(parser))]

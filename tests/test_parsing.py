@@ -1,0 +1,178 @@
+"""Errors of command lines: short, in plain words, with the name that was meant."""
+
+import contextlib
+import io
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pingraph.parsing import ShortErrors, explain
+
+
+class Shape(Protocol):
+    def area(self, scale: float) -> float: ...
+
+
+class Square:
+    def __init__(self, side: int = 1, name: str | None = None):
+        self.side = side
+
+    def area(self, scale: float) -> float:
+        return scale * self.side**2
+
+
+class Circle(Square):
+    """Another class beside the default one."""
+
+
+class Loose:
+    def area(self, scale):
+        return scale
+
+
+@dataclass
+class Paint:
+    """Settings that are nested without a class path."""
+
+    color: Literal["red", "blue"] = "red"
+    coats: int = 2
+
+
+def parser():
+    made = ShortErrors(prog="draw", exit_on_error=True)
+    made.add_argument("--config", action="config")
+    made.add_argument("--width", type=int, default=3)
+    made.add_argument("--line_width", type=float, default=0.5)
+    made.add_argument("--visible", type=bool, default=True)
+    made.add_argument("--title", type=str | None)
+    made.add_argument("--paint", type=Paint, default=Paint())
+    made.add_subclass_arguments(Square, "square", default={"class_path": f"{__name__}.Square"})
+    return made
+
+
+def refused(args, capsys, given_parser=None):
+    """Return the lines of the error; the parser must have exited with 2."""
+    with pytest.raises(SystemExit) as end:
+        (given_parser or parser()).parse_args(args)
+    assert end.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert lines[0].startswith("error: ")
+    assert lines[-1].startswith("try 'draw")
+    return [lines[0].removeprefix("error: "), *lines[1:-1]]
+
+
+@pytest.mark.parametrize(
+    ("args", "lines"),
+    [
+        (["--width=wide"], ["width is 'wide': expected a whole number"]),
+        (["--line_width=wide"], ["line_width is 'wide': expected a number"]),
+        (["--visible=perhaps"], ["visible is 'perhaps': expected true or false"]),
+        (["--paint.color=green"], ["paint.color is 'green': expected red or blue"]),
+        (["--widht=3"], ["unknown option --widht", "did you mean --width?"]),
+        (["--coats=3"], ["unknown option --coats", "did you mean --paint.coats?"]),
+        (["--paint.coat=3"], ["unknown option --paint.coat", "did you mean --paint.coats?"]),
+        (["--wid=3"], ["unknown option --wid", "did you mean --width?"]),
+        (["--qqqq=3"], ["unknown option --qqqq"]),
+        (["picture.png"], ["unexpected argument 'picture.png'"]),
+        (["mine.yaml"], ["unexpected argument 'mine.yaml'", "did you mean --config mine.yaml?"]),
+        (["--square.side=x"], ["square.side is 'x': expected a whole number"]),
+        (["--config=nowhere.yaml"], None),
+    ],
+)
+def test_a_mistake_is_named_in_a_line(args, lines, capsys):
+    found = refused(args, capsys)
+    assert lines is None or found == lines
+    assert len(found) <= 2
+
+
+def test_a_part_of_a_class_is_named_with_its_place(capsys):
+    lines = refused(["--square.sides=3"], capsys)
+    assert lines == [
+        f"unknown option 'square.sides' of {__name__}.Square",
+        "did you mean square.side?",
+    ]
+
+
+def test_a_class_that_is_not_there_is_named_with_one_that_is(capsys):
+    lines = refused([f"--square={__name__}.Circel"], capsys)
+    assert lines[0].startswith(f"square is '{__name__}.Circel': module ")
+    assert lines[1] == f"did you mean {__name__}.Circle?"
+    lines = refused(["--square=nowhere.at_all.Square"], capsys)
+    assert lines[0].endswith("No module named 'nowhere'")
+    assert lines[1] == f"did you mean {__name__}.Square?"
+
+
+def test_a_class_that_does_not_fit_a_protocol_is_told_the_signature(capsys):
+    made = ShortErrors(prog="draw")
+    made.add_argument("--shape", type=Shape, default={"class_path": f"{__name__}.Square"})
+    assert made.parse_args([f"--shape={__name__}.Circle"]).shape.class_path.endswith("Circle")
+    lines = refused([f"--shape={__name__}.Loose"], capsys, made)
+    assert "which does not implement protocol Shape" in lines[0]
+    assert lines[1].startswith("  area(self, scale: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("widht: 3", "unknown option 'widht'"),
+        ("paint: {colour: red}", "'paint.colour'"),
+        ("width: [1, 2]", "width is '[1, 2]': expected a whole number"),
+        ("square: {init_args: {side: x}}", "square.side is 'x': expected a whole number"),
+        ("width: {", "line "),
+        ("just words", "the configuration file holds no keys with values"),
+    ],
+)
+def test_a_mistake_in_a_file_is_named_by_its_key(text, words, capsys, tmp_path):
+    (tmp_path / "mine.yaml").write_text(text)
+    lines = refused([f"--config={tmp_path / 'mine.yaml'}"], capsys)
+    assert words in "\n".join(lines)
+    assert "<unicode string>" not in "\n".join(lines)
+
+
+OPTIONS = ["--width", "--line_width", "--visible", "--title", "--paint.color", "--paint.coats"]
+
+
+@given(st.sampled_from(OPTIONS), st.data())
+@settings(deadline=None, max_examples=60)
+def test_a_letter_too_few_or_too_many_is_understood(option, data):
+    place = data.draw(st.integers(3, len(option) - 1))
+    letter = data.draw(st.sampled_from(["", *"abcxyz"]))
+    typed = option[:place] + letter + option[place + (letter == "") :]
+    if typed in OPTIONS:
+        return
+    lines = explain(f"unrecognized arguments: {typed}", parser())
+    assert lines == [f"unknown option {typed}", f"did you mean {option}?"]
+
+
+@given(st.lists(st.one_of(st.sampled_from(OPTIONS), st.text(max_size=6)), max_size=4))
+@settings(deadline=None, max_examples=150)
+def test_whatever_is_typed_is_taken_or_refused_in_plain_words(args):
+    hide = contextlib.redirect_stdout(io.StringIO())
+    with contextlib.redirect_stderr(io.StringIO()) as err, hide:
+        status = 0
+        try:
+            parser().parse_args(args)
+        except SystemExit as end:
+            status = end.code
+    assert status in (0, 2)
+    assert len(err.getvalue().splitlines()) <= 12
+    assert "<class" not in err.getvalue()
+
+
+def test_an_unknown_message_is_passed_on_without_its_wrapping():
+    assert explain('Parser key "a.b":\n  something new', parser()) == ["a.b: something new"]
+    text = "Call to compute_fn of link 'f(x) --> y' with args (1) failed: x is 1: too small"
+    assert explain(text, parser()) == ["x is 1: too small"]
+
+
+def test_help_shows_neither_types_of_python_nor_lists_of_classes():
+    text = " ".join(parser().format_help().split())
+    assert "<class" not in text
+    assert "default: null" not in text
+    assert "(type: str)" in text
+    assert "known subclasses" not in text
