@@ -76,7 +76,7 @@ class AlignmentObjective(nn.Module):
     The pins' twins (same image or same text to the byte) are no negatives.
 
     *Neighbor*: an anchor's fused embedding finds those of its walk neighbors in the batch, each
-    counting by its share of the visits. Its board-mates and twins are no negatives.
+    counting by its share of the visits. All its neighbors, board-mates and twins are no negatives.
 
     Args:
         neighbor_weight: λ; 0 leaves the graph out and gives the image-text baseline.
@@ -155,7 +155,8 @@ class AlignmentObjective(nn.Module):
         positives = fused.new_zeros(len(anchors), len(fused))
         weights = batch.positive_weights.to(fused.dtype)
         positives[batch.positive_rows, batch.positive_columns] = weights
-        negatives = ~(batch.board_mates | batch.twins[batch.anchors])
+        # A walk reaches pins that share no board with the anchor: no negatives of it either.
+        negatives = ~(batch.board_mates | batch.twins[batch.anchors]) & (positives == 0)
         return self.pair_loss(self._logits("neighbor", anchors, fused), positives, negatives)
 
     def _logits(self, term: str, x: Tensor, y: Tensor) -> Tensor:
