@@ -1,0 +1,94 @@
+"""The shape of the project: imports run one way, and no folder is forgotten by the wheel."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# From the bottom up; a file may import its own layer and those below (docs: CONTRIBUTING.md).
+LAYERS = [
+    """errors files interfaces graph build edges edge_files ids storage fingerprint description
+    convert tables pin_images images datasets splits leaks icons world scenes inspection
+    folder_checks""",
+    "samplers",
+    "encoders objectives tokenization pixel_store content augmentation batches",
+    "run_files parsing data module",
+    """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries""",
+    "fit fit_failures commands cli experiments",
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
+
+
+def sources():
+    folders = {"pingraph": "", "samplers": "samplers", "encoders": "encoders"}
+    folders["experiments"] = "experiments"
+    for folder, package in folders.items():
+        for path in sorted((ROOT / folder).glob("*.py")):
+            yield path, package or path.stem
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+            if node.module == "pingraph":
+                names = [f"pingraph.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        yield from (name for name in names if name.split(".")[0] == "pingraph")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [pytest.param(*s, id=s[1] + ":" + s[0].stem) for s in sources()]
+)
+def test_imports_run_one_way(path, name):
+    if path == ROOT / "pingraph" / "__init__.py":
+        return  # the table of contents
+    assert name in LEVEL, f"{path} has no layer yet: give it one in {__file__}"
+    for module in imported(path):
+        other = module.split(".")[1]
+        # Two names of one protocol's type are known below its layer.
+        if typing_only(path, module):
+            continue
+        assert LEVEL[other] <= LEVEL[name], f"{path} imports {module}, which is above it"
+
+
+def typing_only(path, module):
+    """Whether the module is imported for annotations alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guarded = [
+        node.module
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+    ]
+    return module in guarded
+
+
+def test_encoders_know_no_graph_and_samplers_no_torch():
+    for path, package in sources():
+        text = path.read_text(encoding="utf-8")
+        if package == "encoders":
+            assert "pingraph.graph" not in text
+            assert "lightning" not in text
+        if package == "samplers":
+            assert "import torch" not in text
+            assert "encoders" not in text
+
+
+def test_every_folder_with_code_is_in_the_wheel():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "setuptools"
+    ]
+    listed = {ROOT / settings["package-dir"].get(p, p) for p in settings["packages"]}
+    for folder in ("pingraph", "samplers", "encoders", "experiments"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if "benchmarks" not in path.parts:
+                assert path.parent in listed, f"{path} would be missing in the wheel"
+    assert all((folder / "__init__.py").is_file() for folder in listed)
