@@ -3,6 +3,7 @@
 # Annotations stay objects: for strings jsonargparse imports all that stands under TYPE_CHECKING.
 
 import errno
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -17,11 +18,17 @@ def fit(args: list[str]) -> None:
     Args:
         args: those of Lightning's command line, see `pingraph.fit`.
     """
+    from lightning.pytorch.utilities import rank_zero_only
+
     from pingraph import fit as training
+    from pingraph.run_files import CHECKPOINT_FILE
 
     folder = training.fit(args)
+    if rank_zero_only.rank:  # of several processes that trained together one speaks
+        return
     print(folder)
-    sys.stderr.write(f"next: pingraph evaluate {folder}\n")
+    if (folder / CHECKPOINT_FILE).exists():
+        sys.stderr.write(f"next: pingraph evaluate {shlex.quote(str(folder))}\n")
 
 
 def inspect(folder: str) -> None:

@@ -46,7 +46,7 @@ def search_text(run: Run, text: str, k: int) -> None:
         raise PinGraphError(f"{run.folder} cannot search by text: it was trained without texts")
     tokens, mask = encode(run.tokenizer, [text], run.encoder.max_tokens)
     if not (mask & (tokens != run.tokenizer.token_to_id(UNKNOWN))).any():
-        raise PinGraphError(f"the text {text!r} holds no word to search with")
+        raise PinGraphError(f"the text {text!r} holds no word that {run.folder} knows")
     size = run.encoder.image_size
     content = _content(np.zeros((3, size, size), np.uint8), False, tokens, mask)
     vector = run.embed_content(content).text.numpy()

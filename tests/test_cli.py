@@ -290,7 +290,7 @@ def test_neighbors_of_words_and_of_an_image_file(trained, commands, tiny, tmp_pa
     ("args", "words"),
     [
         (["no-such-pin"], ["no pin 'no-such-pin' among 60 pins"]),
-        (["--text", ""], ["the text '' holds no word"]),
+        (["--text", ""], ["the text '' holds no word that"]),
         (["--text", " \n"], ["holds no word"]),
         (["--text", "日本"], ["holds no word"]),
         (["--image", "nowhere.png"], ["nowhere.png: No such file"]),
