@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
-from torchdata.stateful_dataloader import StatefulDataLoader
+from torch.utils.data import DataLoader
 
 from pingraph.augmentation import Augmentation
 from pingraph.batches import PinBatches
@@ -19,6 +20,7 @@ from pingraph.datasets import PinBoardDataset, open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.files import read_json, write_json
 from pingraph.interfaces import PinBatch, Sampler
+from pingraph.interrupts import Uninterrupted
 from pingraph.pixel_store import OnBrokenImage
 from pingraph.run_files import CHECKPOINT_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE
 from pingraph.splits import Split, Splitter
@@ -126,6 +128,7 @@ class PinDataModule(LightningDataModule):
         steps = self._fitting.max_steps
         if steps < 1:
             raise PinGraphError(f"trainer.max_steps is {steps}: expected 1 or more")
+        batches_per_step = self._fitting.world_size * self._fitting.accumulate_grad_batches
         self.batches = PinBatches(
             self.content,
             split.train_graph(self.dataset.graph),
@@ -134,23 +137,17 @@ class PinDataModule(LightningDataModule):
             self.augmentation,
             batch_size=self.batch_size,
             neighbors_per_anchor=self.neighbors_per_anchor,
-            num_batches=steps * self._fitting.world_size,
+            num_batches=steps * batches_per_step,
             seed=self.seed,
         )
 
-    def train_dataloader(self) -> StatefulDataLoader:
-        """Return the loader of the run's batches; one Lightning epoch is the whole run.
-
-        A plain DataLoader would go on with other batches after an interruption.
-        """
+    def train_dataloader(self) -> BatchLoader:
+        """Return the loader of the run's batches; one Lightning epoch is the whole run."""
+        progress = self._fitting.fit_loop.epoch_loop.batch_progress
         # Rank r of R trains on batches r, r + R, r + 2 R, …
         places = range(self._fitting.global_rank, len(self.batches), self._fitting.world_size)
-        return StatefulDataLoader(
-            self.batches,
-            batch_size=None,
-            sampler=places,
-            num_workers=self.num_workers,
-            collate_fn=_as_it_is,
+        return BatchLoader(
+            self.batches, places, self.num_workers, trained=lambda: progress.current.ready
         )
 
     def transfer_batch_to_device(
@@ -166,6 +163,48 @@ class PinDataModule(LightningDataModule):
             names = ", ".join(repr(name) for name in self.dataset.pin_ids[broken[:5]].tolist())
             more = ", …" if len(broken) > 5 else ""
             rank_zero_warn(f"broken images skipped: {len(broken)}, of pins {names}{more}")
+
+
+class BatchLoader:
+    """Loads batches from the first one on that is not trained on yet.
+
+    torch's DataLoader would go on with other batches after an interruption, and one that keeps its
+    state leaves out the batch whose step was interrupted.
+
+    Args:
+        batches: of the run.
+        places: which of them, in order.
+        num_workers: processes that read them; 0 reads in this one.
+        trained: returns how many of the places are trained on.
+    """
+
+    def __init__(
+        self, batches: PinBatches, places: range, num_workers: int, *, trained: Callable[[], int]
+    ):
+        self.batches = batches
+        self.places = places
+        self.num_workers = num_workers
+        self.trained = trained
+
+    def __len__(self) -> int:
+        """Return how many batches there are, trained on or not."""
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[PinBatch]:
+        """Yield the batches; how many are trained on is asked when the first is wanted.
+
+        Lightning makes the iterator before it has read the checkpoint.
+        """
+        loader = DataLoader(
+            self.batches,
+            batch_size=None,
+            sampler=self.places[self.trained() :],
+            num_workers=self.num_workers,
+            collate_fn=_as_it_is,
+        )
+        with Uninterrupted():  # Python loses an interrupt that comes while it forks
+            iterator = iter(loader)
+        yield from iterator
 
 
 def data_card(dataset: PinBoardDataset) -> dict[str, str]:

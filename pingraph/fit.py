@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from pingraph.data import PinDataModule
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file
-from pingraph.fit_failures import clean_failure
+from pingraph.fit_failures import WholeSteps, clean_failure
 from pingraph.module import PinModule, check_state
 from pingraph.parsing import ShortErrors
 from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE
@@ -76,7 +76,7 @@ class RunProgress(TQDMProgressBar):
         """Show the bar on standard error: standard output is for results."""
         with contextlib.redirect_stdout(sys.stderr):
             bar = super().init_train_tqdm()
-        bar.total = self.trainer.max_steps  # Lightning leaves it out where a run goes on
+        bar.total = self.trainer.num_training_batches  # Lightning leaves out what went before
         return bar
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
@@ -185,7 +185,7 @@ class PinCLI(LightningCLI):
         folder = Path(trainer["default_root_dir"])
         if trainer["logger"] is None:
             kwargs["logger"] = [CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")]
-        callbacks = list(trainer["callbacks"] or [])
+        callbacks = [*(trainer["callbacks"] or []), WholeSteps()]
         if trainer["enable_checkpointing"] is not False:
             callbacks.append(RunCheckpoint(folder / CHECKPOINT_FILE))
         if trainer["enable_progress_bar"] is not False:
@@ -254,12 +254,11 @@ def _quiet() -> None:
     for message in (
         "LightningCLI's args parameter is intended",
         "`max_epochs` was not set",
-        ".*does not have many workers",
+        "You're resuming from a checkpoint that ended before the epoch ended",  # BatchLoader can
         "The number of training batches .* is smaller than the logging interval",
         "Experiment logs directory .* exists and is not empty",
         "Checkpoint directory .* exists and is not empty",
         "The dirpath has changed from",  # of a run folder that was moved
-        "'set_vital' is deprecated",  # torchdata on a newer torch
         ".*treespec, LeafSpec",  # Lightning on a newer torch
     ):
         warnings.filterwarnings("ignore", message)

@@ -7,8 +7,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback
 
 from pingraph.errors import PinGraphError
+from pingraph.interrupts import Uninterrupted
 from pingraph.run_files import CHECKPOINT_FILE
 
 
@@ -47,6 +51,21 @@ def clean_failure(folder: Path, args: list[str]) -> Iterator[None]:
         if isinstance(error, SystemExit):  # from Lightning, when it has saved what it can
             raise KeyboardInterrupt(f"interrupted; {_how_to_go_on(checkpoint, args)}") from error
         raise
+
+
+class WholeSteps(Callback):
+    """Lets Ctrl-C wait for the end of a step: training could not go on exactly from half of one."""
+
+    def __init__(self) -> None:
+        self._step = Uninterrupted()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Begin to hold Ctrl-C back."""
+        self._step.__enter__()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Raise KeyboardInterrupt if Ctrl-C came."""
+        self._step.__exit__(None)
 
 
 def _own_message(error: PinGraphError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -57,6 +58,15 @@ class PinModule(LightningModule):
         """Embed U pins from their content."""
         return self.encoder(content)
 
+    def on_train_start(self) -> None:
+        """Keep the seed that the run was given."""
+        self._seed = torch.initial_seed()
+
+    def on_train_batch_start(self, batch: PinBatch, batch_idx: int) -> None:
+        """Draw dropout by (seed, rank, batch), so that an interrupted run goes on exactly."""
+        key = np.random.SeedSequence([self._seed, self.global_rank, batch_idx])
+        torch.manual_seed(int(key.generate_state(1)[0]))
+
     def training_step(self, batch: PinBatch, batch_idx: int) -> Tensor:
         """Return the total loss of a batch, and log its terms and what they rest on."""
         losses = self.objective(self.encoder(batch.content), batch)
@@ -72,7 +82,10 @@ class PinModule(LightningModule):
             },
             batch_size=len(batch.pins),
         )
-        return losses.total
+        if self.trainer.world_size == 1:
+            return losses.total
+        # Ranks wait for a gradient of each parameter, of those too that a batch has no use for.
+        return losses.total + 0 * sum(p.sum() for p in self.parameters() if p.requires_grad)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and the schedule over the steps of the run."""
