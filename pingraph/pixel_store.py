@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import weakref
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,8 @@ class PixelStore:
     """The images of a data set at one size, decoded on first use.
 
     What was decoded is kept in a temporary file, unless all images would take more than
-    `max_bytes`; then each is decoded whenever it is asked for. The file goes with the object.
+    `max_bytes` or than the disk has left; then each is decoded whenever it is asked for. The file
+    goes with the object, or with the process that made it.
 
     Args:
         dataset: whose images.
@@ -51,10 +52,14 @@ class PixelStore:
         self.dataset = dataset
         self.size = size
         self.skip_broken = on_broken_image == "skip"
-        self.keep = dataset.num_pins * 3 * size * size <= max_bytes
         self._folder = tempfile.mkdtemp(prefix="pingraph-pixels-")
-        self._cleanup = weakref.finalize(self, _remove, self._folder, os.getpid())
-        self._map("w+")
+        # Not weakref.finalize: the processes of multiprocessing, such as the ranks of a training,
+        # end without it. Forked workers, which hold copies, do not take the file from the others.
+        self._cleanup = Finalize(self, shutil.rmtree, (self._folder, True), exitpriority=0)
+        pins, needed = dataset.num_pins, dataset.num_pins * 3 * size * size
+        (Path(self._folder) / "states").write_bytes(bytes(pins))
+        self.keep = needed <= max_bytes and _allocate(Path(self._folder) / "pixels", needed)
+        self._map()
 
     def read(self, pins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the images uint8 [U, 3, size, size] of pins int64 [U], and which have one.
@@ -100,12 +105,12 @@ class PixelStore:
         self._states[pin] = _DECODED
         return True
 
-    def _map(self, mode: Literal["w+", "r+"]) -> None:
-        pins = self.dataset.num_pins
-        shape = (pins if self.keep else 1, 3, self.size, self.size)
-        folder = Path(self._folder)
-        self._pixels = np.memmap(folder / "pixels", np.uint8, mode, shape=shape)
-        self._states = np.memmap(folder / "states", np.uint8, mode, shape=(pins,))
+    def _map(self) -> None:
+        pins, folder = self.dataset.num_pins, Path(self._folder)
+        self._states = np.memmap(folder / "states", np.uint8, "r+", shape=(pins,))
+        if self.keep:
+            shape = (pins, 3, self.size, self.size)
+            self._pixels = np.memmap(folder / "pixels", np.uint8, "r+", shape=shape)
 
     def __getstate__(self) -> dict:
         hidden = ("_pixels", "_states", "_cleanup")
@@ -113,10 +118,18 @@ class PixelStore:
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
-        self._map("r+")
+        self._map()
 
 
-def _remove(folder: str, owner: int) -> None:
-    # A forked worker holds a copy of the store, and must not take the file from the others.
-    if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)
+def _allocate(path: Path, size: int) -> bool:
+    """Make a file whose bytes have their place; a mapped one without kills who writes to it."""
+    try:
+        with path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+    except OSError:
+        path.unlink(missing_ok=True)
+        return False
+    return True
