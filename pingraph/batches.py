@@ -77,7 +77,8 @@ class PinBatches:
         self.num_batches = num_batches
         self.seed = seed
         dataset = content.dataset
-        self._incidence = graph.incidence()
+        # Not the weights: products of small ones would be 0.
+        self._saves = graph.incidence().astype(bool)
         self._groups = np.stack([dataset.image_groups, dataset.text_groups])
 
     def __len__(self) -> int:
@@ -99,7 +100,7 @@ class PinBatches:
             positive_rows=torch.from_numpy(rows),
             positive_columns=torch.from_numpy(columns),
             positive_weights=torch.from_numpy(weights),
-            board_mates=torch.from_numpy(_board_mates(self._incidence, anchors, pins)),
+            board_mates=torch.from_numpy(_board_mates(self._saves, anchors, pins)),
             twins=torch.from_numpy(_twins(self._groups[:, pins])),
         )
 
@@ -134,9 +135,9 @@ def _positives(neighbors: Neighbors, pins: np.ndarray) -> tuple[np.ndarray, np.n
     return rows, columns[rows, places], weights[rows, places]
 
 
-def _board_mates(incidence: csr_array, anchors: np.ndarray, pins: np.ndarray) -> np.ndarray:
-    """bool [B, U]: whether the anchor and the pin share a board, from the incidence [N, boards]."""
-    return (incidence[anchors] @ incidence[pins].T).toarray() > 0
+def _board_mates(saves: csr_array, anchors: np.ndarray, pins: np.ndarray) -> np.ndarray:
+    """bool [B, U]: whether anchor and pin share a board, from who is saved where [N, boards]."""
+    return (saves[anchors] @ saves[pins].T).toarray()
 
 
 def _twins(groups: np.ndarray) -> np.ndarray:
