@@ -24,7 +24,7 @@ def fit(args: list[str]) -> None:
     from pingraph.run_files import CHECKPOINT_FILE
 
     folder = training.fit(args)
-    if rank_zero_only.rank:  # of several processes that trained together one speaks
+    if getattr(rank_zero_only, "rank", 0):  # of several processes that trained together one speaks
         return
     print(folder)
     if (folder / CHECKPOINT_FILE).exists():
