@@ -1,5 +1,8 @@
 """Small data sets that the tests share, and a cache that is not the user's."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,6 +69,12 @@ def trained(tiny_folder, tmp_path_factory):
     assert ended.status == 0, ended.err
     assert ended.out == f"{folder / 'run'}\n"
     return folder / "run"
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of the trained run that may be damaged."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
 @pytest.fixture
