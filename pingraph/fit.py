@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
@@ -23,10 +24,10 @@ from pingraph.data import PinDataModule
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file
 from pingraph.fit_failures import WholeSteps, clean_failure
-from pingraph.module import PinModule, check_state
+from pingraph.module import PinModule
 from pingraph.parsing import ShortErrors
+from pingraph.resuming import check_resumable
 from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE
-from pingraph.runs import read_state
 
 DEFAULTS = {
     "model.encoder": {"class_path": "pingraph.encoders.HybridEncoder"},
@@ -108,6 +109,17 @@ class RunCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
         self.path = path
+        self.started = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take note that there is a state to keep."""
+        super().on_train_start(trainer, pl_module)
+        self.started = True
+
+    def on_exception(self, trainer: Trainer, *others: Any) -> None:
+        """Save, unless training has not begun: the checkpoint that was being read is whole."""
+        if self.started:
+            super().on_exception(trainer, *others)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what is not saved yet."""
@@ -209,7 +221,7 @@ class PinCLI(LightningCLI):
 
         Raises:
             PinGraphError: the folder is a file; it holds a run, and no checkpoint was given to go
-                on from; or the checkpoint does not exist, is damaged or is of another model.
+                on from; or the run cannot go on from the checkpoint.
         """
         folder = Path(self.trainer.default_root_dir)
         checkpoint = self.config_init["fit"]["ckpt_path"]
@@ -221,7 +233,8 @@ class PinCLI(LightningCLI):
                 f"{folder / CHECKPOINT_FILE}, or choose a folder by --trainer.default_root_dir"
             )
         if checkpoint is not None:
-            check_state(self.model, read_state(Path(checkpoint)), str(checkpoint))
+            config = yaml.safe_load(self._parser("fit").dump(self.config["fit"], skip_none=False))
+            check_resumable(Path(checkpoint), folder, self.model, config)
 
     def _parse_ckpt_path(self) -> None:
         """Leave the options as they are given: Lightning would take the model's from the file."""

@@ -55,7 +55,7 @@ class Run:
         for name in (CONFIG_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE, CHECKPOINT_FILE):
             if not (folder / name).is_file():
                 raise PinGraphError(f"{folder} is not a trained run: it has no {name}")
-        config = _read_config(folder / CONFIG_FILE)
+        config = read_config(folder / CONFIG_FILE)
         return cls(
             folder=folder,
             encoder=_load_encoder(config["model"], folder / CHECKPOINT_FILE),
@@ -140,7 +140,12 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         raise PinGraphError(f"{path}: not a checkpoint, or a damaged one") from error
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the configuration that `pingraph fit` wrote.
+
+    Raises:
+        PinGraphError: it is missing or damaged.
+    """
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
