@@ -19,17 +19,17 @@ class HybridEncoder(nn.Module):
 
     Args:
         image_size: pixels of a side of the square images, a multiple of 8.
-        vocab_size: distinct tokens of the tokenizer.
+        vocab_size: distinct tokens of the tokenizer, at least 2.
         max_tokens: longest text, in tokens.
         dim: channels of the tokens, a multiple of 16 and of `heads`.
         embed_dim: dimension D of the embeddings.
         vision_depth: transformer blocks over the image's coarse tokens.
         text_depth: transformer blocks over the text's tokens.
         heads: attention heads of each block.
-        dropout: share of activations dropped in training, 0 to 1.
+        dropout: share of activations dropped in training, 0 up to below 1.
 
     Raises:
-        PinGraphError: a size that does not fit another.
+        PinGraphError: a size that is too small, or does not fit another.
     """
 
     def __init__(
@@ -45,7 +45,18 @@ class HybridEncoder(nn.Module):
         dropout: float = 0.1,
     ):
         super().__init__()
-        _check_sizes(image_size, dim, heads)
+        _check_sizes(
+            image_size=image_size,
+            vocab_size=vocab_size,
+            max_tokens=max_tokens,
+            dim=dim,
+            embed_dim=embed_dim,
+            vision_depth=vision_depth,
+            text_depth=text_depth,
+            heads=heads,
+        )
+        if not 0 <= dropout < 1:
+            raise PinGraphError(f"dropout is {dropout}: expected 0 up to below 1")
         self.image_size = image_size
         self.vocab_size = vocab_size
         self.max_tokens = max_tokens
@@ -99,9 +110,14 @@ def _spread(values: Tensor, rows: Tensor, size: int) -> Tensor:
     return values.new_zeros(size, *values.shape[1:]).index_copy(0, rows, values)
 
 
-def _check_sizes(image_size: int, dim: int, heads: int) -> None:
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        least = {"vocab_size": 2, "vision_depth": 0, "text_depth": 0}.get(name, 1)
+        if size < least:
+            raise PinGraphError(f"{name} is {size}: expected {least} or more")
     stride = HybridVisionTransformer.STRIDE_COARSE
-    if image_size < stride or image_size % stride:
-        raise PinGraphError(f"image_size is {image_size}: expected a multiple of {stride}")
-    if dim % heads or dim % 16:
-        raise PinGraphError(f"dim is {dim}: expected a multiple of 16 and of heads ({heads})")
+    if sizes["image_size"] % stride:
+        raise PinGraphError(f"image_size is {sizes['image_size']}: expected a multiple of {stride}")
+    if sizes["dim"] % sizes["heads"] or sizes["dim"] % 16:
+        expected = f"a multiple of 16 and of heads ({sizes['heads']})"
+        raise PinGraphError(f"dim is {sizes['dim']}: expected {expected}")
