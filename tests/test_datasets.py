@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pingraph import datasets
-from pingraph.datasets import BrokenImageError, open_dataset, write_dataset
+from pingraph.datasets import BrokenImageError, PinBoardDataset, open_dataset, write_dataset
 from pingraph.errors import PinGraphError
 from pingraph.images import encode_png
 from pingraph.tables import hash_column
