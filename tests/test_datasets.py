@@ -25,7 +25,7 @@ from pingraph.errors import PinGraphError
 from pingraph.images import encode_png
 from pingraph.tables import hash_column
 
-SHARED = Path("/work/shared/data")
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 RED = encode_png(Image.new("RGB", (8, 8), (255, 0, 0)))
 PLAIN_EDGES = {"pin_id": ["a", "b"], "board_id": [10, 10]}
 

@@ -18,7 +18,7 @@ from pingraph.errors import PinGraphError
 from pingraph.images import encode_png
 from pingraph.inspection import inspect_folder
 
-SHARED = Path("/work/shared/data")
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 def test_a_good_folder(tiny_folder, tiny):
