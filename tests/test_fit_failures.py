@@ -18,7 +18,7 @@ from tests.conftest import plain_tables
 
 pytestmark = pytest.mark.xdist_group("commands")
 
-FOREIGN = Path("/work/shared/data/pinterest-graph")
+FOREIGN = Path(__file__).parents[2] / "shared" / "data" / "pinterest-graph"
 
 
 def fit_args(data, run, *more, steps=3, workers=0):
