@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF")
 WHITE = (255, 255, 255)
@@ -50,10 +50,12 @@ def load_pixels(image: Image.Image, size: int) -> np.ndarray:
     size that is needed, which is several times faster for photographs.
     """
     scale = size / max(image.size)
+    # Of the size before it is decoded small, whose rounding would change the aspect.
+    fitted = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # lies on its side
+        fitted = fitted[::-1]
     image.draft("RGB", (int(2 * scale * image.width) + 1, int(2 * scale * image.height) + 1))
     image = to_rgb(image)
-    scale = size / max(image.size)
-    fitted = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     if fitted != image.size:
         image = image.resize(fitted, Image.Resampling.BICUBIC)
     if fitted != (size, size):

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -96,6 +96,7 @@ def test_exif_orientation_is_obeyed(orientation, corner):
 
 
 @settings(deadline=None, max_examples=40)
+@example(width=11, height=58, size=13, format="JPEG")
 @given(
     width=st.integers(1, 90),
     height=st.integers(1, 90),
