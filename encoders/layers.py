@@ -35,8 +35,9 @@ class Attention(nn.Module):
             [B, N, C].
         """
         B, N, C = queries.shape
-        q = self.query(queries).view(B, N, self.heads, -1).transpose(1, 2)
-        k, v = self.key_value(keys).view(B, keys.shape[1], 2, self.heads, -1).unbind(2)
+        h, width = self.heads, C // self.heads
+        q = self.query(queries).view(B, N, h, width).transpose(1, 2)
+        k, v = self.key_value(keys).view(B, keys.shape[1], 2, h, width).unbind(2)
         visible = None if mask is None else mask[:, None, None, :]
         mixed = F.scaled_dot_product_attention(
             q, k.transpose(1, 2), v.transpose(1, 2), attn_mask=visible

@@ -1,5 +1,7 @@
 """HybridEncoder: one space, masks that hide, and vectors that depend on a pin's content alone."""
 
+import copy
+
 import pytest
 import torch
 
@@ -78,6 +80,13 @@ def test_a_missing_image_is_not_a_black_one(encoder):
     assert not torch.allclose(encoder(black).fused, encoder(missing).fused, atol=1e-3)
 
 
+def test_a_missing_text_is_not_padding(encoder):
+    given = content()
+    padding = PinContent(**{**vars(given), "tokens": torch.zeros_like(given.tokens)})
+    missing = PinContent(**{**vars(padding), "token_mask": torch.zeros_like(given.token_mask)})
+    assert not torch.allclose(encoder(padding).fused, encoder(missing).fused, atol=1e-3)
+
+
 def test_padding_changes_nothing(encoder):
     given = content(tokens=4)
     wider = PinContent(
@@ -90,13 +99,21 @@ def test_padding_changes_nothing(encoder):
     assert close(encoder(given), encoder(wider))
 
 
-def test_a_pin_does_not_depend_on_its_batch(encoder):
+@pytest.mark.parametrize("training", [False, True])
+def test_a_pin_does_not_depend_on_its_batch(encoder, training):
+    """In training neither, but for dropout: nothing is normalized by the batch."""
     given = mixed()
+    encoder = copy.deepcopy(encoder).train(training)
     together = encoder(given)
     for row in range(7):
         alone = encoder(PinContent(**{k: v[row : row + 1] for k, v in vars(given).items()}))
         for name, value in vectors(together).items():
             assert torch.allclose(getattr(alone, name)[0], value[row], atol=1e-5)
+
+
+def test_no_pins_at_all_have_no_vectors(encoder):
+    found = encoder(content(pins=0))
+    assert all(value.shape == (0, 24) for value in vectors(found).values())
 
 
 @pytest.mark.parametrize("change", ["images", "tokens"])
@@ -146,6 +163,13 @@ def test_a_batch_without_a_modality_trains(lacking):
         ({"image_size": 20}, "image_size is 20: expected a multiple of 8"),
         ({"dim": 40}, "dim is 40: expected a multiple of 16"),
         ({"dim": 48, "heads": 5}, "dim is 48"),
+        ({"dim": -16}, "dim is -16: expected 1 or more"),
+        ({"heads": 0}, "heads is 0: expected 1 or more"),
+        ({"embed_dim": 0}, "embed_dim is 0: expected 1 or more"),
+        ({"max_tokens": 0}, "max_tokens is 0: expected 1 or more"),
+        ({"vocab_size": 1}, "vocab_size is 1: expected 2 or more"),
+        ({"vision_depth": -1}, "vision_depth is -1: expected 0 or more"),
+        ({"dropout": 1.0}, "dropout is 1.0: expected 0 up to below 1"),
     ],
 )
 def test_sizes_that_do_not_fit_are_named(sizes, named):
