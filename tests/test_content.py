@@ -1,0 +1,295 @@
+"""Content: images decoded once and shared, texts as tokens, changes that leave a pin what it is."""
+
+import gc
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pingraph.augmentation import Augmentation
+from pingraph.content import ContentReader
+from pingraph.datasets import BrokenImageError, PinBoardDataset, open_dataset
+from pingraph.errors import PinGraphError
+from pingraph.interfaces import PinContent
+from pingraph.pixel_store import PixelStore
+from pingraph.tokenization import encode, train_tokenizer
+from tests.conftest import plain_tables
+
+FORK = multiprocessing.get_context("fork")
+TEXTS = ["red sky", "red sea", "red", "", "blue sea ☃", "a very long title of a pin", "red"] * 2
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The pins that were decoded, in order."""
+    pins = []
+    pixels = PinBoardDataset.pixels
+
+    def counted(dataset, pin, size):
+        pins.append(pin)
+        return pixels(dataset, pin, size)
+
+    monkeypatch.setattr(PinBoardDataset, "pixels", counted)
+    return pins
+
+
+@pytest.fixture
+def broken(write_folder):
+    """Four pins, of which the second has a broken image."""
+    tables = plain_tables()
+    tables["pins"]["image"][1] = b"no image"
+    return open_dataset(write_folder("broken", **tables))
+
+
+def test_images_are_those_of_the_data_set(tiny):
+    images, has_image = PixelStore(tiny, 24).read(np.arange(tiny.num_pins)[::-1])
+    np.testing.assert_array_equal(has_image, tiny.has_image[::-1])
+    assert (images.dtype, images.shape) == (np.uint8, (tiny.num_pins, 3, 24, 24))
+    for row, pin in enumerate(range(tiny.num_pins - 1, -1, -1)):
+        pixels = tiny.pixels(pin, 24)
+        np.testing.assert_array_equal(images[row], 0 if pixels is None else pixels)
+
+
+def test_each_image_is_decoded_once(tiny, decoded):
+    store = PixelStore(tiny, 16)
+    pins = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3])
+    first = store.read(pins)
+    second = store.read(pins)
+    assert sorted(decoded) == sorted(set(pins.tolist()))
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_a_forked_worker_decoded_is_there_for_all(tiny, decoded):
+    store = PixelStore(tiny, 16)
+    pins = np.arange(20)
+    assert in_child(store.read, pins) == 0
+    images, _ = store.read(pins)
+    assert decoded == []
+    np.testing.assert_array_equal(images, PixelStore(tiny, 16).read(pins)[0])
+
+
+def test_the_end_of_a_worker_leaves_the_file_to_the_others(tiny):
+    store = PixelStore(tiny, 16)
+    assert in_child(os.listdir, store._folder) == 0
+    assert Path(store._folder).is_dir()
+
+
+def test_images_beyond_the_largest_file_are_decoded_each_time(tiny, decoded):
+    needed = tiny.num_pins * 3 * 16 * 16
+    pins = np.flatnonzero(tiny.has_image)[:3]
+    assert PixelStore(tiny, 16, max_bytes=needed).keep
+    store = PixelStore(tiny, 16, max_bytes=needed - 1)
+    assert not store.keep
+    first, second = store.read(pins)[0], store.read(pins)[0]
+    assert decoded == [*pins, *pins]
+    np.testing.assert_array_equal(first, second)
+    assert first.any()
+    assert [path.name for path in Path(store._folder).iterdir()] == ["states"]
+
+
+def test_a_broken_image_is_raised_with_its_pin_each_time(broken):
+    store = PixelStore(broken, 8)
+    for _ in range(2):
+        with pytest.raises(BrokenImageError, match=r"pins\.parquet: pin 'b': image cannot"):
+            store.read(np.array([0, 1]))
+    assert store.broken_pins().tolist() == []
+    assert store.read(np.array([0, 2]))[1].all()
+
+
+def test_a_broken_image_is_skipped_and_counted_once_it_is_asked_for(broken, decoded):
+    store = PixelStore(broken, 8, on_broken_image="skip")
+    store.read(np.array([0, 2]))
+    assert store.broken_pins().tolist() == []
+    for _ in range(2):
+        images, has_image = store.read(np.array([0, 1, 2]))
+    assert has_image.tolist() == [True, False, True]
+    assert not images[1].any()
+    assert store.broken_pins().tolist() == [1]
+    assert decoded.count(1) == 1
+
+
+def test_a_broken_image_that_a_worker_met_is_counted(broken):
+    store = PixelStore(broken, 8, on_broken_image="skip")
+    assert in_child(store.read, np.arange(4)) == 0
+    assert store.broken_pins().tolist() == [1]
+
+
+def test_another_way_with_broken_images_is_refused(tiny):
+    with pytest.raises(PinGraphError, match="on_broken_image is 'stop': expected"):
+        PixelStore(tiny, 8, on_broken_image="stop")
+
+
+def test_the_file_goes_with_the_object(tiny):
+    store = PixelStore(tiny, 8)
+    folder = Path(store._folder)
+    assert folder.is_dir()
+    del store
+    gc.collect()
+    assert not folder.exists()
+
+
+ENDING = """
+import sys
+import numpy as np
+from pingraph.datasets import open_dataset
+from pingraph.pixel_store import PixelStore
+
+store = PixelStore(open_dataset(sys.argv[1]), 8)
+store.read(np.arange(4))
+print(store._folder)
+{end}
+"""
+
+
+@pytest.mark.parametrize("end", ["", "raise SystemExit(3)", "raise KeyboardInterrupt"])
+def test_the_file_goes_with_the_process(end, tiny_folder):
+    ended = python(ENDING.format(end=end), tiny_folder)
+    assert ended.stdout.strip(), ended.stderr
+    assert not Path(ended.stdout.strip()).exists()
+
+
+HASHED = """
+
+from pingraph.tokenization import train_tokenizer
+texts = {"red sky", "red sea", "blue sea", "a reddish bluebell", "bluebells", "reddish"}
+tokenizer = train_tokenizer(list(texts), 60)
+print(tokenizer.to_str())
+"""
+
+
+def test_a_tokenizer_does_not_depend_on_the_hashes_of_the_process():
+    found = {python(HASHED, hash_seed=seed).stdout for seed in (0, 1, 2)}
+    assert len(found) == 1
+    assert found != {""}
+
+
+def test_ids_are_ranks_of_frequency():
+    tokenizer = train_tokenizer(TEXTS, 100)
+    tokens, mask = encode(tokenizer, TEXTS, 100)
+    counts = np.bincount(tokens[mask], minlength=tokenizer.get_vocab_size())[2:]
+    assert (np.diff(counts) <= 0).all()
+    assert tokenizer.encode("red").ids == [2]
+
+
+def test_content_is_pixels_and_tokens_of_the_pins(tiny):
+    tokenizer = train_tokenizer(tiny.texts, 200)
+    reader = ContentReader(tiny, tokenizer, image_size=16, max_tokens=3)
+    pins = np.array([7, 0, 59, 7])
+    content = reader.read(pins)
+    np.testing.assert_array_equal(content.images, reader.pixels.read(pins)[0])
+    np.testing.assert_array_equal(content.has_image, tiny.has_image[pins])
+    np.testing.assert_array_equal(content.token_mask.any(1), tiny.has_text[pins])
+    for row, pin in enumerate(pins):
+        ids = tokenizer.encode(tiny.texts[pin]).ids[:3]
+        assert content.tokens[row][content.token_mask[row]].tolist() == ids
+    everything = reader.read(np.arange(tiny.num_pins))
+    np.testing.assert_array_equal(everything.token_mask.any(1), tiny.has_text)
+    np.testing.assert_array_equal(everything.has_image, tiny.has_image)
+
+
+@given(st.integers(4, 20), st.floats(0, 0.5), st.integers(0, 5), st.integers(0, 9))
+@settings(deadline=None, max_examples=40)
+def test_a_shifted_image_equals_its_slow_twin(size, shift, pins, seed):
+    content = pictures(pins, size, seed)
+    changed = Augmentation(shift=shift, hide_tokens=0)(content, np.random.default_rng(seed)).images
+    assert changed.dtype == torch.uint8
+    most = round(shift * size)
+    offsets = np.random.default_rng(seed).integers(0, 2 * most + 1, size=(2, pins, 1))[..., 0]
+    expected = np.empty((pins, 3, size, size), np.uint8)
+    for pin in range(pins):
+        for row in range(size):
+            for column in range(size):
+                source_row = min(max(row + offsets[0, pin] - most, 0), size - 1)
+                source_column = min(max(column + offsets[1, pin] - most, 0), size - 1)
+                expected[pin, :, row, column] = content.images[pin, :, source_row, source_column]
+    np.testing.assert_array_equal(changed, expected)
+
+
+def test_all_shifts_occur_and_each_image_has_its_own():
+    content = pictures(400, 8, 0)
+    images = content.images[:1].expand(400, -1, -1, -1)
+    changed = Augmentation(shift=0.125)(
+        PinContent(**{**vars(content), "images": images}), np.random.default_rng(0)
+    )
+    assert len(changed.images.flatten(1).unique(dim=0)) == 9
+
+
+@given(st.floats(0, 0.99), st.integers(0, 99))
+@settings(deadline=None, max_examples=40)
+def test_hiding_leaves_a_token_to_whoever_had_one(share, seed):
+    content = pictures(30, 4, seed)
+    changed = Augmentation(shift=0, hide_tokens=share)(content, np.random.default_rng(seed))
+    kept = changed.token_mask
+    assert not (kept & ~content.token_mask).any()
+    assert torch.equal(kept.any(1), content.token_mask.any(1))
+    assert torch.equal(changed.tokens, content.tokens)
+    assert torch.equal(changed.has_image, content.has_image)
+
+
+@pytest.mark.parametrize("share", [0.15, 0.5])
+def test_the_share_of_hidden_tokens_is_as_asked(share):
+    """Of 100,000 tokens, within 5 standard deviations; the one that always stays costs less."""
+    mask = torch.ones(2000, 50, dtype=torch.bool)
+    content = PinContent(**{**vars(pictures(2000, 1, 0)), "token_mask": mask})
+    changed = Augmentation(shift=0, hide_tokens=share)(content, np.random.default_rng(0))
+    hidden = 1 - changed.token_mask.double().mean().item()
+    assert abs(hidden - share) < 5 * (share * (1 - share) / mask.numel()) ** 0.5
+
+
+def test_nothing_changes_at_zero_and_the_draws_alone_decide():
+    content = pictures(20, 16, 0)
+    still = Augmentation(shift=0, hide_tokens=0)(content, np.random.default_rng(0))
+    first, second, other = (
+        Augmentation()(content, np.random.default_rng(seed)) for seed in (1, 1, 2)
+    )
+    for name in vars(content):
+        assert torch.equal(getattr(still, name), getattr(content, name))
+        assert torch.equal(getattr(first, name), getattr(second, name))
+    assert not torch.equal(first.images, other.images)
+    assert not torch.equal(first.token_mask, other.token_mask)
+
+
+@pytest.mark.parametrize("name", ["shift", "hide_tokens"])
+@pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
+def test_shares_outside_their_range_are_refused(name, value):
+    with pytest.raises(PinGraphError, match=f"{name} is {value}: expected 0 up to below 1"):
+        Augmentation(**{name: value})
+
+
+def pictures(pins, size, seed):
+    """Random content; some pins lack their text."""
+    rng = np.random.default_rng([seed, 99])
+    lengths = rng.integers(0, 7, (pins, 1))
+    return PinContent(
+        images=torch.from_numpy(rng.integers(0, 256, (pins, 3, size, size), dtype=np.uint8)),
+        has_image=torch.from_numpy(rng.random(pins) < 0.8),
+        tokens=torch.from_numpy(rng.integers(1, 50, (pins, 6))),
+        token_mask=torch.from_numpy(np.arange(6) < lengths),
+    )
+
+
+def in_child(function, argument):
+    """Call a function in a forked process, and return the exit status of that."""
+    process = FORK.Process(target=function, args=(argument,))
+    process.start()
+    process.join(60)
+    return process.exitcode
+
+
+def python(code, *args, hash_seed=0):
+    """Run code in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)],
+        env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
