@@ -248,27 +248,6 @@ def test_neighbors_are_drawn_by_their_weights():
             assert chi2.sf(((observed - expected) ** 2 / expected).sum(), real.sum() - 1) > 1e-4
 
 
-def test_padding_is_never_drawn_however_the_weights_round():
-    rows, k = 50, 40
-    rng = np.random.default_rng(0)
-    lengths = rng.integers(1, k, rows)
-    mask = np.arange(k) < lengths[:, None]
-    weights = np.where(mask, rng.random((rows, k)) ** 8, 0).astype(np.float32)
-    weights /= weights.sum(1, keepdims=True)
-    ids = np.where(mask, np.arange(rows * k).reshape(rows, k), -1)
-    neighbors = Neighbors(
-        seeds=np.arange(rows), ids=ids, weights=weights, counts=mask.astype(np.int32), mask=mask
-    )
-    assert (_draw(neighbors, 1000, _Highest()) >= 0).all()
-
-
-class _Highest:
-    """The draw at the upper end of the interval, which chance all but never gives."""
-
-    def random(self, shape):
-        return np.full(shape, np.nextafter(1.0, 0.0))
-
-
 @pytest.mark.parametrize("name", ["batch_size", "neighbors_per_anchor"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_sizes_below_one_are_refused(name, value, make):
