@@ -1,0 +1,275 @@
+"""Whatever stops a training, and whenever: going on gives what an undisturbed one gives."""
+
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pingraph.errors import PinGraphError
+from pingraph.fit import fit
+from pingraph.interrupts import Uninterrupted
+from pingraph.module import PinModule
+from pingraph.run_files import CHECKPOINT_FILE
+from pingraph.samplers import PinSAGESampler
+from tests.command_line import TINY, contents
+
+pytestmark = pytest.mark.xdist_group("commands")
+
+STEPS = 12
+
+
+def args(data, run, *more, steps=STEPS, workers=0):
+    return [
+        f"--data.folder={data}",
+        f"--trainer.default_root_dir={run}",
+        f"--trainer.max_steps={steps}",
+        f"--data.num_workers={workers}",
+        "--model.encoder.image_size=16",
+        "--model.encoder.dropout=0.1",
+        *TINY,
+        *more,
+    ]
+
+
+def state(run):
+    return torch.load(Path(run) / CHECKPOINT_FILE, weights_only=True)
+
+
+def assert_same(run, other):
+    """Check that two runs ended alike: weights, optimizer and steps."""
+    one, two = state(run), state(other)
+    assert one["global_step"] == two["global_step"]
+    for name, value in one["state_dict"].items():
+        assert torch.equal(value, two["state_dict"][name]), name
+    moments = [s["optimizer_states"][0]["state"] for s in (one, two)]
+    assert moments[0].keys() == moments[1].keys()
+    for place, values in moments[0].items():
+        assert all(torch.equal(value, moments[1][place][k]) for k, value in values.items())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Several threads wait for each other where others have the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """The handler of Ctrl-C that Python begins with, before and after."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_folder, tmp_path_factory):
+    """A run that nothing interrupted."""
+    return fit(args(tiny_folder, tmp_path_factory.mktemp("whole") / "run"))
+
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+class BrokenError(Exception):
+    """Something that goes wrong within a step."""
+
+
+def fail():
+    raise BrokenError
+
+
+def at_step(step, act, owner, hook, monkeypatch):
+    """Let a method of the module or of the sampler act, once, when `step` steps are done."""
+    method, calls = getattr(owner, hook), []
+
+    @functools.wraps(method)  # the command line looks at the signature
+    def acting(self, *given, **named):
+        calls.append(hook)
+        if len(calls) == step + 1:
+            act()
+        return method(self, *given, **named)
+
+    monkeypatch.setattr(owner, hook, acting)
+
+
+@pytest.mark.parametrize(
+    ("owner", "hook", "done"),
+    [
+        (PinSAGESampler, "sample", 5),  # while a batch is read
+        (PinModule, "training_step", 6),  # in a step, which is ended first
+        (PinModule, "on_before_optimizer_step", 6),
+        (PinModule, "on_train_batch_end", 6),
+    ],
+)
+def test_ctrl_c_anywhere_leaves_whole_steps(
+    owner, hook, done, whole, tiny_folder, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        at_step(5, interrupt, owner, hook, patch)
+        with pytest.raises(KeyboardInterrupt, match="to go on: "):
+            fit(args(tiny_folder, tmp_path / "run"))
+    assert state(tmp_path / "run")["global_step"] == done
+    more = f"--ckpt_path={tmp_path / 'run' / CHECKPOINT_FILE}"
+    assert_same(fit(args(tiny_folder, tmp_path / "run", more)), whole)
+
+
+@pytest.mark.parametrize("hook", ["training_step", "on_before_optimizer_step"])
+def test_a_failure_within_a_step_leaves_the_steps_before(
+    hook, whole, tiny_folder, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        at_step(5, fail, PinModule, hook, patch)
+        with pytest.raises(BrokenError):
+            fit(args(tiny_folder, tmp_path / "run"))
+    assert state(tmp_path / "run")["global_step"] == 5
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    more = f"--ckpt_path={tmp_path / 'run' / CHECKPOINT_FILE}"
+    assert_same(fit(args(tiny_folder, tmp_path / "run", more)), whole)
+
+
+@pytest.mark.parametrize("option", ["--trainer.max_epochs=1", "--data.num_workers=1"])
+def test_options_that_do_not_change_the_training_do_not_change_how_it_goes_on(
+    option, whole, tiny_folder, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        at_step(3, interrupt, PinModule, "training_step", patch)
+        with pytest.raises(KeyboardInterrupt):
+            fit(args(tiny_folder, tmp_path / "run"))
+    more = f"--ckpt_path={tmp_path / 'run' / CHECKPOINT_FILE}"
+    assert_same(fit(args(tiny_folder, tmp_path / "run", more, option)), whole)
+
+
+def test_a_command_that_is_interrupted_twice_ends_as_if_never(commands, tiny_folder, tmp_path):
+    """By a real Ctrl-C, which reaches the worker too, wherever it happens to come."""
+    steps, run = 100, tmp_path / "run"
+    command = args(tiny_folder, run, steps=steps, workers=1)
+    more = f"--ckpt_path={run / CHECKPOINT_FILE}"
+    for text, given in (("| 10/100", command), ("| 40/100", [*command, more])):
+        ended = commands.run("fit", *given, ready=commands.until(text))
+        assert ended.status == 130, ended.err
+    assert 40 <= state(run)["global_step"] < steps
+    assert commands.run("fit", *command, more).status == 0
+    whole = args(tiny_folder, tmp_path / "whole", steps=steps, workers=1)
+    assert commands.run("fit", *whole).status == 0
+    assert_same(run, tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--model.encoder.heads=2", "model.encoder.init_args.heads is 2, but"),
+        ("--model.objective.form=sigmoid", "form is 'sigmoid', but .* begun with 'softmax'"),
+        ("--model.learning_rate=0.5", "model.learning_rate is 0.5, but"),
+        ("--model.encoder.embed_dim=8", "is of another model"),
+        ("--trainer.default_root_dir={other}", "not of the run in .*other"),
+    ],
+)
+def test_a_run_goes_on_as_it_began_or_not_at_all(option, words, whole, tiny_folder, tmp_path):
+    before = contents(whole)
+    more = f"--ckpt_path={whole / CHECKPOINT_FILE}"
+    option = option.format(other=tmp_path / "other")
+    with pytest.raises(PinGraphError, match=words):
+        fit(args(tiny_folder, whole, more, option, steps=STEPS + 2))
+    assert contents(whole) == before
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_start_that_fails_keeps_the_checkpoint(whole, tiny_folder, tmp_path, monkeypatch):
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    before = (run / CHECKPOINT_FILE).read_bytes()
+    monkeypatch.setattr(torch.optim.AdamW, "load_state_dict", lambda *_: fail())
+    more = f"--ckpt_path={run / CHECKPOINT_FILE}"
+    with pytest.raises(BrokenError):
+        fit(args(tiny_folder, run, more, steps=STEPS + 2))
+    assert (run / CHECKPOINT_FILE).read_bytes() == before
+
+
+def test_several_batches_a_step_are_not_the_same_twice(tiny_folder, tmp_path, monkeypatch):
+    seen, sample = [], PinSAGESampler.sample
+
+    @functools.wraps(sample)
+    def recording(self, graph, seeds, **key):
+        seen.append((key["epoch"], *seeds))
+        return sample(self, graph, seeds, **key)
+
+    monkeypatch.setattr(PinSAGESampler, "sample", recording)
+    run = fit(args(tiny_folder, tmp_path / "run", "--trainer.accumulate_grad_batches=3", steps=4))
+    assert state(run)["global_step"] == 4
+    assert len(set(seen)) == len(seen) == 12
+
+
+@pytest.fixture
+def without_images(tiny_folder, tmp_path):
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "without images"))
+    pins = pq.read_table(folder / "pins.parquet").drop_columns(["image"])
+    pq.write_table(pins, folder / "pins.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("case", ["no graph", "no images"])
+def test_ranks_train_what_leaves_parameters_without_a_use(
+    case, commands, tiny_folder, without_images, tmp_path
+):
+    data = without_images if case == "no images" else tiny_folder
+    more = ["--model.objective.neighbor_weight=0"] if case == "no graph" else []
+    ranks = ["--trainer.strategy=ddp_fork", "--trainer.devices=2", "--trainer.accelerator=cpu"]
+    ended = commands.run("fit", *args(data, tmp_path / "run", *ranks, *more, steps=4))
+    assert ended.status == 0, ended.err
+    assert state(tmp_path / "run")["global_step"] == 4
+
+
+def held_back(*acts):
+    """Do some things while Ctrl-C is held back, and return how many of them were done."""
+    done = []
+    with contextlib.suppress(KeyboardInterrupt, BrokenError), Uninterrupted():
+        for act in acts:
+            act()
+            done.append(act)
+    return len(done)
+
+
+def test_ctrl_c_waits_for_the_end_of_a_block_but_not_the_second_time():
+    assert held_back(interrupt, time.monotonic) == 2
+    assert held_back(time.monotonic, interrupt, interrupt, time.monotonic) == 2
+    assert held_back(interrupt, fail) == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    block = Uninterrupted()
+    for asked in (True, False):  # once is not remembered for the next time
+        block.__enter__()
+        if asked:
+            interrupt()
+        with pytest.raises(KeyboardInterrupt) if asked else contextlib.nullcontext():
+            block.__exit__(None)
+
+
+def test_ctrl_c_that_is_ignored_stays_so():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Uninterrupted():
+        interrupt()
+        interrupt()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_other_threads_are_let_alone():
+    handlers = []
+
+    def run():
+        with Uninterrupted():
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert handlers == [signal.default_int_handler]
