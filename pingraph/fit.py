@@ -197,15 +197,13 @@ class PinCLI(LightningCLI):
         folder = Path(trainer["default_root_dir"])
         if trainer["logger"] is None:
             kwargs["logger"] = [CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")]
-        callbacks = [*(trainer["callbacks"] or []), WholeSteps()]
+        callbacks = [*_listed(trainer["callbacks"]), WholeSteps()]
         if trainer["enable_checkpointing"] is not False:
             callbacks.append(RunCheckpoint(folder / CHECKPOINT_FILE))
         if trainer["enable_progress_bar"] is not False:
             callbacks.append(RunProgress(refresh_rate=5))
         kwargs["callbacks"] = callbacks
-        plugins = trainer["plugins"] or []
-        plugins = plugins if isinstance(plugins, list) else [plugins]
-        kwargs["plugins"] = [*plugins, AtomicCheckpoints()]
+        kwargs["plugins"] = [*_listed(trainer["plugins"]), AtomicCheckpoints()]
         try:
             return super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, ValueError) as error:
@@ -254,6 +252,10 @@ def _checked_seed(seed: int) -> int:
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed_everything is {seed}: expected 0 to {2**32 - 1}")
     return int(seed)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _attribute(name: str) -> Any:
