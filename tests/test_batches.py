@@ -8,12 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
+from torch.utils.data import DataLoader
 
 from pingraph.augmentation import Augmentation
 from pingraph.batches import PinBatches, _draw, _twins
 from pingraph.content import ContentReader
 from pingraph.data import BatchLoader
 from pingraph.errors import PinGraphError
+from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Neighbors
 from pingraph.samplers import PinSAGESampler
 from pingraph.splits import PinSplit
@@ -41,7 +43,7 @@ def make(tiny, split):
         "train_pins": split.train_pins,
     }
 
-    def batches(**changes):
+    def batches(graph=graph, **changes):
         given = {**sizes, **changes}
         return PinBatches(content, graph, given.pop("train_pins"), SAMPLER, Augmentation(), **given)
 
@@ -64,6 +66,15 @@ def test_a_loader_goes_on_with_the_same_batches(workers, trained, make, direct):
     assert len(loaded) == NUM_BATCHES - trained
     for one, other in zip(direct[trained:], loaded, strict=True):
         assert same(one, other)
+
+
+def test_spawned_workers_read_the_same_batches(make, direct):
+    loader = DataLoader(
+        make(), batch_size=None, num_workers=2, multiprocessing_context="spawn", prefetch_factor=1
+    )
+    loaded = list(loader)
+    assert len(loaded) == NUM_BATCHES
+    assert all(map(same, direct, loaded))
 
 
 def test_ranks_deal_out_the_batches(make, direct):
@@ -169,6 +180,18 @@ def test_board_mates_share_a_training_board(direct, tiny, split):
     assert seen == {False, True}
 
 
+def test_board_mates_share_a_board_however_small_the_weights(make, tiny):
+    """The product of two small weights is 0."""
+    pins, boards = (ends[:300] for ends in tiny.graph.edges())
+    ids = {"pin_ids": np.arange(tiny.num_pins), "board_ids": np.arange(tiny.graph.num_boards)}
+    weights = np.full(len(pins), 1e-30, np.float32)
+    graph = PinBoardGraph.from_edges(pins, boards, weights, **ids)
+    batch = make(graph=graph)[0]
+    expected = make(graph=PinBoardGraph.from_edges(pins, boards, **ids))[0]
+    assert expected.board_mates.sum() > len(expected.anchors)
+    assert torch.equal(batch.board_mates, expected.board_mates)
+
+
 def test_twins_show_the_same_image_or_say_the_same_text(make, tiny):
     """Over all pins at once, for the tiny data set has few twins."""
     batches = make(batch_size=60, train_pins=np.arange(tiny.num_pins), num_batches=1)
@@ -216,6 +239,11 @@ def test_a_pass_takes_each_training_pin_at_most_once(make, split, batch_size, ep
         anchors += found[1].tolist()
     assert len(set(anchors)) == len(anchors) == size * full
     assert set(anchors) <= set(split.train_pins.tolist())
+
+
+def test_more_neighbors_bring_more_pins(make):
+    sizes = [len(make(neighbors_per_anchor=count)[0].pins) for count in (1, 2, 6)]
+    assert sizes[0] < sizes[1] < sizes[2]
 
 
 def test_passes_have_orders_of_their_own(make, split):

@@ -3,6 +3,8 @@
 import gc
 import multiprocessing
 import os
+import pickle
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +97,43 @@ def test_images_beyond_the_largest_file_are_decoded_each_time(tiny, decoded):
     assert [path.name for path in Path(store._folder).iterdir()] == ["states"]
 
 
+@pytest.fixture
+def small_disk():
+    """Files may have 10,000 bytes, as if the disk were full then."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_images_are_decoded_each_time_where_the_disk_is_full(tiny, decoded, small_disk):
+    store = PixelStore(tiny, 16)
+    pins = np.flatnonzero(tiny.has_image)[:3]
+    first, second = store.read(pins)[0], store.read(pins)[0]
+    assert decoded == [*pins, *pins]
+    np.testing.assert_array_equal(first, second)
+
+
+def test_the_file_has_its_place_on_the_disk_before_it_is_mapped(tiny):
+    """Else the process that writes to the mapping when the disk is full is killed (SIGBUS)."""
+    store = PixelStore(tiny, 64)
+    found = (Path(store._folder) / "pixels").stat()
+    assert found.st_size == tiny.num_pins * 3 * 64 * 64
+    assert found.st_blocks * 512 >= found.st_size
+
+
+def test_a_copy_for_a_spawned_worker_shares_the_file(tiny, decoded):
+    store = PixelStore(tiny, 16)
+    copy = pickle.loads(pickle.dumps(store))
+    expected, _ = copy.read(np.arange(9))
+    decoded.clear()
+    np.testing.assert_array_equal(store.read(np.arange(9))[0], expected)
+    assert decoded == []
+    del copy
+    gc.collect()
+    assert Path(store._folder).is_dir()
+
+
 def test_a_broken_image_is_raised_with_its_pin_each_time(broken):
     store = PixelStore(broken, 8)
     for _ in range(2):
@@ -154,6 +193,21 @@ def test_the_file_goes_with_the_process(end, tiny_folder):
     ended = python(ENDING.format(end=end), tiny_folder)
     assert ended.stdout.strip(), ended.stderr
     assert not Path(ended.stdout.strip()).exists()
+
+
+def test_the_file_of_a_rank_goes_with_the_rank(tiny, tmp_path):
+    """Processes of multiprocessing end without what other processes do at their end."""
+
+    def rank(path):
+        Rank.store = PixelStore(tiny, 8)  # lives until the process ends
+        path.write_text(Rank.store._folder)
+
+    assert in_child(rank, tmp_path / "folder") == 0
+    assert not Path((tmp_path / "folder").read_text()).exists()
+
+
+class Rank:
+    """Holds what a rank has."""
 
 
 HASHED = """

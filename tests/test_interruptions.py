@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from pingraph.errors import PinGraphError
 from pingraph.fit import fit
@@ -137,6 +138,22 @@ def test_a_failure_within_a_step_leaves_the_steps_before(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     more = f"--ckpt_path={tmp_path / 'run' / CHECKPOINT_FILE}"
     assert_same(fit(args(tiny_folder, tmp_path / "run", more)), whole)
+
+
+def test_ctrl_c_waits_until_the_workers_are_started(tiny_folder, tmp_path, monkeypatch):
+    """One that comes while Python forks would be lost."""
+    started, start = [], DataLoader.__iter__
+
+    def interrupted(self):
+        interrupt()
+        started.append(self.num_workers)
+        return start(self)
+
+    monkeypatch.setattr(DataLoader, "__iter__", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="there is no checkpoint yet"):
+        fit(args(tiny_folder, tmp_path / "run", workers=1))
+    assert started == [1]
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("option", ["--trainer.max_epochs=1", "--data.num_workers=1"])

@@ -1,6 +1,8 @@
 """Training through `fit`: one seed, one result; an interruption changes nothing; it learns."""
 
 import csv
+import dataclasses
+import functools
 import json
 import shutil
 import signal
@@ -9,15 +11,21 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 
 import pingraph.batches
 import pingraph.runs
 from pingraph.batches import PinBatches
 from pingraph.datasets import open_dataset, write_dataset
+from pingraph.errors import PinGraphError
 from pingraph.fit import fit
 from pingraph.module import PinModule
-from pingraph.run_files import CHECKPOINT_FILE
+from pingraph.objectives import AlignmentObjective
+from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE
 from pingraph.runs import Run, read_state
+from pingraph.samplers import PinSAGESampler
+from pingraph.splits import PinSplit, Split
+from pingraph.tokenization import load_tokenizer, train_tokenizer
 from tests.command_line import start
 
 STEPS = 8
@@ -204,11 +212,81 @@ def test_embeddings_have_length_one_where_there_is_something_to_embed(embedded, 
     np.testing.assert_allclose(np.linalg.norm(embedded.fused, axis=1), 1, atol=1e-5)
 
 
+def test_a_run_folder_holds_what_the_run_rests_on(whole, tiny):
+    config = yaml.safe_load((whole / CONFIG_FILE).read_text())
+    assert config["model"]["encoder"]["init_args"]["dim"] == 32
+    assert config["data"]["sampler"]["init_args"]["num_walks"] > 0  # a default
+    assert json.loads((whole / DATA_FILE).read_text())["fingerprint"] == tiny.fingerprint
+    split = Split.load(whole / SPLIT_FILE)
+    split.check_leaks(tiny)
+    texts = [tiny.texts[pin] for pin in split.train_pins]
+    expected = train_tokenizer(texts, 200).get_vocab()
+    assert load_tokenizer(whole / TOKENIZER_FILE).get_vocab() == expected
+    assert expected != train_tokenizer(tiny.texts, 200).get_vocab()
+    assert list(whole.glob("tensorboard/version_0/events.*"))
+    assert losses(whole, "step") == list(range(STEPS))
+    assert all(value > 0 for value in losses(whole, "loss/neighbor"))
+
+
+def test_a_configuration_gives_the_run_again(whole, tmp_path):
+    again = [f"--config={whole / CONFIG_FILE}", f"--trainer.default_root_dir={tmp_path / 'again'}"]
+    assert same_weights(fit(again), whole)
+
+
+def test_the_sampler_sees_training_edges_and_training_pins_alone(train, tiny, monkeypatch):
+    graphs, sample = [], PinSAGESampler.sample
+
+    @functools.wraps(sample)
+    def recording(sampler, graph, seeds, **key):
+        graphs.append(graph)
+        return sample(sampler, graph, seeds, **key)
+
+    monkeypatch.setattr(PinSAGESampler, "sample", recording)
+    seen = recorded_anchors(monkeypatch)
+    split = Split.load(train() / SPLIT_FILE)
+    assert len(graphs) == len(seen) == STEPS
+    assert len(split.cold_pins(tiny.graph)) > 0
+    expected = split.train_graph(tiny.graph)
+    assert all(graph == expected for graph in graphs)
+    assert {pin for anchors in seen for pin in anchors} <= set(split.train_pins.tolist())
+
+
+def test_the_seed_decides_the_batches_and_the_dropout(train, monkeypatch):
+    seen = recorded_anchors(monkeypatch)
+    for name, seed in (("a", 0), ("b", 1)):
+        train(name, seed_everything=seed, trainer__max_steps=2)
+    assert seen[:2] != seen[2:]
+    module, draws = PinModule(torch.nn.Linear(1, 1), AlignmentObjective()), {}
+    for seed in (0, 1, 0):
+        torch.manual_seed(seed)
+        module.on_train_start()
+        for place in (0, 1):
+            module.on_train_batch_start(None, place)
+            draws.setdefault((seed, place), set()).add(torch.rand(1).item())
+    assert len(draws) == len(set.union(*draws.values())) == 4
+
+
+def test_a_split_that_leaks_is_not_trained_on(train, tmp_path, monkeypatch):
+    split = PinSplit.split
+
+    @functools.wraps(split)
+    def leaking(splitter, dataset):
+        whole = split(splitter, dataset)
+        return dataclasses.replace(whole, train_edges=np.ones_like(whole.train_edges))
+
+    monkeypatch.setattr(PinSplit, "split", leaking)
+    with pytest.raises(PinGraphError, match="leak: the edge of pin"):
+        train()
+    assert not (tmp_path / "run").exists()
+
+
 RECORDING = """
+import hashlib
 import json
 import os
 
 import numpy as np
+from lightning.pytorch.callbacks import Callback
 from torch import distributed
 
 from pingraph.graph import PinBoardGraph
@@ -223,6 +301,15 @@ class Recording:
         with open(os.environ["SEEN"] + str(distributed.get_rank()), "a") as file:
             print(json.dumps(seeds.tolist()), file=file)
         return PinSAGESampler(k=10).sample(graph, seeds, seed=seed, epoch=epoch)
+
+
+class Ending(Callback):
+    def on_train_end(self, trainer, pl_module):
+        digest = hashlib.sha256()
+        for value in pl_module.state_dict().values():
+            digest.update(value.numpy().tobytes())
+        with open(os.environ["SEEN"] + "weights" + str(trainer.global_rank), "w") as file:
+            file.write(digest.hexdigest())
 """
 
 
@@ -233,6 +320,7 @@ def test_two_ranks_share_the_batches_of_one(tiny_folder, train, tmp_path, monkey
         "trainer.strategy": "ddp_fork",
         "trainer.devices": 2,
         "trainer.max_steps": 4,
+        "trainer.callbacks": "recording.Ending",
         "data.sampler": "recording.Recording",
     }
     args = options(tiny_folder, tmp_path / "ranks", changes)
@@ -243,6 +331,8 @@ def test_two_ranks_share_the_batches_of_one(tiny_folder, train, tmp_path, monkey
     lines = [(tmp_path / f"seen{rank}").read_text().splitlines() for rank in range(2)]
     of_ranks = [list(map(json.loads, of_rank)) for of_rank in lines]
     assert [len(of_rank) for of_rank in of_ranks] == [4, 4]
+    weights_of_ranks = [(tmp_path / f"seenweights{rank}").read_text() for rank in range(2)]
+    assert weights_of_ranks[0] == weights_of_ranks[1]
     seen = recorded_anchors(monkeypatch)
     train(trainer__max_steps=8)
     assert of_ranks == [seen[0::2], seen[1::2]]
