@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors, PinBatch, Sampler
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _ORDER, _DRAW, _AUGMENT = range(3)
 
 
-class PinBatches:
+class PinBatches(Dataset[PinBatch]):
     """The batches of a training run, as a map-style data set for a DataLoader.
 
     The anchors of a pass are the training pins in a fresh order; each brings `neighbors_per_anchor`

@@ -195,12 +195,9 @@ class BatchLoader:
 
         Lightning makes the iterator before it has read the checkpoint.
         """
+        places = self.places[self.trained() :]
         loader = DataLoader(
-            self.batches,
-            batch_size=None,
-            sampler=self.places[self.trained() :],
-            num_workers=self.num_workers,
-            collate_fn=_as_it_is,
+            self.batches, batch_size=None, sampler=places, num_workers=self.num_workers
         )
         with Uninterrupted():  # Python loses an interrupt that comes while it forks
             iterator = iter(loader)
@@ -221,10 +218,6 @@ def _same(one: Split, other: Split) -> bool:
         np.array_equal(getattr(one, name), getattr(other, name))
         for name in ("train_edges", "train_pins")
     )
-
-
-def _as_it_is(batch: PinBatch) -> PinBatch:
-    return batch
 
 
 def _moved(record: Any, device: torch.device) -> Any:
