@@ -64,8 +64,8 @@ class PinImages:
             return None
         try:
             return finish(open_image(self._source(pin)))
-        except BrokenImageError:
-            raise
+        except (BrokenImageError, NameError, ImportError):
+            raise  # the latter two are mistakes of a program, and no image is to blame
         except UnidentifiedImageError as error:  # its message names a memory address
             raise self._broken(pin, "no image of a known format") from error
         except OSError as error:

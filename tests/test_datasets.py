@@ -249,6 +249,16 @@ def test_workers_see_the_same_images(tiny, method):
     assert np.array_equal(found, tiny.pixels(pin, 8))
 
 
+@pytest.mark.parametrize("mistake", [NameError, ImportError])
+def test_a_mistake_of_the_program_is_no_broken_image(tiny, monkeypatch, mistake):
+    def load_pixels(image, size):
+        raise mistake
+
+    monkeypatch.setattr("pingraph.images.load_pixels", load_pixels)
+    with pytest.raises(mistake):
+        tiny.pixels(int(np.flatnonzero(tiny.has_image)[0]), 8)
+
+
 def test_pickling_carries_no_images(tiny):
     data = pickle.dumps(tiny)
     assert len(data) < 1000
