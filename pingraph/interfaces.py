@@ -1,7 +1,8 @@
 """The records that flow between the layers, and the protocols that a layer may be replaced by.
 
 Letters of the shapes: B seeds or anchors, k neighbors of each, U distinct pins of a batch,
-T text tokens, D embedding dimension, N pins of a data set, P positive pairs, H and W pixels.
+T text tokens, D embedding dimension, N pins of a data set, P positive pairs, H and W pixels;
+of walks: W walks from each seed, L traversals pin → board → pin of a walk; n negatives of a seed.
 """
 
 from __future__ import annotations
@@ -22,14 +23,34 @@ class Neighbors:
     """The sampled neighbors of some seed pins, best first, padded to a fixed width.
 
     Pins are dense indices of the graph that was sampled. Where `mask` is false, `ids` is -1 and
-    `weights` and `counts` are 0. The valid entries of a row stand before the padding.
+    `weights` and `scores` are 0. The valid entries of a row stand before the padding.
     """
 
     seeds: np.ndarray  # int64 [B]
     ids: np.ndarray  # int64 [B, k]
     weights: np.ndarray  # float32 [B, k], each row sums to 1, or to 0 when nothing was found
-    counts: np.ndarray  # int32 [B, k], how often the walks visited the neighbor
+    scores: np.ndarray  # float32 [B, k], above 0; what the sampler ranks by, such as visits
     mask: np.ndarray  # bool [B, k]
+
+    @classmethod
+    def from_scores(cls, *, seeds: np.ndarray, ids: np.ndarray, scores: np.ndarray) -> Neighbors:
+        """Return the record whose weights are the scores over their sum.
+
+        Args:
+            seeds: int64 [B].
+            ids: int64 [B, k], best first, -1 where a row has no more.
+            scores: [B, k], above 0 where there is an id, else 0; stored as float32.
+        """
+        scores = scores.astype(np.float32, copy=False)
+        total = scores.sum(axis=1, keepdims=True, dtype=np.float64)
+        weights = scores / np.where(total > 0, total, 1)
+        return cls(
+            seeds=seeds,
+            ids=ids,
+            weights=weights.astype(np.float32),
+            scores=scores,
+            mask=ids >= 0,
+        )
 
 
 @runtime_checkable
@@ -51,6 +72,43 @@ class Sampler(Protocol):
         Raises:
             PinGraphError: a seed is not a pin of the graph.
         """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walks:
+    """The traces of random walks: from `pins[b, w, t]` over `boards[b, w, t]` to the next pin.
+
+    Nodes are dense indices of the graph, in its index dtype (int32 or int64). After a walk has
+    ended, its places hold -1.
+    """
+
+    seeds: np.ndarray  # int64 [B]
+    pins: np.ndarray  # int [B, W, L + 1]; pins[:, :, 0] are the seeds
+    boards: np.ndarray  # int [B, W, L]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Negatives:
+    """Pins that do not belong to their seed, and how likely each was to be drawn.
+
+    Where `mask` is false, `ids` is -1 and `log_probabilities` is 0.
+    """
+
+    seeds: np.ndarray  # int64 [B]
+    ids: np.ndarray  # int64 [B, n], dense indices; a pin may occur more than once in a row
+    log_probabilities: np.ndarray  # float32 [B, n], natural log of the chance of each draw
+    mask: np.ndarray  # bool [B, n]
+
+
+@runtime_checkable
+class NegativeSampler(Protocol):
+    """Draws negatives of pins, with the probabilities that a logQ correction needs."""
+
+    def sample_negatives(
+        self, graph: PinBoardGraph, seeds: np.ndarray, *, seed: int, epoch: int = 0
+    ) -> Negatives:
+        """Return negatives of each seed pin; arguments and errors as of `Sampler.sample`."""
         ...
 
 

@@ -80,17 +80,14 @@ class PinSAGESampler:
         check_whole("epoch", epoch, least=0, most=2**64 - 1)
         seeds = check_seeds(graph, seeds)
         ids = np.full((len(seeds), self.k), -1, np.int64)
-        counts = np.zeros((len(seeds), self.k), np.int32)
+        scores = np.zeros((len(seeds), self.k), np.float32)
         arrays = graph.pin_offsets, graph.pin_boards, graph.board_offsets, graph.board_pins
         key = np.uint64(epoch_key(np.uint64(seed), np.uint64(epoch)))
         go_on = np.uint64(round((1 - self.restart_probability) * 2**53))
         rule = self.num_walks, self.walk_length, go_on
 
         def walk(rows: slice) -> None:
-            pinsage(arrays, seeds[rows], key, rule, ids[rows], counts[rows])
+            pinsage(arrays, seeds[rows], key, rule, ids[rows], scores[rows])
 
         share_out(walk, len(seeds), self.num_threads)
-        weights = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        return Neighbors(
-            seeds=seeds, ids=ids, weights=weights.astype(np.float32), counts=counts, mask=ids >= 0
-        )
+        return Neighbors.from_scores(seeds=seeds, ids=ids, scores=scores)

@@ -24,13 +24,13 @@ _EMPTY = np.int32(-1)
 
 
 @njit(nogil=True, cache=True)
-def pinsage(graph, seeds, key, rule, ids, counts):
-    """Fill `ids` and `counts` with the pins that the walks of each seed visit most, best first.
+def pinsage(graph, seeds, key, rule, ids, scores):
+    """Fill `ids` and `scores` with the pins that the walks of each seed visit most, best first.
 
     Of equally visited pins the one visited first is the better one, where all first traversals, in
     the order of the walks, come before all second ones. On paper: three walks from pin 0 that visit
     (5), (7, 0) and (7, 5) are read as 5, 7, 7, 0, 5; the start 0 is left out; 5 and 7 have two
-    visits each, so the row is ids 5, 7 and counts 2, 2.
+    visits each, so the row is ids 5, 7 and scores 2, 2.
 
     Args:
         graph: (pin_offsets, pin_boards, board_offsets, board_pins) of a `PinBoardGraph`.
@@ -39,7 +39,7 @@ def pinsage(graph, seeds, key, rule, ids, counts):
         rule: (walks of a seed, traversals of a walk at most, go_on), where go_on, a uint64, is the
             probability to go on after a traversal, times 2⁵³.
         ids: int64 [B, k], filled with -1 by the caller.
-        counts: int32 [B, k], filled with 0 by the caller.
+        scores: float32 [B, k], filled with 0 by the caller; becomes the visits.
     """
     num_walks, walk_length, _ = rule
     walks = np.empty(num_walks, _U), np.empty(num_walks, _U), np.empty(num_walks, _U)
@@ -53,11 +53,11 @@ def pinsage(graph, seeds, key, rule, ids, counts):
         _clear(tally)
         traced, found = _walk(graph, seed, draw(key, seed), rule, walks, new, old[:waiting], tally)
         if row > 0:
-            _rank(tally, found, ids[row - 1], counts[row - 1])
+            _rank(tally, found, ids[row - 1], scores[row - 1])
         new, old, waiting = old, new, traced
     _clear(tally)
     found = _count_all(old[:waiting], _U(0), tally)
-    _rank(tally, found, ids[seeds.size - 1], counts[seeds.size - 1])
+    _rank(tally, found, ids[seeds.size - 1], scores[seeds.size - 1])
 
 
 @njit
@@ -170,7 +170,7 @@ def _count_all(visits, found, tally):
 
 
 @njit
-def _rank(tally, found, ids, counts):
+def _rank(tally, found, ids, scores):
     """Write the pins with the most visits; equally visited ones in the order of their numbers."""
     _, pins, visits, above = tally
     once = above[1]  # most pins are visited once: their next rank stays in a register
@@ -184,7 +184,7 @@ def _rank(tally, found, ids, counts):
             above[_U(count)] = rank + 1
         if rank < ids.size:
             ids[rank] = pins[number]
-            counts[rank] = count
+            scores[rank] = count
 
 
 def _emit_prefetch(typing_context, array, index):

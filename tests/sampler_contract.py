@@ -50,14 +50,14 @@ def reachable(graph, pin):
 
 
 def assert_same(a, b):
-    for name in ("seeds", "ids", "weights", "counts", "mask"):
+    for name in ("seeds", "ids", "weights", "scores", "mask"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
 
 
 def assert_consistent(found, graph, k):
     """Check all that the docstring of Neighbors promises."""
     rows = len(found.seeds)
-    for name, dtype in (("ids", "i8"), ("weights", "f4"), ("counts", "i4"), ("mask", "?")):
+    for name, dtype in (("ids", "i8"), ("weights", "f4"), ("scores", "f4"), ("mask", "?")):
         array = getattr(found, name)
         assert array.dtype == np.dtype(dtype), name
         assert array.shape == (rows, k), name
@@ -66,9 +66,9 @@ def assert_consistent(found, graph, k):
     assert np.array_equal(valid, np.sort(valid, axis=1)[:, ::-1])  # valid entries come first
     assert (found.ids[~valid] == -1).all()
     assert (found.weights[~valid] == 0).all()
-    assert (found.counts[~valid] == 0).all()
+    assert (found.scores[~valid] == 0).all()
     assert ((found.ids[valid] >= 0) & (found.ids[valid] < graph.num_pins)).all()
-    assert (found.counts[valid] > 0).all()
+    assert (found.scores[valid] > 0).all()
     assert (found.weights[valid] > 0).all()
     assert (found.ids != found.seeds[:, None]).all()  # the seed is never its own neighbor
     assert (np.diff(found.weights, axis=1) <= 0).all()  # best first
@@ -138,7 +138,7 @@ class SamplerContract:
         for start in range(0, PINS, size) if size > 1 else range(0, PINS, 40):
             batch = seeds[start : start + size]
             found = self.make().sample(graph, batch, seed=5, epoch=2)
-            for name in ("ids", "weights", "counts", "mask"):
+            for name in ("ids", "weights", "scores", "mask"):
                 np.testing.assert_array_equal(getattr(found, name), getattr(whole, name)[batch])
 
     def test_a_repeated_seed_gets_the_same_row_each_time(self, graph):
@@ -146,7 +146,7 @@ class SamplerContract:
         np.testing.assert_array_equal(found.seeds, [7, 3, 7, 7])
         for row in (2, 3):
             np.testing.assert_array_equal(found.ids[row], found.ids[0])
-            np.testing.assert_array_equal(found.counts[row], found.counts[0])
+            np.testing.assert_array_equal(found.scores[row], found.scores[0])
 
     @pytest.mark.parametrize("method", ["fork", "spawn"])
     def test_workers_of_a_data_loader_change_nothing(self, graph, method):
@@ -157,7 +157,7 @@ class SamplerContract:
         expected = self.make().sample(graph, np.arange(PINS), seed=5, epoch=2)
         batches = list(loader)
         assert len(batches) == 3
-        for name in ("seeds", "ids", "weights", "counts", "mask"):
+        for name in ("seeds", "ids", "weights", "scores", "mask"):
             parts = np.concatenate([getattr(batch, name) for batch in batches])
             np.testing.assert_array_equal(parts, getattr(expected, name))
 

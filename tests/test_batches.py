@@ -257,13 +257,7 @@ def test_neighbors_are_drawn_by_their_weights():
     """Chi-square of 40,000 draws from each of three rows; false alarms: 3 in 10,000."""
     weights = np.array([[0.5, 0.3, 0.15, 0.05], [0.75, 0.25, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]])
     ids = np.array([[9, 4, 7, 2], [3, 8, -1, -1], [-1] * 4, [6, -1, -1, -1]])
-    neighbors = Neighbors(
-        seeds=np.arange(4),
-        ids=ids,
-        weights=weights.astype(np.float32),
-        counts=(weights * 20).astype(np.int32),
-        mask=ids >= 0,
-    )
+    neighbors = Neighbors.from_scores(seeds=np.arange(4), ids=ids, scores=weights)
     count = 40_000
     drawn = _draw(neighbors, count, np.random.default_rng(3))
     assert len(drawn) == 3 * count  # none for the row that has no neighbors

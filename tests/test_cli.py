@@ -39,14 +39,7 @@ class NextPins:
         self, graph: PinBoardGraph, seeds: np.ndarray, *, seed: int, epoch: int = 0
     ) -> Neighbors:
         ids = (seeds[:, None] + 1 + np.arange(self.k)) % graph.num_pins
-        ones = np.ones(ids.shape, bool)
-        return Neighbors(
-            seeds=seeds,
-            ids=ids,
-            weights=(ones / self.k).astype(np.float32),
-            counts=ones.astype(np.int32),
-            mask=ones,
-        )
+        return Neighbors.from_scores(seeds=seeds, ids=ids, scores=np.ones(ids.shape))
 
 
 class NoSampler:

@@ -33,7 +33,7 @@ def test_on_a_star_all_visits_are_shared_among_its_points():
     star = PinBoardGraph.from_edges(range(5), [0] * 5)
     found = PinSAGESampler(k=9, num_walks=5_000, walk_length=1).sample(star, [2], seed=1)
     assert sorted(found.ids[0].tolist()) == [-1] * 5 + [0, 1, 3, 4]
-    assert found.counts.sum() == pytest.approx(4_000, abs=150)  # five standard deviations: 141
+    assert found.scores.sum() == pytest.approx(4_000, abs=150)  # five standard deviations: 141
     np.testing.assert_allclose(found.weights[0, :4], 0.25, atol=0.04)
 
 
@@ -51,7 +51,7 @@ def test_a_walk_between_two_pins_visits_the_other_or_none():
     pair = PinBoardGraph.from_edges([0, 1], [0, 0])
     sampler = PinSAGESampler(num_walks=1, walk_length=1)
     found = sampler.sample(pair, np.zeros(1, int), seed=1)
-    visits = [sampler.sample(pair, [0], seed=1, epoch=e).counts[0, 0] for e in range(400)]
+    visits = [sampler.sample(pair, [0], seed=1, epoch=e).scores[0, 0] for e in range(400)]
     assert set(np.unique(found.ids)) <= {-1, 1}
     assert 140 < sum(visits) < 260  # six standard deviations
 
@@ -78,8 +78,8 @@ def test_more_walks_add_to_the_first_walks():
         for n in (50, 60)
     )
     for row in range(80):
-        more = dict(zip(many.ids[row].tolist(), many.counts[row].tolist(), strict=True))
-        visits = zip(few.ids[row].tolist(), few.counts[row].tolist(), strict=True)
+        more = dict(zip(many.ids[row].tolist(), many.scores[row].tolist(), strict=True))
+        visits = zip(few.ids[row].tolist(), few.scores[row].tolist(), strict=True)
         assert all(more[pin] >= count for pin, count in visits)
 
 
@@ -115,7 +115,7 @@ def test_it_equals_its_plain_twin(edges, k, num_walks, walk_length, restart, see
         expected = twin(graph, pin, sampler, seed, epoch)
         padding = k - len(expected)
         assert found.ids[pin].tolist() == [i for i, _ in expected] + [-1] * padding
-        assert found.counts[pin].tolist() == [n for _, n in expected] + [0] * padding
+        assert found.scores[pin].tolist() == [n for _, n in expected] + [0] * padding
 
 
 def twin(graph, start, sampler, seed, epoch):
@@ -204,7 +204,7 @@ def counted(found, num_pins):
     """Return the visits as a matrix, int [B, pins]."""
     visits = np.zeros((len(found.seeds), num_pins), int)
     rows, columns = np.nonzero(found.mask)
-    visits[rows, found.ids[rows, columns]] = found.counts[rows, columns]
+    visits[rows, found.ids[rows, columns]] = found.scores[rows, columns]
     return visits
 
 
@@ -252,7 +252,7 @@ def test_golden(num_threads):
     sampler = PinSAGESampler(walk_length=3, num_threads=num_threads)
     found = sampler.sample(graph, np.arange(graph.num_pins), seed=20, epoch=26)
     digest = hashlib.sha256(found.ids.astype("<i8").tobytes())
-    digest.update(found.counts.astype("<i4").tobytes())
+    digest.update(found.scores.astype("<i4").tobytes())
     assert digest.hexdigest() == GOLDEN
 
 
