@@ -80,7 +80,7 @@ def test_encoders_know_no_graph_and_samplers_no_torch():
             other = {"encoders": "objectives", "objectives": "encoders"}[package]
             assert f"pingraph.{other}" not in text
         if package == "samplers":
-            assert "import torch" not in text
+            assert "import torch" not in text or path.name.startswith("torch_")
             assert "encoders" not in text
 
 

@@ -1,0 +1,67 @@
+"""The random numbers of `pingraph.samplers.randomness` as tensors: the same words, on any device.
+
+torch lacks arithmetic on uint64. So a word is an int64 that holds the same 64 bits: sums and
+products of int64 wrap around to the bits that those of uint64 have. Only a shift to the right and
+the high half of a product depend on the sign; both are made anew here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_LOW_HALF = 0xFFFFFFFF
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # the constants of randomness.py, as int64
+_MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
+_MIX_2 = 0x94D049BB133111EB - 2**64
+
+
+def bits(number: int) -> Tensor:
+    """Return the int64 tensor, of no dimensions, that holds a whole number from 0 to 2⁶⁴ - 1.
+
+    It lies on the CPU: tensors of a GPU take it as a constant, without waiting for one another.
+    """
+    return torch.tensor(number - 2**64 if number >= 2**63 else number, device="cpu")
+
+
+def draw(key: Tensor, index: Tensor | int) -> Tensor:
+    """Return output number `index` (0, 1, …) of SplitMix64 started at `key`.
+
+    Args:
+        key: the bits of a uint64, int64 of any shape.
+        index: likewise, of a shape that broadcasts with the key's; or a number, 0 to 2⁶⁴ - 1.
+    """
+    place = bits(index) if isinstance(index, int) else index
+    word = key + _GOLDEN * (place + 1)
+    word = (word ^ shift_right(word, 30)) * _MIX_1
+    word = (word ^ shift_right(word, 27)) * _MIX_2
+    return word ^ shift_right(word, 31)
+
+
+def pick(word: Tensor, choices: Tensor) -> tuple[Tensor, Tensor]:
+    """Carve a uniform index in 0 … choices-1 off each random word; return (index, rest), int64.
+
+    They are the high and the low half of the 128-bit product word · choices. The high half is put
+    together from four products of 32-bit halves, none of which overflows, as by hand on paper: 73
+    · 14 in decimal digits is 3 · 4 = 12, carry 1; 7 · 4 + 1 = 29, which is 9 and carry 2; 3 · 1 + 9
+    = 12, carry 1; 7 · 1 + 2 + 1 = 10: the high half of 1022.
+
+    Args:
+        word: the bits of a uint64, int64 of any shape.
+        choices: int64 from 0 to 2⁶³ - 1, of a shape that broadcasts with the word's.
+    """
+    word_low, word_high = word & _LOW_HALF, shift_right(word, 32)
+    choices_low, choices_high = choices & _LOW_HALF, choices >> 32
+    middle = word_high * choices_low + shift_right(word_low * choices_low, 32)
+    carry = shift_right(word_low * choices_high + (middle & _LOW_HALF), 32)
+    return word_high * choices_high + shift_right(middle, 32) + carry, word * choices
+
+
+def epoch_key(seed: int, epoch: int) -> Tensor:
+    """Return the key of a call, int64 of no dimensions, from two numbers of 0 to 2⁶⁴ - 1."""
+    return draw(draw(bits(0), seed), epoch)
+
+
+def shift_right(word: Tensor, places: int) -> Tensor:
+    """Return the bits of uint64 words moved right by 1 to 63 places, zeros coming in."""
+    return (word >> places) & ((1 << (64 - places)) - 1)

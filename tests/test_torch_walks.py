@@ -1,0 +1,387 @@
+"""Walks as tensors: equal to the CPU kernels bit for bit, on every device that this machine has."""
+
+import hashlib
+import pickle
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonargparse import ArgumentParser
+from numba import njit
+
+from pingraph.errors import PinGraphError
+from pingraph.graph import PinBoardGraph
+from pingraph.interfaces import Sampler
+from pingraph.samplers import PinSAGESampler, randomness, torch_graph, torch_randomness
+from pingraph.samplers.torch_graph import DeviceGraph, resident
+from pingraph.samplers.torch_pinsage import DeviceSampler
+from pingraph.samplers.torch_walks import walk_tensors
+from tests.sampler_contract import SamplerContract, assert_same, skewed_graph
+from tests.test_samplers import GOLDEN, choose, word
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
+on_devices = pytest.mark.parametrize("device", DEVICES)
+
+EDGES = [0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1]
+WORDS = st.sampled_from(EDGES) | st.integers(0, 2**64 - 1)
+CHOICES = st.sampled_from([0, 1, 2**31, 2**32, 2**40]) | st.integers(0, 2**40)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """One thread of torch: more do not change the results, and cost the other tests their core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class TestContractOnTensors(SamplerContract):
+    def make(self, **arguments):
+        return DeviceSampler(sampler=PinSAGESampler(**arguments), device="cpu", memory=2**20)
+
+
+@needs_cuda
+class TestContractOnCUDA(SamplerContract):
+    def make(self, **arguments):
+        return DeviceSampler(sampler=PinSAGESampler(**arguments), device="cuda")
+
+    @pytest.mark.parametrize("method", ["spawn"])  # CUDA cannot be used in a forked process
+    def test_workers_of_a_data_loader_change_nothing(self, graph, method):
+        super().test_workers_of_a_data_loader_change_nothing(graph, method)
+
+    @pytest.mark.skip(reason="CUDA cannot be used in a forked process")
+    def test_threads_work_in_a_forked_process(self, graph):
+        """Left out."""
+
+
+# The random words.
+
+
+@njit
+def drawn(keys, indices):
+    words = np.empty(len(keys), np.uint64)
+    for i in range(len(keys)):
+        words[i] = randomness.draw(keys[i], indices[i])
+    return words
+
+
+@njit
+def picked(words, choices):
+    indices, rests = np.empty(len(words), np.int64), np.empty(len(words), np.uint64)
+    for i in range(len(words)):
+        indices[i], rests[i] = randomness.pick(words[i], choices[i])
+    return indices, rests
+
+
+def words_of(tensor):
+    return tensor.cpu().numpy().view(np.uint64)
+
+
+def tensor_of(words, device):
+    return torch.from_numpy(np.array(words, np.uint64).view(np.int64)).to(device)
+
+
+@on_devices
+@settings(max_examples=30, deadline=None)
+@given(pairs=st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=50))
+def test_draws_are_those_of_the_kernels(device, pairs):
+    keys, indices = np.array(pairs, np.uint64).T
+    found = torch_randomness.draw(tensor_of(keys, device), tensor_of(indices, device))
+    np.testing.assert_array_equal(words_of(found), drawn(keys, indices))
+    one = torch_randomness.draw(tensor_of(keys, device), int(indices[0]))
+    np.testing.assert_array_equal(words_of(one), drawn(keys, np.full_like(keys, indices[0])))
+
+
+@on_devices
+@settings(max_examples=30, deadline=None)
+@given(pairs=st.lists(st.tuples(WORDS, CHOICES), min_size=1, max_size=50))
+def test_picks_are_those_of_the_kernels(device, pairs):
+    words, choices = np.array(pairs, np.uint64).T
+    index, rest = torch_randomness.pick(tensor_of(words, device), tensor_of(choices, device))
+    expected, left = picked(words, choices)
+    np.testing.assert_array_equal(index.cpu().numpy(), expected)
+    np.testing.assert_array_equal(words_of(rest), left)
+    assert index.tolist() == [w * c >> 64 for w, c in pairs]
+
+
+@on_devices
+def test_many_words_are_those_of_the_kernels(device):
+    words = np.random.default_rng(0).integers(0, 2**64, 10**5, dtype=np.uint64)
+    choices = words[::-1] >> (words % np.uint64(40) + np.uint64(24))  # 1 to 40 bits
+    found = torch_randomness.draw(tensor_of(words, device), tensor_of(words[::-1], device))
+    np.testing.assert_array_equal(words_of(found), drawn(words, words[::-1]))
+    index, rest = torch_randomness.pick(tensor_of(words, device), tensor_of(choices, device))
+    expected, left = picked(words, choices)
+    np.testing.assert_array_equal(index.cpu().numpy(), expected)
+    np.testing.assert_array_equal(words_of(rest), left)
+
+
+@given(seed=WORDS, epoch=WORDS)
+@settings(max_examples=30, deadline=None)
+def test_the_key_of_a_call_is_that_of_the_kernels(seed, epoch):
+    found = words_of(torch_randomness.epoch_key(seed, epoch))
+    assert found == randomness.epoch_key(np.uint64(seed), np.uint64(epoch))
+
+
+@pytest.mark.parametrize("places", [1, 11, 27, 32, 63])
+def test_shifts_bring_in_zeros(places):
+    found = torch_randomness.shift_right(tensor_of(EDGES, "cpu"), places)
+    np.testing.assert_array_equal(words_of(found), np.array(EDGES, np.uint64) >> np.uint64(places))
+
+
+# PinSAGE.
+
+GRAPH = {
+    "edges": st.sets(st.tuples(st.integers(0, 11), st.integers(0, 5)), min_size=1, max_size=40),
+    "wide": st.booleans(),
+    "restart": st.sampled_from([0.0, 0.25, 0.5, 0.9, 0.999]),
+    "seed": st.integers(0, 2**64 - 1),
+    "epoch": st.integers(0, 2**64 - 1),
+    "pins": st.lists(st.integers(0, 11), max_size=30),
+}
+
+
+@on_devices
+@settings(max_examples=60, deadline=None)
+@given(
+    k=st.integers(1, 15),
+    num_walks=st.integers(1, 40),
+    walk_length=st.integers(1, 5),
+    memory=st.sampled_from([1, 20_000, 100_000, 2**30]),
+    **GRAPH,
+)
+def test_neighbors_are_those_of_the_kernel(
+    device, edges, wide, k, num_walks, walk_length, restart, memory, seed, epoch, pins
+):
+    graph = graph_of(edges, wide)
+    kernel = PinSAGESampler(
+        k=k, num_walks=num_walks, walk_length=walk_length, restart_probability=restart
+    )
+    sampler = DeviceSampler(sampler=kernel, device=device, memory=memory)
+    expected = kernel.sample(graph, pins, seed=seed, epoch=epoch)
+    assert_same(sampler.sample(graph, pins, seed=seed, epoch=epoch), expected)
+    seeds = torch.tensor(pins, dtype=torch.int64)
+    on_device = DeviceGraph.from_graph(graph, device)
+    found = sampler.sample_tensors(on_device, seeds, seed=seed, epoch=epoch)
+    assert_same(as_arrays(found), expected)
+
+
+def graph_of(edges, wide=False):
+    """Return a graph of 12 pins and 6 boards, not all with edges; `wide` for int64 neighbors."""
+    pins, boards = zip(*edges, strict=True)
+    graph = PinBoardGraph.from_edges(pins, boards, pin_ids=range(12), board_ids=range(6))
+    arrays = graph.arrays()
+    for name in ("pin_boards", "board_pins"):
+        arrays[name] = arrays[name].astype(np.int64 if wide else np.int32)
+    return PinBoardGraph(**arrays)
+
+
+def as_arrays(found):
+    """Return the record of tensors as one of arrays, on which `assert_same` works."""
+    fields = {name: value.cpu().numpy() for name, value in vars(found).items()}
+    assert all(value.device == found.seeds.device for value in vars(found).values())
+    return type(found)(**fields)
+
+
+@on_devices
+def test_golden(device):
+    """The hash is that of the kernel: see test_samplers.py."""
+    numbers = np.arange(3_000)
+    graph = PinBoardGraph.from_edges(numbers * numbers % 503, numbers * 7 % 101)
+    sampler = DeviceSampler(sampler=PinSAGESampler(walk_length=3), device=device, memory=2**25)
+    found = sampler.sample(graph, np.arange(graph.num_pins), seed=20, epoch=26)
+    digest = hashlib.sha256(found.ids.astype("<i8").tobytes())
+    digest.update(found.scores.astype("<i4").tobytes())
+    assert digest.hexdigest() == GOLDEN
+
+
+@on_devices
+@pytest.mark.parametrize("settings", [{"num_walks": 5_000, "k": 80}, {"walk_length": 50}])
+def test_many_visits_of_a_seed_are_counted_as_by_the_kernel(device, settings):
+    graph = skewed_graph(80, 20, 75)
+    kernel = PinSAGESampler(restart_probability=0.1, **settings)
+    expected = kernel.sample(graph, range(80), seed=1)
+    found = DeviceSampler(sampler=kernel, device=device).sample(graph, range(80), seed=1)
+    assert_same(found, expected)
+
+
+@on_devices
+def test_torch_may_insist_on_determinism(device):
+    graph = skewed_graph(80, 20, 75)
+    kernel = PinSAGESampler()
+    torch.use_deterministic_algorithms(True)
+    try:
+        found = DeviceSampler(sampler=kernel, device=device).sample(graph, range(80), seed=1)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert_same(found, kernel.sample(graph, range(80), seed=1))
+
+
+@on_devices
+def test_a_graph_without_edges_gives_nothing(device):
+    graph = graph_of([(0, 0)]).keep_edges(np.zeros(1, bool))
+    sampler = DeviceSampler(sampler=PinSAGESampler(), device=device)
+    assert not sampler.sample(graph, [0, 3], seed=1).mask.any()
+    on_device, seeds = DeviceGraph.from_graph(graph, device), torch.tensor([0, 3])
+    pins, boards = walk_tensors(on_device, seeds, num_walks=2, walk_length=2, seed=1)
+    assert pins.tolist() == [[[0, -1, -1]] * 2, [[3, -1, -1]] * 2]
+    assert (boards == -1).all()
+
+
+# Traces.
+
+
+@on_devices
+@settings(max_examples=40, deadline=None)
+@given(num_walks=st.integers(1, 6), walk_length=st.integers(1, 6), **GRAPH)
+def test_traces_are_those_of_a_plain_twin(
+    device, edges, wide, num_walks, walk_length, restart, seed, epoch, pins
+):
+    graph = graph_of(edges, wide)
+    rule = num_walks, walk_length, restart
+    on_device, seeds = DeviceGraph.from_graph(graph, device), torch.tensor(pins).long()
+    found_pins, found_boards = walk_tensors(
+        on_device,
+        seeds,
+        num_walks=num_walks,
+        walk_length=walk_length,
+        restart_probability=restart,
+        seed=seed,
+        epoch=epoch,
+    )
+    assert found_pins.shape == (len(pins), num_walks, walk_length + 1)
+    assert found_boards.shape == (len(pins), num_walks, walk_length)
+    assert found_pins.dtype == found_boards.dtype == (torch.int64 if wide else torch.int32)
+    expected = [twin(graph, pin, rule, seed, epoch) for pin in pins]
+    assert found_pins.tolist() == [[trace[0] for trace in walks] for walks in expected]
+    assert found_boards.tolist() == [[trace[1] for trace in walks] for walks in expected]
+
+
+def twin(graph, start, rule, seed, epoch):
+    """Return (pins, boards) of each walk, one by one in whole numbers without bounds."""
+    num_walks, walk_length, restart = rule
+    start_key = word(word(word(0, seed), epoch), start)
+    traces = []
+    for walk in range(num_walks):
+        pins, boards = [start], []
+        for step in range(walk_length if len(graph.boards_of(start)) else 0):
+            rest = word(word(start_key, walk), step)
+            board, rest = choose(graph.boards_of(pins[-1]), rest)
+            pin, rest = choose(graph.pins_of(board), rest)
+            pins.append(int(pin))
+            boards.append(int(board))
+            if rest / 2**64 >= 1 - restart:
+                break
+        missing = [-1] * (walk_length - len(boards))
+        traces.append((pins + missing, boards + missing))
+    return traces
+
+
+# The graph on the device, memory, arguments.
+
+
+def test_a_graph_is_copied_once_and_goes_when_it_goes():
+    graph = graph_of([(0, 0), (1, 0)])
+    sampler = DeviceSampler(sampler=PinSAGESampler(), device="cpu")
+    sampler.sample(graph, [0], seed=1)
+    held = resident(graph, "cpu")
+    other = graph_of([(0, 0), (1, 0)])
+    assert other == graph
+    assert resident(other, "cpu") is not held
+    sampler.sample(graph, [0], seed=1)
+    assert resident(graph, "cpu") is held
+    assert held.pin_boards.dtype == torch.int32
+    size = len(torch_graph._RESIDENT)
+    del graph, other
+    assert len(torch_graph._RESIDENT) == size - 2
+
+
+@needs_cuda
+def test_memory_is_kept_to():
+    graph, memory = skewed_graph(2_000, 300, 2_000), 2**26
+    kernel = PinSAGESampler(num_walks=200, walk_length=3)
+    sampler = DeviceSampler(sampler=kernel, device="cuda", memory=memory)
+    on_device, seeds = DeviceGraph.from_graph(graph), torch.arange(2_000).repeat(10)
+    sampler.sample_tensors(on_device, seeds[:100], seed=1)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    found = sampler.sample_tensors(on_device, seeds, seed=1)
+    result = sum(value.nbytes for value in vars(found).values())
+    assert torch.cuda.max_memory_allocated() - before < memory + 3 * result
+
+
+def test_importing_the_samplers_does_not_import_torch():
+    code = "import pingraph.samplers, sys; assert 'torch' not in sys.modules; "
+    code += "from pingraph.samplers import DeviceSampler; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_it_is_chosen_by_class_path():
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--sampler", type=Sampler)
+    arguments = [
+        "--sampler=pingraph.samplers.DeviceSampler",
+        "--sampler.sampler.num_walks=50",
+        "--sampler.device=cpu",
+    ]
+    chosen = parser.instantiate(parser.parse_args(arguments)).sampler
+    assert chosen == DeviceSampler(sampler=PinSAGESampler(num_walks=50), device="cpu")
+    assert pickle.loads(pickle.dumps(chosen)) == chosen
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "mps", "cuda:x", None, 0.5])
+def test_a_device_of_no_known_kind_is_refused(device):
+    with pytest.raises(PinGraphError, match=rf"^device is {device!r}; expected 'cuda'"):
+        DeviceSampler(sampler=PinSAGESampler(), device=device)
+
+
+def test_a_device_that_is_not_here_is_refused():
+    absent = f"cuda:{torch.cuda.device_count()}"
+    sampler = DeviceSampler(sampler=PinSAGESampler(), device=absent)
+    with pytest.raises(PinGraphError, match=rf"^device is '{absent}'; torch finds"):
+        sampler.sample(graph_of([(0, 0)]), [0], seed=1)
+
+
+def test_arguments_out_of_range_are_refused():
+    with pytest.raises(PinGraphError, match=r"^memory is 0; expected a whole number from 1"):
+        DeviceSampler(sampler=PinSAGESampler(), memory=0)
+    with pytest.raises(PinGraphError, match=r"^sampler is 7; expected a PinSAGESampler"):
+        DeviceSampler(sampler=7)
+    walk = partial(walk_tensors, DeviceGraph.from_graph(graph_of([(0, 0)]), "cpu"))
+    good = {"num_walks": 1, "walk_length": 1, "seed": 1}
+    for name, value in [
+        ("num_walks", 0),
+        ("walk_length", 2**40),
+        ("restart_probability", 1.0),
+        ("seed", -1),
+        ("epoch", 2**64),
+    ]:
+        with pytest.raises(PinGraphError, match=f"^{name} is {value}; expected"):
+            walk(torch.tensor([0]), **{**good, name: value})
+
+
+@on_devices
+@pytest.mark.parametrize("unknown", [-1, 12, 2**40])
+def test_unknown_seeds_are_refused(device, unknown):
+    graph = DeviceGraph.from_graph(graph_of([(0, 0)]), device)
+    seeds = torch.tensor([0, 1, unknown, unknown], device=device)
+    sampler = DeviceSampler(sampler=PinSAGESampler(), device=device)
+    with pytest.raises(PinGraphError, match=rf"^seeds\[2\] is {unknown}; .* 0 to 11"):
+        sampler.sample_tensors(graph, seeds, seed=1)
+    with pytest.raises(PinGraphError, match=rf"^seeds\[2\] is {unknown}; .* 0 to 11"):
+        walk_tensors(graph, seeds, num_walks=1, walk_length=1, seed=1)
+
+
+@pytest.mark.parametrize("seeds", [torch.tensor([0.5]), torch.tensor([[1]]), torch.tensor([True])])
+def test_seeds_that_are_no_list_of_whole_numbers_are_refused(seeds):
+    graph = DeviceGraph.from_graph(graph_of([(0, 0)]), "cpu")
+    sampler = DeviceSampler(sampler=PinSAGESampler(), device="cpu")
+    with pytest.raises(PinGraphError, match=r"expected int64 of shape \(B,\)"):
+        sampler.sample_tensors(graph, seeds, seed=1)
