@@ -3,14 +3,40 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pingraph.samplers.cache import CachedSampler
+from pingraph.samplers.co_board import CoBoardSampler
+from pingraph.samplers.mixture import MixtureSampler
+from pingraph.samplers.multi_graph import MultiGraphSampler
+from pingraph.samplers.count_min import CountMinSketch
+from pingraph.samplers.hard_negatives import WalkRankNegatives
+from pingraph.samplers.negatives import PopularityNegatives, UniformNegatives
 from pingraph.samplers.pinsage import PinSAGESampler
+from pingraph.samplers.ppr import PPRSampler, exact_ppr
+from pingraph.samplers.recording import RecordedSampler, record
 
 if TYPE_CHECKING:
     from pingraph.samplers.torch_graph import DeviceGraph
     from pingraph.samplers.torch_pinsage import DeviceSampler
     from pingraph.samplers.torch_walks import walk_tensors
 
-__all__ = ["DeviceGraph", "DeviceSampler", "PinSAGESampler", "walk_tensors"]
+__all__ = [
+    "CachedSampler",
+    "CoBoardSampler",
+    "CountMinSketch",
+    "DeviceGraph",
+    "DeviceSampler",
+    "MixtureSampler",
+    "MultiGraphSampler",
+    "PPRSampler",
+    "PinSAGESampler",
+    "PopularityNegatives",
+    "UniformNegatives",
+    "WalkRankNegatives",
+    "RecordedSampler",
+    "exact_ppr",
+    "record",
+    "walk_tensors",
+]
 
 _WITH_TORCH = {
     "DeviceGraph": "torch_graph",
