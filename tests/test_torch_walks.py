@@ -30,7 +30,7 @@ on_devices = pytest.mark.parametrize("device", DEVICES)
 
 EDGES = [0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1]
 WORDS = st.sampled_from(EDGES) | st.integers(0, 2**64 - 1)
-CHOICES = st.sampled_from([0, 1, 2**31, 2**32, 2**40]) | st.integers(0, 2**40)
+CHOICES = st.sampled_from([0, 1, 2**22, 2**31, 2**32, 2**41 - 1]) | st.integers(0, 2**41 - 1)
 
 
 @pytest.fixture(autouse=True)
