@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from pingraph.samplers.cache import CachedSampler
 from pingraph.samplers.co_board import CoBoardSampler
-from pingraph.samplers.mixture import MixtureSampler
-from pingraph.samplers.multi_graph import MultiGraphSampler
 from pingraph.samplers.count_min import CountMinSketch
 from pingraph.samplers.hard_negatives import WalkRankNegatives
+from pingraph.samplers.mixture import MixtureSampler
+from pingraph.samplers.multi_graph import MultiGraphSampler
 from pingraph.samplers.negatives import PopularityNegatives, UniformNegatives
 from pingraph.samplers.pinsage import PinSAGESampler
 from pingraph.samplers.ppr import PPRSampler, exact_ppr
@@ -30,9 +30,9 @@ __all__ = [
     "PPRSampler",
     "PinSAGESampler",
     "PopularityNegatives",
+    "RecordedSampler",
     "UniformNegatives",
     "WalkRankNegatives",
-    "RecordedSampler",
     "exact_ppr",
     "record",
     "walk_tensors",
