@@ -2,9 +2,11 @@
 
 import hashlib
 import pickle
+import re
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -317,6 +319,19 @@ def test_memory_is_kept_to():
     assert torch.cuda.max_memory_allocated() - before < memory + 3 * result
 
 
+@needs_cuda
+def test_the_host_does_not_wait_between_the_steps():
+    graph = DeviceGraph.from_graph(skewed_graph(400, 60, 395))
+    sampler = DeviceSampler(sampler=PinSAGESampler(), memory=2**22)  # several turns
+    seeds = torch.arange(400, device="cuda")
+    sampler._sample(graph, seeds, 1, 0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        sampler._sample(graph, seeds, 1, 0)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_importing_the_samplers_does_not_import_torch():
     code = "import pingraph.samplers, sys; assert 'torch' not in sys.modules; "
     code += "from pingraph.samplers import DeviceSampler; assert 'torch' in sys.modules"
@@ -385,3 +400,12 @@ def test_seeds_that_are_no_list_of_whole_numbers_are_refused(seeds):
     sampler = DeviceSampler(sampler=PinSAGESampler(), device="cpu")
     with pytest.raises(PinGraphError, match=r"expected int64 of shape \(B,\)"):
         sampler.sample_tensors(graph, seeds, seed=1)
+
+
+def test_the_code_of_the_page_runs():
+    page = (Path(__file__).parent.parent / "docs" / "gpu.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 1
+    names = {}
+    exec(blocks[0], names)
+    assert names["boards"].shape == (100, 8, 5)
