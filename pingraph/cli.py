@@ -23,6 +23,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": commands.evaluate,
     "embed": commands.embed,
     "neighbors": commands.neighbors,
+    "sample": commands.sample,
     "make-icons": commands.make_icons,
     "make-world": commands.make_world,
 }
@@ -63,7 +64,12 @@ def _run(args: list[str]) -> None:
         commands.fit(args[1:])
         return
     chosen = args[0] if args else ""
-    config = _parser(chosen).parse_args(args)
+    if chosen == "sample":
+        from pingraph.sampler_choice import spell_out
+
+        args = spell_out(args)
+    parser = _parser(chosen)
+    config = parser.instantiate_classes(parser.parse_args(args))
     COMMANDS[chosen](**config[chosen].as_dict())
 
 

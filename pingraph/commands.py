@@ -170,6 +170,48 @@ def neighbors(
         queries.search_image(trained, image, k)
 
 
+def sample(
+    graph: str, num_seeds: int = 1000, seed: int = 0, out: Path | None = None, **chosen: Any
+) -> None:
+    """Compare samplers on the same pins of a graph, without training.
+
+    Prints, for each sampler: how many neighbors it finds and how much of the graph; how evenly it
+    weights them; what goes to hubs and to board-mates; what a pin costs. Then how much any two
+    samplers agree, and how near walks come to exact personalized PageRank. What the numbers mean is
+    in docs/sampler-lab.md. Without --sampler and --samplers it takes the built-in samplers that fit
+    the graph.
+
+      pingraph sample icons
+      pingraph sample icons --sampler PinSAGESampler --sampler.num_walks 50 \\
+                            --sampler my_module.MySampler -o lab
+      pingraph sample edges.parquet --samplers mine.yaml --num_seeds 200
+
+    where mine.yaml gives each sampler a name:
+
+      short: {class_path: PinSAGESampler, init_args: {walk_length: 1}}
+      mine: {class_path: my_module.MySampler}
+
+    Args:
+        graph: a data set folder, 'icons' or 'world', a saved graph, or a Parquet or CSV file of
+            edges.
+        num_seeds: how many pins to sample for, drawn from those on a board.
+        seed: of the pins that are drawn and of the samplers.
+        out: a new folder for sample.json, with every number, and the picture sample.png.
+        chosen: those of `pingraph.sampler_choice.gather`.
+    """
+    from pingraph.sampler_choice import gather
+    from pingraph.sampler_run import run_lab
+
+    _check_seed(seed)
+    if num_seeds < 1:
+        raise PinGraphError(f"--num_seeds is {num_seeds}: expected 1 or more")
+    if out is not None:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise PinGraphError(f"{out}: already exists; give the name of a new or empty folder")
+        _check_writable(out / "sample.json")
+    run_lab(graph, gather(**chosen), num_seeds=num_seeds, seed=seed, out=out)
+
+
 def demo(data: str = "icons", seed: int = 0, out: Path = Path("runs/demo")) -> None:
     """Train with and without the graph on the same budget, and show what the graph taught.
 

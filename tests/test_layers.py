@@ -16,7 +16,9 @@ LAYERS = [
     "samplers",
     "encoders objectives tokenization pixel_store content augmentation batches",
     "run_files parsing data module",
-    """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries""",
+    """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
+    sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets sampler_plot
+    sampler_run""",
     "fit fit_failures resuming commands cli experiments",
 ]
 TORCH = ("torch_", "pyg_adapter", "dgl_adapter")  # samplers that are about tensors
