@@ -149,7 +149,8 @@ class CountMinSketch:
     def _columns(self, row: int, ids: np.ndarray) -> np.ndarray:
         """Return the counter of each pin in a row."""
         high, low, plus = self._multipliers[row]
-        product = (high + (ids & _MASK)) * (low + (ids >> _LOW)) + plus  # wraps around
+        with np.errstate(over="ignore"):  # it wraps around on purpose
+            product = (high + (ids & _MASK)) * (low + (ids >> _LOW)) + plus
         return (((product >> _LOW) * np.uint64(self.width)) >> _LOW).astype(np.int64)
 
 
