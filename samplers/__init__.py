@@ -11,6 +11,7 @@ from pingraph.samplers.mixture import MixtureSampler
 from pingraph.samplers.multi_graph import MultiGraphSampler
 from pingraph.samplers.negatives import PopularityNegatives, UniformNegatives
 from pingraph.samplers.pinsage import PinSAGESampler
+from pingraph.samplers.pixie import PixieSampler
 from pingraph.samplers.ppr import PPRSampler, exact_ppr
 from pingraph.samplers.recording import RecordedSampler, record
 
@@ -29,6 +30,7 @@ __all__ = [
     "MultiGraphSampler",
     "PPRSampler",
     "PinSAGESampler",
+    "PixieSampler",
     "PopularityNegatives",
     "RecordedSampler",
     "UniformNegatives",
