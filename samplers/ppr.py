@@ -97,8 +97,8 @@ class PPRSampler:
         ids = np.full((len(seeds), self.k), -1, np.int64)
         scores = np.zeros((len(seeds), self.k), np.float32)
         pins, boards = _sides(graph, self.weighted)
-        unit = pins[3].sum() / max(graph.num_edges, 1)  # what an edge counts: the mean weight, or 1
-        rule = float(self.restart_probability), float(self.epsilon / 2 * unit)
+        unit = pins[3].sum() / graph.num_edges if graph.num_edges else 1.0  # the mean weight, or 1
+        rule = float(self.restart_probability), float(self.epsilon / 2 / unit)
 
         def push(rows: slice) -> None:
             sides = pins + _working_set(graph.num_pins), boards + _working_set(graph.num_boards)
@@ -143,10 +143,7 @@ def exact_ppr(
         return csr_array((shares, neighbors, offsets), shape=(len(degrees), size))
 
     pins, boards = _sides(graph, weighted)
-    to_boards, to_pins = (
-        chances(pins, graph.num_boards).T.tocsr(),
-        chances(boards, graph.num_pins).T.tocsr(),
-    )
+    to_boards, to_pins = chances(pins, graph.num_boards).T, chances(boards, graph.num_pins).T
     at = np.zeros((graph.num_pins, len(seeds)))
     at[seeds, np.arange(len(seeds))] = 1.0
     ended, walking = np.zeros_like(at), 1.0
