@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     """errors files interfaces graph build edges edge_files ids storage fingerprint description
     convert tables pin_images images datasets splits leaks icons world scenes inspection
-    folder_checks interrupts""",
+    folder_checks interrupts pruning""",
     "samplers",
     "encoders objectives tokenization pixel_store content augmentation batches",
     "run_files parsing data module",
