@@ -12,7 +12,8 @@ from numba import njit
 
 from pingraph.samplers.randomness import draw, epoch_key, pick
 
-_FEW = np.uint64(16)  # below 1/16 of the weight left, list what is left instead of rejecting
+_U = np.uint64  # indices in loops that count: numba adds a test for below 0 to signed ones
+_FEW = _U(16)  # below 1/16 of the weight left, list what is left instead of rejecting
 
 
 @njit(nogil=True, cache=True)
@@ -32,12 +33,13 @@ def draw_negatives(graph, table, seeds, key, without_mates, ids, logs):
         ids: int64 [B, n], filled with -1 by the caller.
         logs: float32 [B, n], filled with 0 by the caller.
     """
-    pins, _, ends, _, weight_of_degree = table
+    pins, _, ends, _, weight_of_degree, board_weights = table
     marks = _new_marks(graph, without_mates)
     for row in range(seeds.size):
         seed, stamp = seeds[row], _next_stamp(marks, row)
         if without_mates:
-            count, weight = mark_mates(graph, seed, weight_of_degree, marks, stamp)
+            weights = weight_of_degree, board_weights
+            count, weight = _mark_mates(graph, seed, weights, marks, stamp)
         else:
             count, weight = _alone(graph, seed, weight_of_degree)
         if count == pins.size:
@@ -60,11 +62,12 @@ def draw_window(graph, seeds, key, ranked, take, ids, logs):
         ranked: int64 [B, K], the pins of each seed's window, or -1.
         take: negatives of a seed, at most.
     """
-    marks, nothing = _new_marks(graph, True), np.ones(1, np.uint64)
+    marks = _new_marks(graph, True)
+    no_weights = np.zeros(1, np.uint64), np.zeros(0, np.uint64)
     window = np.empty(ranked.shape[1], np.int64)
     for row in range(seeds.size):
         seed, stamp = seeds[row], _next_stamp(marks, row)
-        mark_mates(graph, seed, nothing, marks, stamp)
+        _mark_mates(graph, seed, no_weights, marks, stamp)
         size = 0
         for rank in range(ranked.shape[1]):
             pin = ranked[row, rank]
@@ -79,6 +82,17 @@ def draw_window(graph, seeds, key, ranked, take, ids, logs):
             logs[row, slot] = -np.log(size)
 
 
+@njit(nogil=True, cache=True)
+def weigh_boards(graph, weight_of_degree):
+    """Return the sum of the weights of each board's pins, uint64 [boards]."""
+    pin_offsets, _, board_offsets, board_pins = graph
+    sums = np.zeros(board_offsets.size - 1, np.uint64)
+    for board in range(sums.size):
+        for pin in board_pins[board_offsets[board] : board_offsets[board + 1]]:
+            sums[board] += weight_of_degree[pin_offsets[pin + 1] - pin_offsets[pin]]
+    return sums
+
+
 @njit(cache=True)
 def call_key(seed, epoch, stream):
     """Return the uint64 key of a call, from its seed, epoch and stream (all uint64)."""
@@ -86,28 +100,35 @@ def call_key(seed, epoch, stream):
 
 
 @njit
-def mark_mates(graph, seed, weight_of_degree, marks, stamp):
+def _mark_mates(graph, seed, weights, marks, stamp):
     """Mark the pins of the seed's boards, itself included; return their number and weight.
 
-    Args:
-        graph, seed: as above.
-        weight_of_degree: uint64, by number of boards; one entry alone is the weight of all.
-        marks: uint8 [P].
-        stamp: the mark.
+    The weight is that of the boards, less that of pins that were met before: few, so that few
+    degrees are read. No branch asks whether a pin was met, since none could be predicted.
     """
     pin_offsets, pin_boards, board_offsets, board_pins = graph
-    count, weight = np.int64(0), np.uint64(0)
-    for place in range(pin_offsets[seed], pin_offsets[seed + 1]):
-        board = pin_boards[place]
-        for mate in board_pins[board_offsets[board] : board_offsets[board + 1]]:
-            new = marks[mate] != stamp  # no branch on it: nobody could predict it
-            marks[mate] = stamp
-            count += new
-            if weight_of_degree.size > 1:
-                degree = pin_offsets[mate + 1] - pin_offsets[mate]
-                weight += np.uint64(new) * weight_of_degree[degree]
-    if weight_of_degree.size == 1:
-        weight = np.uint64(count) * weight_of_degree[0]
+    weight_of_degree, board_weights = weights
+    boards = pin_boards[pin_offsets[seed] : pin_offsets[seed + 1]]
+    largest = 0
+    for board in boards:
+        largest = max(largest, board_offsets[board + 1] - board_offsets[board])
+    again = np.empty(largest, np.int64)
+    count, weight = np.int64(0), _U(0)
+    for board in boards:
+        start, end = _U(board_offsets[board]), _U(board_offsets[board + 1])
+        met = _U(0)
+        for place in range(start, end):
+            pin = _U(board_pins[place])
+            again[met] = pin
+            met += _U(marks[pin] == stamp)
+            marks[pin] = stamp
+        count += np.int64(end - start - met)
+        if board_weights.size > 0:
+            weight += board_weights[board]
+            for pin in again[:met]:
+                weight -= weight_of_degree[pin_offsets[pin + 1] - pin_offsets[pin]]
+    if board_weights.size == 0:
+        weight = _U(count) * weight_of_degree[0]
     return count, weight
 
 
@@ -116,7 +137,7 @@ def _alone(graph, seed, weight_of_degree):
     """Return the number and weight of the seed as a candidate: 0 and 0 if it has no board."""
     degree = graph[0][seed + 1] - graph[0][seed]
     if degree == 0:
-        return np.int64(0), np.uint64(0)
+        return np.int64(0), _U(0)
     return np.int64(1), weight_of_degree[min(degree, weight_of_degree.size - 1)]
 
 
@@ -143,14 +164,14 @@ def _is_left_out(pin, left_out):
 @njit
 def _reject(table, left_out, left, pin_key, ids, logs):
     """Draw each negative from all candidates, again and again until it is not left out."""
-    pins, starts, ends, weights, _ = table
+    pins, starts, ends, weights, _, _ = table
     for slot in range(ids.size):
         slot_key = draw(pin_key, slot)
         attempt = 0
         while True:
-            position = np.uint64(pick(draw(slot_key, attempt), ends[-1])[0])
+            position = _U(pick(draw(slot_key, attempt), ends[-1])[0])
             number = np.searchsorted(ends, position, side="right") if ends.size > 1 else 0
-            begin = ends[number - 1] if number > 0 else np.uint64(0)
+            begin = ends[number - 1] if number > 0 else _U(0)
             place = np.int64((position - begin) // weights[number])
             pin = pins[starts[number] + place]
             if not _is_left_out(pin, left_out):
@@ -163,9 +184,9 @@ def _reject(table, left_out, left, pin_key, ids, logs):
 @njit
 def _list(table, left_out, size, pin_key, ids, logs):
     """List the `size` candidates that are not left out, and draw each negative from them."""
-    pins, starts, _, weights, _ = table
+    pins, starts, _, weights, _, _ = table
     listed, ends = np.empty(size, np.int64), np.empty(size, np.uint64)
-    found, end = 0, np.uint64(0)
+    found, end = 0, _U(0)
     for number in range(weights.size):
         for pin in pins[starts[number] : starts[number + 1]]:
             if not _is_left_out(pin, left_out):
@@ -173,8 +194,8 @@ def _list(table, left_out, size, pin_key, ids, logs):
                 listed[found], ends[found] = pin, end
                 found += 1
     for slot in range(ids.size):
-        position = np.uint64(pick(draw(draw(pin_key, slot), 0), end)[0])
+        position = _U(pick(draw(draw(pin_key, slot), 0), end)[0])
         place = np.searchsorted(ends, position, side="right")
-        begin = ends[place - 1] if place > 0 else np.uint64(0)
+        begin = ends[place - 1] if place > 0 else _U(0)
         ids[slot] = listed[place]
         logs[slot] = np.log((ends[place] - begin) / end)

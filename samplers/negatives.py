@@ -10,7 +10,7 @@ import numpy as np
 
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Negatives
-from pingraph.samplers.negative_kernels import call_key, draw_negatives
+from pingraph.samplers.negative_kernels import call_key, draw_negatives, weigh_boards
 from pingraph.samplers.requests import check_seeds, check_whole, share_out
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ class CandidateTable(NamedTuple):
     ends: np.ndarray  # uint64 [D], sums of all weights up to the end of each class
     weights: np.ndarray  # uint64 [D], of one pin of the class
     weight_of_degree: np.ndarray  # uint64 [largest degree + 1], or [1] if all weights are equal
+    board_weights: np.ndarray  # uint64 [boards], of all pins of a board, or [0] likewise
 
 
 def stream_key(stream: bytes, seed: Any, epoch: Any) -> np.uint64:
@@ -155,21 +156,28 @@ def _table(graph: PinBoardGraph, exponent: float) -> CandidateTable:
     degrees = graph.pin_degrees
     pins = np.flatnonzero(degrees)
     if exponent == 0:
-        distinct, sizes = np.ones(1, np.int64), np.array([len(pins)])
-        weight_of_degree = np.full(1, _ONE, np.uint64)
+        sizes = np.array([len(pins)])
+        weights = weight_of_degree = np.full(1, _ONE, np.uint64)
+        board_weights = np.zeros(0, np.uint64)
     else:
         pins = pins[np.argsort(degrees[pins], kind="stable")]
         distinct, sizes = np.unique(degrees[pins], return_counts=True)
         every = np.arange(degrees.max(initial=1) + 1, dtype=np.float64)
         weight_of_degree = np.rint(_ONE * every**exponent).astype(np.uint64)
-    weights = weight_of_degree[distinct] if exponent else weight_of_degree
+        weights = weight_of_degree[distinct]
+        board_weights = weigh_boards(_arrays(graph), weight_of_degree)
     return CandidateTable(
         pins=pins.astype(graph.board_pins.dtype),
         starts=np.append(0, np.cumsum(sizes)),
         ends=np.cumsum(sizes.astype(np.uint64) * weights, dtype=np.uint64),
         weights=weights,
         weight_of_degree=weight_of_degree,
+        board_weights=board_weights,
     )
+
+
+def _arrays(graph: PinBoardGraph) -> tuple[np.ndarray, ...]:
+    return graph.pin_offsets, graph.pin_boards, graph.board_offsets, graph.board_pins
 
 
 def _check(sampler: UniformNegatives | PopularityNegatives) -> None:
@@ -190,7 +198,7 @@ def _sample(
     seeds = check_seeds(graph, seeds)
     ids = np.full((len(seeds), sampler.n), -1, np.int64)
     logs = np.zeros((len(seeds), sampler.n), np.float32)
-    arrays = graph.pin_offsets, graph.pin_boards, graph.board_offsets, graph.board_pins
+    arrays = _arrays(graph)
     table = tuple(candidate_table(graph, exponent))
 
     def work(rows: slice) -> None:
