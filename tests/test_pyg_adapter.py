@@ -186,6 +186,7 @@ def test_workers_change_nothing_and_epochs_reach_them(graph, data, persistent):
         for epoch in (0, 1, 0):
             sampler.set_epoch(epoch)
             yield list(loader)
+        end_workers(loader)
 
     alone = list(epochs())
     shared = list(epochs(num_workers=2, persistent_workers=persistent))
@@ -205,6 +206,12 @@ def test_spawned_workers_see_the_epoch_change(graph, data):
     for epoch in (0, 5):
         sampler.set_epoch(epoch)
         assert_same_batches(list(loader), list(NodeLoader(data, sampler, batch_size=200)))
+    end_workers(loader)
+
+
+def end_workers(loader):
+    """Let persistent workers go: a loader that is garbage in a cycle waits 5 s for each of them."""
+    loader._iterator = None
 
 
 # Links.
