@@ -10,10 +10,13 @@ from pingraph.samplers.hard_negatives import WalkRankNegatives
 from pingraph.samplers.mixture import MixtureSampler
 from pingraph.samplers.multi_graph import MultiGraphSampler
 from pingraph.samplers.negatives import PopularityNegatives, UniformNegatives
+from pingraph.samplers.node2vec import Node2VecSampler
 from pingraph.samplers.pinsage import PinSAGESampler
 from pingraph.samplers.pixie import PixieSampler
 from pingraph.samplers.ppr import PPRSampler, exact_ppr
 from pingraph.samplers.recording import RecordedSampler, record
+from pingraph.samplers.temporal import TemporalSampler
+from pingraph.samplers.walk import WalkSampler
 
 if TYPE_CHECKING:
     from pingraph.samplers.torch_graph import DeviceGraph
@@ -28,13 +31,16 @@ __all__ = [
     "DeviceSampler",
     "MixtureSampler",
     "MultiGraphSampler",
+    "Node2VecSampler",
     "PPRSampler",
     "PinSAGESampler",
     "PixieSampler",
     "PopularityNegatives",
     "RecordedSampler",
+    "TemporalSampler",
     "UniformNegatives",
     "WalkRankNegatives",
+    "WalkSampler",
     "exact_ppr",
     "record",
     "walk_tensors",

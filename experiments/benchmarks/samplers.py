@@ -22,7 +22,7 @@ from pingraph.graph import PinBoardGraph
 from pingraph.samplers import PinSAGESampler
 from pingraph.samplers.randomness import draw, pick
 from pingraph.samplers.requests import share_out
-from pingraph.samplers.walk_kernels import prefetch
+from pingraph.samplers.prefetching import prefetch
 
 WALKS = {"k": 10, "num_walks": 100, "walk_length": 2, "restart_probability": 0.5}
 BATCH = 1_024  # seeds of a call

@@ -1,0 +1,249 @@
+"""Where a walk can be changed: how it chooses an edge, what it accepts, how visits are scored.
+
+The kernels call `choose_edge`, `accepted`, `rank` and what belongs to them. Which code that runs is
+decided while a kernel is compiled, by the type of the hook: a rule of our own, such as `Uniform`,
+is a named tuple, so that kernels with it can be kept on disk; a user's is a compiled function.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+from pingraph.samplers.randomness import draw, pick
+from pingraph.samplers.tally import rank_scores, rank_visits
+
+# Draws far from those that a user's step makes of its word, 0, 1, 2, …
+_NEXT_HOP, _ACCEPTANCE = np.uint64(2**40), np.uint64(2**41)
+
+MOST_PROPOSALS = 1_000  # of one traversal, before a walk that nothing is accepted of ends
+
+
+class GraphArrays(NamedTuple):
+    """The arrays of a PinBoardGraph, as a step sees them; see there for their meaning."""
+
+    pin_offsets: np.ndarray  # int64 [P + 1]
+    pin_boards: np.ndarray  # int [E]
+    pin_weights: np.ndarray | None  # float32 [E]
+    pin_times: np.ndarray | None  # int64 [E]
+    board_offsets: np.ndarray  # int64 [B + 1]
+    board_pins: np.ndarray  # int [E]
+    board_weights: np.ndarray | None  # float32 [E]
+    board_times: np.ndarray | None  # int64 [E]
+
+
+class Walk(NamedTuple):
+    """A walk on its way, as the functions of a user see it."""
+
+    graph: GraphArrays
+    data: Any  # what the sampler was given as its data
+    seed: int  # the pin where the walk began
+    time: int  # the time of the seed, 2⁶³ - 1 where there is none
+    previous: int  # the pin before the one where it is, -1 at the seed
+    pin: int  # the pin where it is
+    board: int  # the board on the way to the next pin, -1 before it is chosen
+    step: int  # traversals made
+
+
+class Uniform(NamedTuple):
+    """Each edge of a node is chosen with equal probability."""
+
+    tag: int = 0
+
+
+class Weighted(NamedTuple):
+    """Each edge is chosen in proportion to its weight: Walker's alias method, see `alias`."""
+
+    pin_thresholds: np.ndarray  # uint32 [E], pin order: keep the place below it, else its alias
+    pin_aliases: np.ndarray  # int32 [E], place within the row
+    board_thresholds: np.ndarray  # the same in board order
+    board_aliases: np.ndarray
+
+
+class Earlier(NamedTuple):
+    """Each edge older than the time of the seed with equal probability; rows ascend in time."""
+
+    tag: int = 0
+
+
+class Second(NamedTuple):
+    """node2vec's acceptance: what a traversal is worth, given the pin before, over the best."""
+
+    again: float  # back to the pin before
+    near: float  # to a board-mate of the pin before
+    far: float  # to any other pin
+
+
+def choose_edge(step, walk, start, end, word):
+    """Return the place of an edge in start … end - 1, and what is left of the random word."""
+
+
+@overload(choose_edge)
+def _compile_choice(step, walk, start, end, word):
+    if isinstance(step, types.Dispatcher):
+        return lambda step, walk, start, end, word: (step(walk, start, end, word), word)
+    chosen = {Uniform: _uniform, Weighted: _weighted, Earlier: _earlier}[step.instance_class]
+    return lambda step, walk, start, end, word: chosen(step, walk, start, end, word)
+
+
+@njit(forceinline=True)
+def _uniform(step, walk, start, end, word):
+    place, rest = pick(word, end - start)
+    return start + place, rest
+
+
+@njit(forceinline=True)
+def _weighted(step, walk, start, end, word):
+    place, rest = pick(word, end - start)
+    place += start
+    if walk.board < 0:
+        keep = (rest >> np.uint64(32)) < step.pin_thresholds[place]
+        place = place if keep else start + step.pin_aliases[place]
+    else:
+        keep = (rest >> np.uint64(32)) < step.board_thresholds[place]
+        place = place if keep else start + step.board_aliases[place]
+    return place, word
+
+
+@njit(forceinline=True)
+def _earlier(step, walk, start, end, word):
+    times = walk.graph.pin_times if walk.board < 0 else walk.graph.board_times
+    low, high = start, end
+    while low < high:
+        middle = (low + high) >> 1
+        if times[middle] < walk.time:
+            low = middle + 1
+        else:
+            high = middle
+    place, rest = pick(word, low - start)
+    return start + place, rest
+
+
+def accepted(accept, walk, pin, word):
+    """Whether a traversal to `pin` is made; the coin is drawn from `word`."""
+
+
+@overload(accepted)
+def _compile_acceptance(accept, walk, pin, word):
+    if isinstance(accept, types.NoneType):
+        return lambda accept, walk, pin, word: True
+    if isinstance(accept, types.Dispatcher):
+        return lambda accept, walk, pin, word: _coin(word) < accept(walk, pin)
+    return lambda accept, walk, pin, word: _coin(word) < _second(accept, walk, pin)
+
+
+@njit(forceinline=True)
+def _coin(word):
+    return (draw(word, _ACCEPTANCE) >> np.uint64(11)) * 2.0**-53
+
+
+@njit
+def _second(accept, walk, pin):
+    if walk.previous < 0:
+        return 1.0
+    if pin == walk.previous:
+        return accept.again
+    return accept.near if _board_mates(walk.graph, walk.previous, pin) else accept.far
+
+
+@njit
+def _board_mates(graph, one, other):
+    """Whether two pins share a board, by merging their boards, which ascend."""
+    i, end = graph.pin_offsets[one], graph.pin_offsets[one + 1]
+    j, stop = graph.pin_offsets[other], graph.pin_offsets[other + 1]
+    while i < end and j < stop:
+        left, right = graph.pin_boards[i], graph.pin_boards[j]
+        if left == right:
+            return True
+        i += left < right
+        j += left > right
+    return False
+
+
+def refresh(step, words, size):
+    """Replace words that a step may have used up by fresh ones that follow from them."""
+
+
+@overload(refresh)
+def _compile_refresh(step, words, size):
+    if not isinstance(step, types.Dispatcher) and step.instance_class is not Weighted:
+        return lambda step, words, size: None
+
+    def redraw(step, words, size):
+        for j in range(size):
+            words[j] = draw(words[j], _NEXT_HOP)
+
+    return redraw
+
+
+def placed(step, place, start, end, walk, ended, j, fault):
+    """Return a place inside of the row; note walks that end, and places that are no places.
+
+    A user's function may return anything; of our own rules none leaves the row.
+    """
+
+
+@overload(placed)
+def _compile_placed(step, place, start, end, walk, ended, j, fault):
+    if not isinstance(step, types.Dispatcher):
+        return lambda step, place, start, end, walk, ended, j, fault: place
+
+    def check(step, place, start, end, walk, ended, j, fault):
+        inside = start <= place < end
+        if not inside and place != -1:
+            fault[:] = walk.pin, walk.board, start, end, place
+        ended[j] = not inside or (walk.board >= 0 and ended[j])
+        return place if inside else start
+
+    return check
+
+
+def goes_on(step, ended, j):
+    """Whether neither of the steps of this traversal has ended the walk."""
+
+
+@overload(goes_on)
+def _compile_goes_on(step, ended, j):
+    if not isinstance(step, types.Dispatcher):
+        return lambda step, ended, j: True
+    return lambda step, ended, j: not ended[j]
+
+
+def can_start(step, graph, seed, time):
+    """Whether a seed has an edge to take."""
+
+
+@overload(can_start)
+def _compile_can_start(step, graph, seed, time):
+    def with_edge(step, graph, seed, time):
+        return graph.pin_offsets[seed] < graph.pin_offsets[seed + 1]
+
+    def with_early_edge(step, graph, seed, time):
+        first = graph.pin_offsets[seed]
+        return first < graph.pin_offsets[seed + 1] and graph.pin_times[first] < time
+
+    if isinstance(step, types.Dispatcher) or step.instance_class is not Earlier:
+        return with_edge
+    return with_early_edge
+
+
+def rank(score, walk, tally, found, ids, scores):
+    """Write the pins of a tally by their visits, or by what the user's score makes of them."""
+
+
+@overload(rank)
+def _compile_rank(score, walk, tally, found, ids, scores):
+    if isinstance(score, types.NoneType):
+        return lambda score, walk, tally, found, ids, scores: rank_visits(tally, found, ids, scores)
+
+    def by_score(score, walk, tally, found, ids, scores):
+        _, pins, visits, _ = tally
+        values = np.empty(found, np.float64)
+        for number in range(found):
+            values[number] = score(walk, pins[number], visits[number])
+        rank_scores(pins[:found], values, ids, scores)
+
+    return by_score
