@@ -319,6 +319,19 @@ def test_memory_is_kept_to():
     assert torch.cuda.max_memory_allocated() - before < memory + 3 * result
 
 
+def test_no_value_on_the_device_is_looked_at():
+    """Meta tensors have no values: who asks for one, or mixes devices, gets an error."""
+    arrays = DeviceGraph.from_graph(skewed_graph(400, 60, 395), "cpu")
+    graph = DeviceGraph(**{name: tensor.to("meta") for name, tensor in vars(arrays).items()})
+    seeds = torch.arange(400)  # on the CPU, where they are checked
+    sampler = DeviceSampler(sampler=PinSAGESampler(), memory=2**22)  # several turns
+    found = sampler.sample_tensors(graph, seeds, seed=1)
+    assert {tensor.device.type for tensor in vars(found).values()} == {"meta"}
+    pins, boards = walk_tensors(graph, seeds, num_walks=2, walk_length=3, seed=1)
+    assert (pins.shape, boards.shape) == ((400, 2, 4), (400, 2, 3))
+    assert pins.dtype == boards.dtype == torch.int32
+
+
 @needs_cuda
 def test_the_host_does_not_wait_between_the_steps():
     graph = DeviceGraph.from_graph(skewed_graph(400, 60, 395))
