@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pingraph.samplers.cache import CachedSampler
+from pingraph.samplers.checking import CheckResult, Report, check
 from pingraph.samplers.co_board import CoBoardSampler
 from pingraph.samplers.count_min import CountMinSketch
 from pingraph.samplers.hard_negatives import WalkRankNegatives
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CachedSampler",
+    "CheckResult",
     "CoBoardSampler",
     "CountMinSketch",
     "DeviceGraph",
@@ -37,10 +39,12 @@ __all__ = [
     "PixieSampler",
     "PopularityNegatives",
     "RecordedSampler",
+    "Report",
     "TemporalSampler",
     "UniformNegatives",
     "WalkRankNegatives",
     "WalkSampler",
+    "check",
     "exact_ppr",
     "record",
     "walk_tensors",
