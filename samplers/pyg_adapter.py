@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch_geometric.sampler import (
 )
 
 from pingraph.errors import PinGraphError
-from pingraph.interfaces import Sampler
+from pingraph.samplers.requests import check_seeds
 from pingraph.samplers.torch_hops import HopSampler, to_hop
 from pingraph.samplers.torch_randomness import draw, epoch_key, pick, shift_right
 
@@ -25,19 +25,21 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch_geometric.data import Data
 
-    from pingraph.graph import PinBoardGraph
-
 _NO_EDGE = 2**40  # added to the bits of a weight: no table of edges has such a row
+_TREE = 2**40  # more than the pins of any graph: pin p of tree t is node t * _TREE + p
 _STREAM = int.from_bytes(b"pyglink", "big")  # in the address of a negative, in place of a pin
 
 
 class PyGSampler(HopSampler, BaseSampler):
     """Gives PyG's loaders batches of pins, each with the neighbors that a sampler finds for it.
 
-    For the node numbers of the batch, its seeds come first, then the pins of each hop as they are
-    found. Each pin is sampled once, at the hop after the one that found it, as PyG's own
+    In the batch the seeds come first, then the pins of each hop as they are found. A pin stands in
+    it once and is sampled once, at the hop after the one that found it, as PyG's own
     `NeighborSampler` does it. Edges go from a neighbor to the pin whose neighbor it is; the
     loader's `transform=edge_weight` puts their weights into the batch.
+
+    Where the loader gives its seeds times (`input_time`, `edge_label_time`), all hops around a seed
+    are sampled at the seed's time, and each seed has pins of its own; `batch` says whose a pin is.
 
     Source: the protocol of `torch_geometric.sampler.BaseSampler`, torch-geometric 2.8.
 
@@ -50,20 +52,18 @@ class PyGSampler(HopSampler, BaseSampler):
         PinGraphError: there is no hop, one is no sampler, or the seed is out of range.
     """
 
-    def __init__(self, graph: PinBoardGraph, hops: Sequence[Sampler], *, seed: int):
-        HopSampler.__init__(self, graph, hops, seed=seed)
-
     def sample_from_nodes(self, index: NodeSamplerInput, **kwargs) -> SamplerOutput:
         """Return the neighborhood of the nodes of a `NodeLoader`'s batch.
 
         A repeated seed keeps a place for each time, with edges of its own.
 
         Raises:
-            PinGraphError: the nodes have a type or times, or one is not a pin of the graph.
+            PinGraphError: the nodes have a type, or times of which a sampler knows nothing, or one
+                is not a pin of the graph.
         """
-        _refuse(index)
-        output = self._sample(index.node.numpy())
-        output.metadata = index.input_id, None
+        self._check(index)
+        output = self._sample(index.node, index.time)
+        output.metadata = index.input_id, index.time
         return output
 
     def sample_from_edges(
@@ -73,58 +73,81 @@ class PyGSampler(HopSampler, BaseSampler):
 
         Negatives follow PyG's rules: drawn uniformly, or by the weights of `neg_sampling`, so one
         may be a true pair. Unlike PyG's, they are a function of the random seed, the epoch and the
-        place of the pair in the loader, whatever the workers.
+        place of the pair in the loader, whatever the workers. They have the time of their pair.
 
         Raises:
-            PinGraphError: the pairs have a type or times, or an end is not a pin of the graph.
+            PinGraphError: the pairs have a type, or times of which a sampler knows nothing, an end
+                is not a pin of the graph, or a weight of `neg_sampling` is wrong.
         """
-        _refuse(index)
-        pairs, label = len(index.row), index.label
-        source, target = [index.row], [index.col]
+        self._check(index)
+        label, own = index.label, torch.arange(len(index.row))
+        ends = [(index.row, own), (index.col, own)]  # pins, and the pairs that they belong to
         if neg_sampling is not None:
-            count = math.ceil(pairs * neg_sampling.amount)
-            target.append(self._negatives(index, neg_sampling, "dst", count))
+            pair, turn = _turns(len(own), neg_sampling)
+            ends.append((self._negatives(index, neg_sampling, "dst", pair, turn), pair))
             if neg_sampling.is_binary():
-                source.append(self._negatives(index, neg_sampling, "src", count))
-                label = torch.ones(pairs) if label is None else label
-                label = torch.cat([label, label.new_zeros((count, *label.shape[1:]))])
-        seeds, places = torch.cat(source + target).unique(return_inverse=True)
-        output = self._sample(seeds.numpy())
-        if neg_sampling is None or neg_sampling.is_binary():
-            output.metadata = index.input_id, places.view(2, -1), label, None
+                ends.insert(1, (self._negatives(index, neg_sampling, "src", pair, turn), pair))
+                label = torch.ones(len(own)) if label is None else label
+                label = torch.cat([label, label.new_zeros((len(pair), *label.shape[1:]))])
+        pins, pairs = (torch.cat(parts) for parts in zip(*ends, strict=True))
+        if index.time is None:
+            seeds, places = pins.unique(return_inverse=True)
+            output = self._sample(seeds)
         else:
-            negative = places[2 * pairs :].view(pairs, -1).squeeze(-1)
-            triplets = places[:pairs], places[pairs : 2 * pairs], negative
-            output.metadata = index.input_id, *triplets, None
+            places = torch.arange(len(pins))
+            output = self._sample(pins, index.time[pairs])
+            output.batch = pairs[output.batch]
+        if neg_sampling is None or neg_sampling.is_binary():
+            places = places.view(2, -1)
+            time = None if index.time is None else index.time[pairs[: places.shape[1]]]
+            output.metadata = index.input_id, places, label, time
+        else:
+            source, near, far = places.split([len(own), len(own), len(pair)])
+            far = far.view(len(own), -1).squeeze(-1)
+            output.metadata = index.input_id, source, near, far, index.time
         return output
 
-    def _sample(self, seeds: np.ndarray) -> SamplerOutput:
-        nodes, start = seeds, 0
-        rows, columns, weights, num_nodes = [], [], [], [len(seeds)]
+    def _check(self, index: NodeSamplerInput | EdgeSamplerInput) -> None:
+        if index.input_type is not None:
+            kind = index.input_type
+            raise PinGraphError(f"the loader samples {kind!r} of heterogeneous data; expected Data")
+        if index.time is not None:
+            self.check_timed()
+
+    def _sample(self, seeds: Tensor, times: Tensor | None = None) -> SamplerOutput:
+        """Return the hops around seeds; with times, each seed has nodes of its own, by `batch`."""
+        timed, pins = times is not None, check_seeds(self.graph, seeds.numpy())
+        nodes, start = pins + np.arange(len(pins)) * _TREE if timed else pins, 0
+        rows, columns, weights, num_nodes = [], [], [], [len(nodes)]
         for hop in range(len(self.hops)):
-            found = to_hop(nodes, self.neighbors(hop, nodes[start:]))
-            rows.append(found.sources)
-            columns.append(found.targets + start)
-            weights.append(found.weights)
-            start, nodes = len(nodes), found.nodes
+            trees, pins = np.divmod(nodes[start:], _TREE)
+            found = self.neighbors(hop, pins, times.numpy()[trees] if timed else None)
+            made = to_hop(nodes, replace(found, ids=found.ids + trees[:, None] * _TREE))
+            rows.append(made.sources)
+            columns.append(made.targets + start)
+            weights.append(made.weights)
+            start, nodes = len(nodes), made.nodes
             num_nodes.append(len(nodes) - start)
+        trees, pins = np.divmod(nodes, _TREE)
         return SamplerOutput(
-            node=torch.from_numpy(nodes),
+            node=torch.from_numpy(pins),
             row=torch.from_numpy(np.concatenate(rows)),
             col=torch.from_numpy(np.concatenate(columns)),
             edge=_to_edge_ids(np.concatenate(weights)),
+            batch=torch.from_numpy(trees) if timed else None,
             num_sampled_nodes=num_nodes,
             num_sampled_edges=[len(row) for row in rows],
         )
 
     def _negatives(
-        self, index: EdgeSamplerInput, sampling: NegativeSampling, end: str, count: int
+        self,
+        index: EdgeSamplerInput,
+        sampling: NegativeSampling,
+        end: str,
+        pair: Tensor,
+        turn: Tensor,
     ) -> Tensor:
-        """Return `count` pins: those of a triplet side by side, else a round over the pairs."""
-        number, pairs = torch.arange(count), len(index.row)
-        pair, turn = number % pairs, number // pairs
-        if sampling.is_triplet():
-            pair, turn = number // sampling.amount, number % sampling.amount
+        """Return a pin for each pair and turn."""
         ids = pair if index.input_id is None else index.input_id[pair]
         key = draw(draw(epoch_key(self.seed, self.epoch), _STREAM), int(end == "dst"))
         words = draw(draw(key, ids), turn)
@@ -152,16 +175,18 @@ def edge_weight(batch: Data) -> Data:
 
 
 def _to_edge_ids(weights: np.ndarray) -> Tensor:
-    return torch.from_numpy(weights.view(np.int32).astype(np.int64) + _NO_EDGE)
+    return torch.from_numpy(weights.astype(np.float32).view(np.int32).astype(np.int64) + _NO_EDGE)
 
 
-def _refuse(index: NodeSamplerInput | EdgeSamplerInput) -> None:
-    if index.input_type is not None:
-        raise PinGraphError(
-            f"the loader samples {index.input_type!r} of heterogeneous data; expected Data of pins"
-        )
-    if index.time is not None:
-        raise PinGraphError("the loader gives the seeds times, but the samplers here know none")
+def _turns(pairs: int, sampling: NegativeSampling) -> tuple[Tensor, Tensor]:
+    """Return the pair of each negative and its number among those of the pair, int64 both.
+
+    Those of a triplet stand side by side; else all pairs take turns, until there are enough.
+    """
+    number = torch.arange(math.ceil(pairs * sampling.amount))
+    if sampling.is_triplet():
+        return number // sampling.amount, number % sampling.amount
+    return number % pairs, number // pairs
 
 
 def _choose(words: Tensor, weights: Tensor, num_pins: int, name: str) -> Tensor:

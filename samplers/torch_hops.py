@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -110,6 +111,16 @@ class HopSampler:
         check_whole("epoch", epoch, least=0, most=2**63 - 1)
         self._epoch[0] = epoch
 
-    def neighbors(self, hop: int, pins: np.ndarray) -> Neighbors:
-        """Return the neighbors of pins at a hop, 0 around the seeds."""
-        return self.hops[hop].sample(self.graph, pins, seed=self.seed, epoch=self.epoch)
+    def neighbors(self, hop: int, pins: np.ndarray, times: np.ndarray | None = None) -> Neighbors:
+        """Return the neighbors of pins at a hop, 0 around the seeds; times after `check_timed`."""
+        options = {} if times is None else {"times": times}
+        return self.hops[hop].sample(self.graph, pins, seed=self.seed, epoch=self.epoch, **options)
+
+    def check_timed(self) -> None:
+        """Raise a PinGraphError unless all samplers take `times`, as `TemporalSampler` does."""
+        for place, sampler in enumerate(self.hops):
+            if "times" not in signature(sampler.sample).parameters:
+                raise PinGraphError(
+                    f"the loader gives the seeds times, and hops[{place}] is {sampler!r}; "
+                    "expected a sampler that takes times, such as TemporalSampler"
+                )

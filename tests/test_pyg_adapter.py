@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -21,7 +22,15 @@ from torch_geometric.sampler import (
 
 from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
-from pingraph.samplers import PinSAGESampler
+from pingraph.interfaces import Neighbors
+from pingraph.samplers import (
+    CoBoardSampler,
+    MixtureSampler,
+    PinSAGESampler,
+    PixieSampler,
+    PPRSampler,
+    TemporalSampler,
+)
 from pingraph.samplers.pyg_adapter import PyGSampler, edge_weight
 from pingraph.samplers.torch_hops import edge_index, to_hop
 from tests.sampler_contract import skewed_graph
@@ -114,6 +123,23 @@ def test_a_node_loader_goes_over_all_pins(graph, data):
         assert "e_id" not in batch
 
 
+@pytest.mark.parametrize(
+    "walks",
+    [
+        PixieSampler(),
+        PPRSampler(k=6),
+        CoBoardSampler(k=4),
+        MixtureSampler(samplers=[PinSAGESampler(), CoBoardSampler()]),
+    ],
+    ids=lambda walks: type(walks).__name__,
+)
+def test_any_sampler_will_do(graph, data, walks):
+    sampler = PyGSampler(graph, [walks], seed=1)
+    (batch,) = NodeLoader(data, sampler, [3, 50], batch_size=2, transform=edge_weight)
+    assert (batch.n_id.tolist(), edges_of(batch)) == twin(graph, [walks], [3, 50], seed=1)
+    assert len(batch.n_id) > 5
+
+
 def test_a_mask_selects_the_seeds(graph, data):
     sampler = PyGSampler(graph, TWO_HOPS, seed=1)
     mask = torch.arange(PINS) % 100 == 7
@@ -157,7 +183,7 @@ def test_edge_weights_pass_bit_for_bit(graph, data):
     class Fixed:
         def sample(self, graph, seeds, *, seed, epoch=0):
             found = TWO_HOPS[1].sample(graph, seeds, seed=seed, epoch=epoch)
-            return type(found)(**{**vars(found), "weights": weights.astype(np.float32)})
+            return replace(found, weights=weights.astype(np.float32))
 
     loader = NodeLoader(
         data, PyGSampler(graph, [Fixed()], seed=1), [0, 1], batch_size=2, transform=edge_weight
@@ -212,6 +238,102 @@ def test_spawned_workers_see_the_epoch_change(graph, data):
 def end_workers(loader):
     """Let persistent workers go: a loader that is garbage in a cycle waits 5 s for each of them."""
     loader._iterator = None
+
+
+# Times.
+
+
+class Timed:
+    """Walks as of a time: here each time is an epoch of its own."""
+
+    def __init__(self, k):
+        self.walks = PinSAGESampler(k=k, num_walks=20)
+
+    def sample(self, graph, seeds, *, seed, epoch=0, times=None):
+        rows = [
+            self.walks.sample(graph, [pin], seed=seed, epoch=int(time))
+            for pin, time in zip(seeds, times, strict=True)
+        ]
+        names = vars(rows[0])
+        return Neighbors(**{n: np.concatenate([getattr(row, n) for row in rows]) for n in names})
+
+
+def assert_trees(batch, hops, graph, seeds, times):
+    """Check that each seed has the neighborhood that it has alone, at its time."""
+    weights = batch.edge_weight.tolist()
+    for tree, (pin, time) in enumerate(zip(seeds, times, strict=True)):
+        nodes, edges = twin(graph, [hop.walks for hop in hops], [pin], seed=1, epoch=time)
+        assert batch.n_id[batch.batch == tree].tolist() == nodes
+        found = [
+            (int(batch.n_id[source]), int(batch.n_id[target]), weight)
+            for source, target, weight in zip(*batch.edge_index.tolist(), weights, strict=True)
+            if batch.batch[target] == tree
+        ]
+        assert found == [(nodes[source], nodes[target], weight) for source, target, weight in edges]
+    assert torch.equal(*batch.batch[batch.edge_index])  # no edge leads from tree to tree
+
+
+def test_each_seed_is_sampled_at_its_own_time(graph, data):
+    hops = [Timed(4), Timed(2)]
+    seeds, times = torch.tensor([5, 9, 5, 5, 399]), torch.tensor([70, 3, 70, 4, 6])
+    sampler = PyGSampler(graph, hops, seed=1)
+    loader = NodeLoader(data, sampler, seeds, input_time=times, batch_size=5, transform=edge_weight)
+    (batch,) = loader
+    assert_trees(batch, hops, graph, seeds.tolist(), times.tolist())
+    assert batch.n_id[:5].tolist() == seeds.tolist()
+    assert torch.equal(batch.seed_time, times)
+    assert torch.equal(batch.x[:, 0], batch.n_id.float())
+
+
+@pytest.mark.parametrize("mode", [None, "binary", "triplet"])
+def test_both_ends_of_a_pair_and_its_negatives_have_its_time(graph, data, mode):
+    hops, times = [Timed(3)], torch.tensor([7, 8, 9])
+    pairs = torch.tensor([[5, 9, 5], [2, 3, 399]])
+    (batch,) = LinkLoader(
+        data,
+        PyGSampler(graph, hops, seed=1),
+        pairs,
+        edge_label_time=times,
+        neg_sampling=None if mode is None else NegativeSampling(mode, 2),
+        batch_size=3,
+        transform=edge_weight,
+    )
+    if mode == "triplet":
+        ends = torch.stack([batch.src_index, batch.dst_pos_index])
+        assert torch.equal(batch.seed_time, times)
+        assert torch.equal(batch.batch[batch.dst_neg_index], torch.arange(3).repeat(2, 1).T)
+    else:
+        turns = 1 if mode is None else 3
+        ends = batch.edge_label_index
+        assert torch.equal(batch.edge_label_time, times.repeat(turns))
+        assert torch.equal(batch.batch[ends], torch.arange(3).repeat(2, turns))
+    assert torch.equal(batch.n_id[ends[:, :3]], pairs)
+    seeds = batch.num_sampled_nodes[0]
+    assert seeds == {None: 6, "binary": 18, "triplet": 12}[mode]
+    owners, pins = batch.batch[:seeds], batch.n_id[:seeds].tolist()
+    batch.batch = trees_of(batch, seeds)
+    assert_trees(batch, hops, graph, pins, times[owners].tolist())
+
+
+def trees_of(batch, seeds):
+    """Return the seed that each node hangs on, by the edges of one hop."""
+    trees = torch.arange(len(batch.n_id))
+    source, target = batch.edge_index
+    trees[source[source >= seeds]] = target[source >= seeds]
+    return trees
+
+
+def test_a_temporal_sampler_sees_no_future_at_any_hop():
+    """0 at time 1 and 1 at time 2 are saved to one board, 1 at 3 and 2 at 4 to another."""
+    graph = PinBoardGraph.from_edges([0, 1, 1, 2], [0, 0, 1, 1], times=[1, 2, 3, 4])
+    walks = TemporalSampler(walk_length=1)
+    data = Data(x=torch.zeros(3, 1), edge_index=torch.empty(2, 0, dtype=torch.int64))
+    times = torch.tensor([2, 3, 5])
+    (batch,) = NodeLoader(
+        data, PyGSampler(graph, [walks, walks], seed=1), [0, 0, 0], input_time=times, batch_size=3
+    )
+    pins = [batch.n_id[batch.batch == tree].tolist() for tree in range(3)]
+    assert pins == [[0], [0, 1], [0, 1, 2]]
 
 
 # Links.
@@ -354,7 +476,7 @@ def test_neighbors_as_edges(graph):
 
 def test_the_example_of_to_hop(graph):
     found = PinSAGESampler(k=2).sample(graph, [4, 9], seed=1)
-    found = type(found)(**{**vars(found), "ids": np.array([[9, 7], [7, 5]])})
+    found = replace(found, ids=np.array([[9, 7], [7, 5]]))
     hop = to_hop(np.array([4, 9]), found)
     assert hop.nodes.tolist() == [4, 9, 7, 5]
     assert hop.sources.tolist() == [1, 2, 2, 3]
@@ -377,7 +499,7 @@ def test_a_loader_with_types_or_times_is_refused(graph, data):
     with pytest.raises(PinGraphError, match="'pin' of heterogeneous data; expected Data"):
         next(iter(NodeLoader(typed, sampler, "pin", batch_size=2)))
     loader = NodeLoader(data, sampler, input_time=torch.zeros(PINS), batch_size=2)
-    with pytest.raises(PinGraphError, match="times"):
+    with pytest.raises(PinGraphError, match=r"hops\[0\] is PinSAGESampler.*expected .* times"):
         next(iter(loader))
     index = EdgeSamplerInput(None, *torch.zeros(2, 3, dtype=torch.int64), time=torch.zeros(3))
     with pytest.raises(PinGraphError, match="times"):
