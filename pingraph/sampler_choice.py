@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ USUAL = (
     "Node2VecSampler",
     "TemporalSampler",
 )
+_KEYS = {"class_path", "init_args"}
 
 
 def spell_out(args: list[str]) -> list[str]:
@@ -43,7 +45,8 @@ def spell_out(args: list[str]) -> list[str]:
 
 
 def gather(
-    sampler: list[Sampler] | None = None, samplers: dict[str, Sampler] | None = None
+    sampler: list[Sampler] = [],  # noqa: B006 (not changed; None among the types spoils the errors)
+    samplers: dict[str, Sampler] = {},  # noqa: B006
 ) -> dict[str, Sampler]:
     """Return the chosen samplers by name, those of the file first.
 
@@ -55,19 +58,17 @@ def gather(
     Raises:
         PinGraphError: two of them have the same name.
     """
-    chosen, more = dict(samplers or {}), named(sampler or [])
+    more = named(sampler)
     for name in more:
-        if name in chosen:
+        if name in samplers:
             raise PinGraphError(f"--sampler: there is a sampler {name!r} in the file already")
-    return {**chosen, **more}
+    return {**samplers, **more}
 
 
 def usual_samplers(graph: PinBoardGraph) -> tuple[dict[str, Sampler], dict[str, str]]:
     """Return the built-in samplers by name, and for those that do not fit the graph the reason."""
     fitting, unfit = {}, {}
     for name in USUAL:
-        if name not in built_in.__all__:
-            continue
         sampler = getattr(built_in, name)()
         try:
             sampler.sample(graph, np.zeros(1, np.int64), seed=0)
@@ -88,7 +89,8 @@ def named(samplers: list[Sampler]) -> dict[str, Sampler]:
             alike = [settings(one) for one in samplers if type(one).__name__ == name]
             mine = settings(sampler)
             telling = [key for key in mine if any(one.get(key) != mine[key] for one in alike)]
-            name += f"({', '.join(f'{key}={mine[key]}' for key in telling)})"
+            if telling:
+                name += f"({', '.join(f'{key}={mine[key]}' for key in telling)})"
         if name in out:
             raise PinGraphError(f"--sampler: {name} is given twice with the same settings")
         out[name] = sampler
@@ -115,6 +117,10 @@ def class_path(thing: Any) -> str:
 
 
 def _as_json(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Path) or (isinstance(value, float) and not math.isfinite(value)):
+        return str(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
@@ -144,6 +150,8 @@ def _spelled_out(args: list[str]) -> Iterator[str]:
 
 def _inline(text: str) -> str:
     value = _parse(text, "--sampler")
+    if value is None:
+        raise PinGraphError("--sampler: expected a class, such as PinSAGESampler")
     return _full(value) if isinstance(value, str) else json.dumps(_with_full_names(value))
 
 
@@ -160,14 +168,29 @@ def _read(path: str) -> str:
     for name, entry in entries.items():
         if isinstance(entry, str):
             entries[name] = {"class_path": entry}
-        elif not isinstance(entry, dict) or "class_path" not in entry:
-            raise PinGraphError(f"{path}: {name}: expected a class_path (and init_args)")
+        elif not isinstance(entry, dict) or not {"class_path"} <= {*entry} <= _KEYS:
+            found = ", ".join(map(str, entry)) if isinstance(entry, dict) else repr(entry)
+            raise PinGraphError(
+                f"{path}: {name}: found {found}; expected class_path (and init_args)"
+            )
     return json.dumps(_with_full_names(entries))
+
+
+class _NoRepeats(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping, of which YAML's own keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for place, (key, (named, _)) in enumerate(zip(keys, node.value, strict=True)):
+            if key in keys[:place]:
+                problem = f"{key!r} stands there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, named.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _parse(text: str, source: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _NoRepeats)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

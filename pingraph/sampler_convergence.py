@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WALKS = (10, 30, 100, 300, 1000, 3000)  # of a seed
 MOST_SEEDS, FEWEST_SEEDS = 100, 10
 _FIELDS = {"k", "num_walks", "restart_probability"}
+_LEAST_RESTART = 1e-3  # of exact_ppr
 _WORK = 4e9  # multiplications of sparse and dense numbers, some seconds
 _NUMBERS = 2e7  # seeds · pins: three such arrays of float64 are held
 _MASS_LEFT_OUT = 1e-12  # of an exact vector
@@ -74,7 +75,7 @@ def can_converge(sampler: Any) -> bool:
     if not dataclasses.is_dataclass(sampler):
         return False
     names = {field.name for field in dataclasses.fields(sampler)}
-    return names >= _FIELDS and sampler.restart_probability > 0
+    return names >= _FIELDS and sampler.restart_probability >= _LEAST_RESTART
 
 
 def converge(

@@ -5,26 +5,22 @@ No training, no images: a graph and samplers are all it takes.
 
 from __future__ import annotations
 
-import inspect
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pingraph import sampler_statistics as statistics
 from pingraph.errors import PinGraphError
-from pingraph.interfaces import Neighbors
 from pingraph.sampler_choice import class_path, settings
 from pingraph.sampler_convergence import WALKS, Convergence, ExactPageRank, can_converge, converge
+from pingraph.sampler_guard import blame, check_result
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
-    from pingraph.interfaces import Sampler
+    from pingraph.interfaces import Neighbors, Sampler
 
 FORMAT, VERSION = "pingraph-sample", 1
 CALLS, SECONDS = 5, 2.0  # timed calls of a sampler: so many, or as many as start in this time
@@ -52,8 +48,7 @@ class Comparison:
     seed: int
     num_seeds: int
     results: dict[str, SamplerResult]
-    overlap: np.ndarray  # float64 [S, S], mean Jaccard index, NaN where undefined; on the diagonal
-    # that of a sampler with itself at another epoch: more than this chance leaves to nobody
+    overlap: np.ndarray  # float64 [S, S], mean Jaccard index; NaN where undefined
     notes: list[str]  # what was left out, and why
 
     @property
@@ -126,9 +121,9 @@ def compare_samplers(
     found = {}
     for one, sampler in samplers.items():
         step(f"{one}: sampling")
-        with _blame(one, sampler):
+        with blame(one, sampler):
             found[one] = sampler.sample(graph, seeds, seed=seed)
-        _check(found[one], one, graph, seeds)
+        check_result(found[one], one, graph, seeds)
     times, again = _time_calls(graph, samplers, seeds, seed, step)
     curves, missing = _convergences(graph, samplers, seeds, seed, step)
     results = {
@@ -143,18 +138,14 @@ def compare_samplers(
         )
         for one, sampler in samplers.items()
     }
-    overlap = [
-        [statistics.mean_jaccard(found[a], found[b] if a != b else again[b]) for b in samplers]
-        for a in samplers
-    ]
     return Comparison(
         name=name,
         graph=graph,
         seed=seed,
         num_seeds=len(seeds),
         results=results,
-        overlap=np.array(overlap),
-        notes=[*notes, *missing],
+        overlap=_overlap(found, again),
+        notes=[*notes, *missing, *_self_hits(results)],
     )
 
 
@@ -181,12 +172,12 @@ def _time_calls(
         for name, sampler in samplers.items():
             step(f"{name}: timing")
             if sum(times[name]) < SECONDS:
-                with _blame(name, sampler):
+                with blame(name, sampler):
                     begun = time.perf_counter()
                     found = sampler.sample(graph, seeds, seed=seed, epoch=epoch)
                     times[name].append(time.perf_counter() - begun)
                 if epoch == 1:
-                    _check(found, name, graph, seeds)
+                    check_result(found, name, graph, seeds)
                     first[name] = found
     return times, first
 
@@ -201,7 +192,7 @@ def _convergences(
     exact, curves, notes = ExactPageRank(graph, seeds), {}, []
     for name, sampler in samplers.items():
         if can_converge(sampler):
-            with _blame(name, sampler):
+            with blame(name, sampler):
                 curve = converge(
                     sampler, exact, seed=seed, step=lambda what, name=name: step(f"{name}: {what}")
                 )
@@ -212,59 +203,28 @@ def _convergences(
     return curves, notes
 
 
-@contextmanager
-def _blame(name: str, sampler: Sampler) -> Iterator[None]:
-    """Put the sampler's name before an error; one of the user's own code is told with its line."""
-    try:
-        yield
-    except PinGraphError as error:
-        raise PinGraphError(f"{name}: {error}") from error
-    except Exception as error:
-        if type(sampler).__module__.startswith("pingraph."):
-            raise
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [one for one in frames if one.filename == inspect.getfile(type(sampler))]
-        place = (own or frames)[-1]
-        reason = " ".join(str(error).split())[:200]
-        raise PinGraphError(
-            f"{name}: {Path(place.filename).name}, line {place.lineno}: "
-            f"{type(error).__name__}: {reason}"
-        ) from error
+def _overlap(found: dict[str, Neighbors], again: dict[str, Neighbors]) -> np.ndarray:
+    """Return the mean Jaccard index of each two samplers, and of each with itself, [S, S].
+
+    Of two calls, of different epochs: samplers that share their random numbers would agree more
+    than others, and each with itself entirely.
+    """
+    mixed = np.array(
+        [
+            [statistics.mean_jaccard(one, other) for other in again.values()]
+            for one in found.values()
+        ]
+    )
+    return (mixed + mixed.T) / 2
 
 
-def _check(found: Any, name: str, graph: PinBoardGraph, seeds: np.ndarray) -> None:
-    """Raise a PinGraphError unless a sampler returned neighbors that can be measured."""
-    if not isinstance(found, Neighbors):
-        raise PinGraphError(f"{name} returned {type(found).__name__}; expected Neighbors")
-    if not np.array_equal(found.seeds, seeds):
-        raise PinGraphError(f"{name} returned other seeds than it was given")
-    shape = (len(seeds), np.shape(found.ids)[-1])
-    for field, kinds in (("ids", "iu"), ("weights", "f"), ("mask", "b")):
-        array = np.asarray(getattr(found, field))
-        if array.shape != shape or array.dtype.kind not in kinds:
-            expected = {"iu": "whole numbers", "f": "floating-point numbers", "b": "bool"}[kinds]
-            raise PinGraphError(
-                f"{name}: {field} are {array.dtype} {array.shape}; expected {expected} {shape}"
-            )
-    for row, (ids, weights, mask) in enumerate(
-        zip(found.ids, found.weights, found.mask, strict=True)
-    ):
-        fault = _fault(ids[mask], weights[mask], graph.num_pins)
-        if fault:
-            raise PinGraphError(f"{name}: row {row} (pin {seeds[row]}) {fault}")
-
-
-def _fault(ids: np.ndarray, weights: np.ndarray, num_pins: int) -> str:
-    """Say what is wrong with the neighbors of a seed, if anything is."""
-    outside = ids[(ids < 0) | (ids >= num_pins)]
-    if len(outside):
-        return f"holds {outside[0]}; expected pins of the graph, 0 to {num_pins - 1}"
-    if len(np.unique(ids)) < len(ids):
-        return "holds a pin twice"
-    total = weights.sum(dtype=np.float64)
-    if len(ids) and not ((weights >= 0).all() and abs(total - 1) < 1e-3):
-        return f"has weights that sum to {total:g}; expected none below 0, and a sum of 1"
-    return ""
+def _self_hits(results: dict[str, SamplerResult]) -> list[str]:
+    shares = {name: one.measures["self_hit_share"] for name, one in results.items()}
+    return [
+        f"{name}: {share:.1%} of the pins are among their own neighbors; expected none."
+        for name, share in shares.items()
+        if share > 0
+    ]
 
 
 def _number(value: float) -> float | None:

@@ -49,10 +49,10 @@ class _Panel(NamedTuple):
 
 _PANELS = (
     _Panel("coverage", "Coverage", "of all pins are found", ".1%"),
-    _Panel("effective_neighbors", "Even weights", "effective neighbors", ".1f"),
+    _Panel("effective_neighbors", "Neighbors", "effective, of those found: |", ".1f"),
     _Panel("board_mate_share", "Board-mates", "of the weight", ".0%", 1),
-    _Panel("hub_share", "Hubs", "of weight, dashed: of edges", ".1%"),
-    _Panel("degree_ratio", "Popularity", "degree ÷ usual, dashed: 1", ".2f"),
+    _Panel("hub_share", "Hubs", "of weight (dashed: edges)", ".1%"),
+    _Panel("degree_ratio", "Popularity", "degree ÷ usual degree", ".2f"),
     _Panel("cost", "Cost", "µs a pin, log scale", ",.3g"),
 )
 
@@ -95,17 +95,21 @@ def _draw_measures(figure: Figure, comparison: Comparison, names: list[str], lef
         x = left + place * (width + _GAP)
         axes = _axes(figure, x, _HEAD, width, _ROW * len(names))
         values = [_value(result, panel.measure) for result in comparison.results.values()]
-        _draw_dots(axes, panel, values, references.get(panel.measure))
+        counts = [one.measures["mean_found"] for one in comparison.results.values()]
+        counts = counts if panel.measure == "effective_neighbors" else []
+        _draw_dots(axes, panel, values, counts, references.get(panel.measure))
         axes.set_yticks([])
         for row, name in enumerate(names if place == 0 else []):
             at = {"xy": (0, row), "xycoords": ("axes fraction", "data"), "va": "center"}
             axes.annotate(name, xytext=(72 * (_MARGIN - left), 0), textcoords="offset points", **at)
 
 
-def _draw_dots(axes: Axes, panel: _Panel, values: list[float], reference: float | None) -> None:
+def _draw_dots(
+    axes: Axes, panel: _Panel, values: list[float], counts: list[float], reference: float | None
+) -> None:
     _head(axes, panel.title, panel.note)
     known = [value for value in values if not math.isnan(value)]
-    largest = max([panel.end or 0.0, *known, reference or 0.0]) or 1.0
+    largest = max([panel.end or 0.0, *known, *counts, reference or 0.0]) or 1.0
     if panel.measure == "cost":
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
@@ -121,6 +125,8 @@ def _draw_dots(axes: Axes, panel: _Panel, values: list[float], reference: float 
     axes.tick_params(axis="x", which="both", length=0, labelsize=10)
     if reference is not None:
         axes.axvline(reference, color=_SOFT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+    for row, found in enumerate(counts):
+        axes.plot(found, row, "|", markersize=15, markeredgewidth=2, color=_SOFT, zorder=2)
     for row, value in enumerate(values):
         color, marker = _look(row)
         if math.isnan(value):
@@ -130,7 +136,7 @@ def _draw_dots(axes: Axes, panel: _Panel, values: list[float], reference: float 
         axes.plot(value, row, marker, color=color, markersize=9, clip_on=False, zorder=3)
         axes.annotate(
             format(value, panel.form),
-            (value, row),
+            (max([value, *counts[row : row + 1]]), row),
             (9, 0),
             textcoords="offset points",
             va="center",
@@ -163,7 +169,7 @@ def _draw_lower(figure: Figure, comparison: Comparison, left: float, top: float)
 def _draw_overlap(axes: Axes, comparison: Comparison) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
-    _head(axes, "Overlap", "mean Jaccard; diagonal: other random numbers")
+    _head(axes, "Overlap", "mean Jaccard; diagonal: with itself anew")
     count = len(comparison.results)
     shades = LinearSegmentedColormap.from_list("overlap", ["#f4f7fa", "#7fb2d6", "#0b3c5d"])
     axes.pcolormesh(comparison.overlap, cmap=shades, vmin=0, vmax=1, edgecolor=_PAPER, linewidth=2)

@@ -79,7 +79,7 @@ def _overlap(comparison: Comparison) -> Sheet:
         title="Overlap (mean Jaccard index)",
         columns=["", *map(str, numbers)],
         sections={"Sampler": rows},
-        notes=["A sampler and itself: with other random numbers."],
+        notes=["Of two calls with other random numbers each, also of a sampler with itself."],
     )
 
 
