@@ -22,7 +22,6 @@ from pingraph.samplers.walk import WalkSampler
 if TYPE_CHECKING:
     from pingraph.samplers.torch_graph import DeviceGraph
     from pingraph.samplers.torch_pinsage import DeviceSampler
-    from pingraph.samplers.torch_walks import walk_tensors
 
 __all__ = [
     "CachedSampler",
@@ -47,13 +46,11 @@ __all__ = [
     "check",
     "exact_ppr",
     "record",
-    "walk_tensors",
 ]
 
 _WITH_TORCH = {
     "DeviceGraph": "torch_graph",
     "DeviceSampler": "torch_pinsage",
-    "walk_tensors": "torch_walks",
 }
 
 

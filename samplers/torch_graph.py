@@ -6,70 +6,88 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pingraph.errors import PinGraphError
+from pingraph.samplers.tables import by_weight, kept_with
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class DeviceRows:
+    """The neighbors of all nodes of one side, N nodes and E edges."""
+
+    offsets: Tensor  # int64 [N + 1]
+    neighbors: Tensor  # int32 or int64 [E], as in the graph
+    alias: tuple[Tensor, Tensor] | None  # the tables of `pingraph.samplers.alias`, int32 [E] each
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DeviceGraph:
-    """The structure of a `PinBoardGraph` in the memory of a device; P pins, B boards, E edges.
+    """The structure of a `PinBoardGraph` in the memory of a device, without ids and times."""
 
-    Without ids, weights and times: 16 bytes a node and 8 an edge (16 with int64 neighbors).
-    """
-
-    pin_offsets: Tensor  # int64 [P + 1]
-    pin_boards: Tensor  # int32 or int64 [E], as in the graph
-    board_offsets: Tensor  # int64 [B + 1]
-    board_pins: Tensor  # int32 or int64 [E], as in the graph
+    by_pin: DeviceRows  # the boards of the pins
+    by_board: DeviceRows  # the pins of the boards
 
     @classmethod
-    def from_graph(cls, graph: PinBoardGraph, device: str = "cuda") -> DeviceGraph:
-        """Copy a graph to a device.
+    def from_graph(
+        cls, graph: PinBoardGraph, device: str = "cuda", *, weighted: bool = False
+    ) -> DeviceGraph:
+        """Copy a graph to a device: 8 bytes a node and 8 an edge (16 with int64 neighbors).
 
         Args:
             graph: it may be memory-mapped.
             device: "cuda", "cuda:1", …, or "cpu".
+            weighted: with what walks by edge weight need, 16 bytes an edge more.
 
         Raises:
-            PinGraphError: it is no such device, or this machine lacks it.
+            PinGraphError: it is no such device, this machine lacks it, or the graph lacks weights.
         """
         home = _device_at_hand(device)
-        return cls(
-            pin_offsets=torch.tensor(graph.pin_offsets, device=home),
-            pin_boards=torch.tensor(graph.pin_boards, device=home),
-            board_offsets=torch.tensor(graph.board_offsets, device=home),
-            board_pins=torch.tensor(graph.board_pins, device=home),
+        tables: list = [None, None]
+        if weighted:
+            found = [
+                torch.tensor(t.view(np.int32), device=home) for t in kept_with(graph, by_weight)
+            ]
+            tables = [tuple(found[:2]), tuple(found[2:])]
+        by_pin, by_board = (
+            DeviceRows(
+                offsets=torch.tensor(csr.offsets, device=home),
+                neighbors=torch.tensor(csr.neighbors, device=home),
+                alias=alias,
+            )
+            for csr, alias in zip((graph.by_pin, graph.by_board), tables, strict=True)
         )
+        return cls(by_pin=by_pin, by_board=by_board)
 
     @property
     def num_pins(self) -> int:
         """Number of pins P."""
-        return len(self.pin_offsets) - 1
+        return len(self.by_pin.offsets) - 1
 
     @property
     def num_edges(self) -> int:
         """Number of edges E."""
-        return len(self.pin_boards)
+        return len(self.by_pin.neighbors)
 
     @property
     def device(self) -> torch.device:
         """Where the arrays are."""
-        return self.pin_offsets.device
+        return self.by_pin.offsets.device
 
 
-_RESIDENT: dict[tuple[int, str], DeviceGraph] = {}
+_RESIDENT: dict[tuple[int, str, bool], DeviceGraph] = {}
 
 
-def resident(graph: PinBoardGraph, device: str) -> DeviceGraph:
+def resident(graph: PinBoardGraph, device: str, weighted: bool) -> DeviceGraph:
     """Return the copy of the graph on the device: one for all samplers, as long as it lives."""
-    key = id(graph), device
+    key = id(graph), device, weighted
     if key not in _RESIDENT:
-        _RESIDENT[key] = DeviceGraph.from_graph(graph, device)
+        _RESIDENT[key] = DeviceGraph.from_graph(graph, device, weighted=weighted)
         weakref.finalize(graph, _RESIDENT.pop, key, None)
     return _RESIDENT[key]
 

@@ -6,6 +6,7 @@ P pins of the graph.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,11 @@ import torch
 from torch import Tensor
 
 from pingraph.errors import PinGraphError
-from pingraph.interfaces import Neighbors
+from pingraph.interfaces import Neighbors, Walks
 from pingraph.samplers.pinsage import PinSAGESampler
 from pingraph.samplers.requests import check_seeds, check_whole
 from pingraph.samplers.torch_graph import DeviceGraph, known_device, resident
-from pingraph.samplers.torch_walks import call_key, check_seed_tensor, traversals
+from pingraph.samplers.torch_walks import call_key, check_seed_tensor, trace, traversals
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,11 +41,12 @@ class DeviceNeighbors:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceSampler:
-    """`PinSAGESampler` on a GPU: the same neighbors, weights and scores, bit for bit.
+    """`PinSAGESampler` on a GPU: the same neighbors, weights, scores and walks, bit for bit.
 
-    `sample` takes and gives NumPy arrays, as every sampler; it copies a graph to the device when it
-    first sees it, and leaves it there as long as the graph lives. `sample_tensors` stays on the
-    device. A GPU needs many seeds a call to be faster than a CPU: thousands rather than hundreds.
+    `sample` and `walk` take and give NumPy arrays, as every sampler; a graph is copied to the
+    device when it is first seen, and stays there as long as it lives. `sample_tensors` and
+    `walk_tensors` stay on the device. A GPU needs many seeds a call to be faster than a CPU:
+    thousands rather than hundreds.
 
     Args:
         sampler: the settings; its `num_threads` have no meaning here.
@@ -74,17 +76,22 @@ class DeviceSampler:
         Raises:
             PinGraphError: also if this machine lacks the device.
         """
-        seeds = check_seeds(graph, seeds)
-        on_device = torch.from_numpy(seeds)
-        ids, scores = self._sample(resident(graph, self.device), on_device, seed, epoch)
+        seeds, key = check_seeds(graph, seeds), call_key(seed, epoch)
+        ids, scores = self._sample(self._resident(graph), torch.from_numpy(seeds), key)
         return Neighbors.from_scores(
             seeds=seeds, ids=ids.cpu().numpy(), scores=scores.cpu().numpy()
         )
 
+    def walk(self, graph: PinBoardGraph, seeds: np.ndarray, *, seed: int, epoch: int = 0) -> Walks:
+        """Return what `PinSAGESampler.walk` returns; arguments and errors are those of `sample`."""
+        seeds, key = check_seeds(graph, seeds), call_key(seed, epoch)
+        pins, boards = self._walk(self._resident(graph), torch.from_numpy(seeds), key)
+        return Walks(seeds=seeds, pins=pins.cpu().numpy(), boards=boards.cpu().numpy())
+
     def sample_tensors(
         self, graph: DeviceGraph, seeds: Tensor, *, seed: int, epoch: int = 0
     ) -> DeviceNeighbors:
-        """Return the same neighbors as tensors of the device on which the graph is.
+        """Return the neighbors as tensors of the device on which the graph is.
 
         The call waits for the device once, to check seeds that are there; not if they are on the
         CPU.
@@ -96,32 +103,57 @@ class DeviceSampler:
             epoch: another epoch gives fresh walks; 0 to 2⁶⁴ - 1.
 
         Raises:
-            PinGraphError: a seed is not a pin of the graph, or an argument is out of its range.
+            PinGraphError: a seed is not a pin of the graph, an argument is out of its range, or the
+                walks are weighted and the graph was copied without its weights.
         """
         check_seed_tensor(graph, seeds)
-        ids, scores = self._sample(graph, seeds, seed, epoch)
+        ids, scores = self._sample(graph, seeds, call_key(seed, epoch))
         total = scores.sum(dim=1, keepdim=True, dtype=torch.float64)
         weights = (scores / torch.where(total > 0, total, 1)).float()
         seeds = seeds.to(graph.device)
         return DeviceNeighbors(seeds=seeds, ids=ids, weights=weights, scores=scores, mask=ids >= 0)
 
-    def _sample(
-        self, graph: DeviceGraph, seeds: Tensor, seed: int, epoch: int
+    def walk_tensors(
+        self, graph: DeviceGraph, seeds: Tensor, *, seed: int, epoch: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Return ids, int64 [B, k], and scores, float32 [B, k], chunk by chunk of the seeds."""
-        key = call_key(seed, epoch)
-        seeds = seeds.to(graph.device)
+        """Return the walks whose visits `sample_tensors` counts: (pins, boards).
+
+        Arguments and errors are those of `sample_tensors`.
+
+        Returns:
+            pins [B, W, L + 1], where pins[:, :, 0] are the seeds, and boards [B, W, L], in the
+            dtypes of the graph's neighbors; -1 after a walk's end.
+        """
+        check_seed_tensor(graph, seeds)
+        return self._walk(graph, seeds, call_key(seed, epoch))
+
+    def _sample(self, graph: DeviceGraph, seeds: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ids, int64 [B, k], and scores, float32 [B, k]."""
         shape = len(seeds), self.sampler.k
         ids = torch.full(shape, -1, dtype=torch.int64, device=graph.device)
         scores = torch.zeros(shape, dtype=torch.float32, device=graph.device)
-        length = self.sampler.walk_length
-        row_bytes = self.sampler.num_walks * (_WALK_BYTES + _VISIT_BYTES * length)
-        size = max(1, self.memory // row_bytes)
+        for rows, part in self._turns(seeds.to(graph.device)):
+            _rank(_visits(graph, part, self.sampler, key), graph.num_pins, ids[rows], scores[rows])
+        return ids, scores
+
+    def _walk(self, graph: DeviceGraph, seeds: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        shape = len(seeds), self.sampler.num_walks, self.sampler.walk_length
+        pins = graph.by_board.neighbors.new_empty((*shape[:2], shape[2] + 1))
+        boards = graph.by_pin.neighbors.new_empty(shape)
+        for rows, part in self._turns(seeds.to(graph.device)):
+            pins[rows], boards[rows] = trace(graph, part, self.sampler, key)
+        return pins, boards
+
+    def _turns(self, seeds: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Yield the seeds in parts whose walks fit into the memory, and which they are."""
+        visit_bytes = _VISIT_BYTES * self.sampler.walk_length
+        size = max(1, self.memory // (self.sampler.num_walks * (_WALK_BYTES + visit_bytes)))
         for start in range(0, len(seeds), size):
             rows = slice(start, start + size)
-            visits = _visits(graph, seeds[rows], self.sampler, key)
-            _rank(visits, graph.num_pins, ids[rows], scores[rows])
-        return ids, scores
+            yield rows, seeds[rows]
+
+    def _resident(self, graph: PinBoardGraph) -> DeviceGraph:
+        return resident(graph, self.device, self.sampler.weighted)
 
 
 def _visits(graph: DeviceGraph, seeds: Tensor, settings: PinSAGESampler, key: Tensor) -> Tensor:
@@ -129,12 +161,11 @@ def _visits(graph: DeviceGraph, seeds: Tensor, settings: PinSAGESampler, key: Te
 
     Where there is no visit, or one to the seed itself, stands P, which is no pin.
     """
-    walks, length, no_pin = settings.num_walks, settings.walk_length, graph.num_pins
-    visits = graph.board_pins.new_full((len(seeds), length, walks), no_pin)
-    walked = traversals(graph, seeds, walks, length, settings.restart_probability, key)
-    for step, (_, pin, walking) in enumerate(walked):
+    shape = len(seeds), settings.walk_length, settings.num_walks
+    visits = graph.by_board.neighbors.new_full(shape, graph.num_pins)
+    for step, (_, pin, walking) in enumerate(traversals(graph, seeds, settings, key)):
         counts = walking & (pin != seeds[:, None])
-        visits[:, step] = torch.where(counts, pin, no_pin)
+        visits[:, step] = torch.where(counts, pin, graph.num_pins)
     return visits.flatten(1)
 
 

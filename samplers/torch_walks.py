@@ -9,93 +9,85 @@ Letters: B seeds, W walks of a seed, L traversals of a walk at most.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pingraph.errors import PinGraphError
-from pingraph.samplers.requests import check_share, check_whole
-from pingraph.samplers.torch_graph import DeviceGraph
+from pingraph.samplers.requests import check_whole
+from pingraph.samplers.torch_graph import DeviceGraph, DeviceRows
 from pingraph.samplers.torch_randomness import draw, epoch_key, pick, shift_right
 
+if TYPE_CHECKING:
+    from pingraph.samplers.pinsage import PinSAGESampler
 
-def walk_tensors(
-    graph: DeviceGraph,
-    seeds: Tensor,
-    *,
-    num_walks: int,
-    walk_length: int,
-    restart_probability: float = 0.0,
-    seed: int,
-    epoch: int = 0,
+_NEXT_HOP = 2**40  # as in hooks.py: which output of a word that a weighted choice used up is next
+
+
+def trace(
+    graph: DeviceGraph, seeds: Tensor, settings: PinSAGESampler, key: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the traces of walks from each seed: (pins [B, W, L + 1], boards [B, W, L]).
-
-    They are those of `pingraph.interfaces.Walks`, bit for bit, as tensors of the graph's device in
-    the dtypes of its neighbors: pins[:, :, 0] are the seeds; -1 stands after a walk's end.
-
-    Args:
-        graph: where to walk.
-        seeds: int64 [B] on any device, dense pin indices; repeats are allowed.
-        num_walks: W, walks from each seed.
-        walk_length: L, traversals pin → board → pin of a walk, at most.
-        restart_probability: in [0, 1), the probability to stop after a traversal.
-        seed: the random seed, 0 to 2⁶⁴ - 1.
-        epoch: another epoch gives fresh walks; 0 to 2⁶⁴ - 1.
+    """Return the pins [B, W, L + 1] and boards [B, W, L] of walks, -1 after a walk's end.
 
     Raises:
-        PinGraphError: a seed is not a pin of the graph, or an argument is out of its range.
+        PinGraphError: as of `traversals`.
     """
-    check_whole("num_walks", num_walks, least=1, most=2**20)
-    check_whole("walk_length", walk_length, least=1, most=2**20)
-    check_share("restart_probability", restart_probability)
-    check_seed_tensor(graph, seeds)
-    key = call_key(seed, epoch)
-    seeds = seeds.to(graph.device)
-    shape = len(seeds), num_walks, walk_length
-    pins = graph.board_pins.new_full((*shape[:2], walk_length + 1), -1)
-    boards = graph.pin_boards.new_full(shape, -1)
+    shape = len(seeds), settings.num_walks, settings.walk_length
+    pins = graph.by_board.neighbors.new_full((*shape[:2], shape[2] + 1), -1)
+    boards = graph.by_pin.neighbors.new_full(shape, -1)
     pins[:, :, 0] = seeds[:, None]
-    walked = traversals(graph, seeds, num_walks, walk_length, restart_probability, key)
-    for step, (board, pin, walking) in enumerate(walked):
+    for step, (board, pin, walking) in enumerate(traversals(graph, seeds, settings, key)):
         boards[:, :, step] = torch.where(walking, board, -1)
         pins[:, :, step + 1] = torch.where(walking, pin, -1)
     return pins, boards
 
 
 def traversals(
-    graph: DeviceGraph,
-    seeds: Tensor,
-    num_walks: int,
-    walk_length: int,
-    restart_probability: float,
-    key: Tensor,
+    graph: DeviceGraph, seeds: Tensor, settings: PinSAGESampler, key: Tensor
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield the board, the pin and whether the walk goes there, each [B, W], step by step.
 
     A walk that has ended goes on all the same, and one that cannot start starts elsewhere: what
     they meet is masked, and every place that is read exists.
+
+    Raises:
+        PinGraphError: the walks are weighted, and the graph was copied without that.
     """
+    sides = graph.by_pin, graph.by_board
+    if not settings.weighted:
+        sides = replace(sides[0], alias=None), replace(sides[1], alias=None)
+    elif graph.by_pin.alias is None:
+        raise PinGraphError("weighted walks need DeviceGraph.from_graph(…, weighted=True)")
     if not graph.num_edges:
         return
-    go_on = round((1 - restart_probability) * 2**53)
-    connected = graph.pin_offsets[seeds] < graph.pin_offsets[seeds + 1]
-    at = torch.where(connected, seeds, graph.board_pins[0].long())[:, None].expand(-1, num_walks)
-    walking = connected[:, None].expand(-1, num_walks)
-    keys = draw(draw(key, seeds)[:, None], torch.arange(num_walks, device=graph.device))
-    for step in range(walk_length):
-        board, rest = _hop(graph.pin_offsets, graph.pin_boards, at, draw(keys, step))
-        pin, rest = _hop(graph.board_offsets, graph.board_pins, board.long(), rest)
+    go_on = round((1 - settings.restart_probability) * 2**53)
+    shape = len(seeds), settings.num_walks
+    connected = graph.by_pin.offsets[seeds] < graph.by_pin.offsets[seeds + 1]
+    elsewhere = graph.by_board.neighbors[0].long()
+    at = torch.where(connected, seeds, elsewhere)[:, None].expand(shape)
+    walking = connected[:, None].expand(shape)
+    keys = draw(draw(key, seeds)[:, None], torch.arange(shape[1], device=graph.device))
+    for step in range(settings.walk_length):
+        board, rest = _hop(sides[0], at, draw(keys, step))
+        pin, rest = _hop(sides[1], board.long(), rest)
         yield board, pin, walking
         at = pin.long()
         walking = walking & (shift_right(rest, 11) < go_on)
 
 
-def _hop(offsets: Tensor, neighbors: Tensor, at: Tensor, word: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a neighbor of each node `at`, chosen by its word, and what is left of the word."""
-    start = offsets[at]
-    place, rest = pick(word, offsets[at + 1] - start)
-    return neighbors[start + place], rest
+def _hop(rows: DeviceRows, at: Tensor, word: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a neighbor of each node `at`, chosen by its word, and the word of the next choice."""
+    start = rows.offsets[at]
+    place, rest = pick(word, rows.offsets[at + 1] - start)
+    place = start + place
+    if rows.alias is None:
+        return rows.neighbors[place], rest
+    thresholds, aliases = rows.alias
+    threshold = thresholds[place].long() & 0xFFFFFFFF  # they are uint32
+    place = torch.where(shift_right(rest, 32) < threshold, place, start + aliases[place])
+    return rows.neighbors[place], draw(word, _NEXT_HOP)
 
 
 def call_key(seed: int, epoch: int) -> Tensor:

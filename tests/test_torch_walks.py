@@ -5,7 +5,6 @@ import pickle
 import re
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,11 @@ from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Sampler
 from pingraph.samplers import PinSAGESampler, randomness, torch_graph, torch_randomness
-from pingraph.samplers.torch_graph import DeviceGraph, resident
+from pingraph.samplers.torch_graph import DeviceGraph, DeviceRows, resident
 from pingraph.samplers.torch_pinsage import DeviceSampler
-from pingraph.samplers.torch_walks import walk_tensors
+from pingraph.samplers.torch_walks import call_key
 from tests.sampler_contract import SamplerContract, assert_same, skewed_graph
-from tests.test_samplers import GOLDEN, choose, word
+from tests.test_samplers import GOLDEN
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
@@ -143,6 +142,7 @@ def test_shifts_bring_in_zeros(places):
 GRAPH = {
     "edges": st.sets(st.tuples(st.integers(0, 11), st.integers(0, 5)), min_size=1, max_size=40),
     "wide": st.booleans(),
+    "weighted": st.booleans(),
     "restart": st.sampled_from([0.0, 0.25, 0.5, 0.9, 0.999]),
     "seed": st.integers(0, 2**64 - 1),
     "epoch": st.integers(0, 2**64 - 1),
@@ -160,17 +160,21 @@ GRAPH = {
     **GRAPH,
 )
 def test_neighbors_are_those_of_the_kernel(
-    device, edges, wide, k, num_walks, walk_length, restart, memory, seed, epoch, pins
+    device, edges, wide, weighted, k, num_walks, walk_length, restart, memory, seed, epoch, pins
 ):
     graph = graph_of(edges, wide)
     kernel = PinSAGESampler(
-        k=k, num_walks=num_walks, walk_length=walk_length, restart_probability=restart
+        k=k,
+        num_walks=num_walks,
+        walk_length=walk_length,
+        restart_probability=restart,
+        weighted=weighted,
     )
     sampler = DeviceSampler(sampler=kernel, device=device, memory=memory)
     expected = kernel.sample(graph, pins, seed=seed, epoch=epoch)
     assert_same(sampler.sample(graph, pins, seed=seed, epoch=epoch), expected)
     seeds = torch.tensor(pins, dtype=torch.int64)
-    on_device = DeviceGraph.from_graph(graph, device)
+    on_device = DeviceGraph.from_graph(graph, device, weighted=weighted)
     found = sampler.sample_tensors(on_device, seeds, seed=seed, epoch=epoch)
     assert_same(as_arrays(found), expected)
 
@@ -178,7 +182,8 @@ def test_neighbors_are_those_of_the_kernel(
 def graph_of(edges, wide=False):
     """Return a graph of 12 pins and 6 boards, not all with edges; `wide` for int64 neighbors."""
     pins, boards = zip(*edges, strict=True)
-    graph = PinBoardGraph.from_edges(pins, boards, pin_ids=range(12), board_ids=range(6))
+    weights = [1 + pin * board**2 for pin, board in edges]
+    graph = PinBoardGraph.from_edges(pins, boards, weights, pin_ids=range(12), board_ids=range(6))
     arrays = graph.arrays()
     for name in ("pin_boards", "board_pins"):
         arrays[name] = arrays[name].astype(np.int64 if wide else np.int32)
@@ -229,12 +234,11 @@ def test_torch_may_insist_on_determinism(device):
 @on_devices
 def test_a_graph_without_edges_gives_nothing(device):
     graph = graph_of([(0, 0)]).keep_edges(np.zeros(1, bool))
-    sampler = DeviceSampler(sampler=PinSAGESampler(), device=device)
+    sampler = DeviceSampler(sampler=PinSAGESampler(num_walks=2), device=device)
     assert not sampler.sample(graph, [0, 3], seed=1).mask.any()
-    on_device, seeds = DeviceGraph.from_graph(graph, device), torch.tensor([0, 3])
-    pins, boards = walk_tensors(on_device, seeds, num_walks=2, walk_length=2, seed=1)
-    assert pins.tolist() == [[[0, -1, -1]] * 2, [[3, -1, -1]] * 2]
-    assert (boards == -1).all()
+    found = sampler.walk(graph, [0, 3], seed=1)
+    assert found.pins.tolist() == [[[0, -1, -1]] * 2, [[3, -1, -1]] * 2]
+    assert (found.boards == -1).all()
 
 
 # Traces.
@@ -242,48 +246,34 @@ def test_a_graph_without_edges_gives_nothing(device):
 
 @on_devices
 @settings(max_examples=40, deadline=None)
-@given(num_walks=st.integers(1, 6), walk_length=st.integers(1, 6), **GRAPH)
-def test_traces_are_those_of_a_plain_twin(
-    device, edges, wide, num_walks, walk_length, restart, seed, epoch, pins
+@given(
+    num_walks=st.integers(1, 6),
+    walk_length=st.integers(1, 6),
+    memory=st.sampled_from([1, 3_000, 2**30]),
+    **GRAPH,
+)
+def test_walks_are_those_of_the_kernel(
+    device, edges, wide, weighted, num_walks, walk_length, restart, memory, seed, epoch, pins
 ):
     graph = graph_of(edges, wide)
-    rule = num_walks, walk_length, restart
-    on_device, seeds = DeviceGraph.from_graph(graph, device), torch.tensor(pins).long()
-    found_pins, found_boards = walk_tensors(
-        on_device,
-        seeds,
+    kernel = PinSAGESampler(
         num_walks=num_walks,
         walk_length=walk_length,
         restart_probability=restart,
-        seed=seed,
-        epoch=epoch,
+        weighted=weighted,
     )
-    assert found_pins.shape == (len(pins), num_walks, walk_length + 1)
-    assert found_boards.shape == (len(pins), num_walks, walk_length)
-    assert found_pins.dtype == found_boards.dtype == (torch.int64 if wide else torch.int32)
-    expected = [twin(graph, pin, rule, seed, epoch) for pin in pins]
-    assert found_pins.tolist() == [[trace[0] for trace in walks] for walks in expected]
-    assert found_boards.tolist() == [[trace[1] for trace in walks] for walks in expected]
-
-
-def twin(graph, start, rule, seed, epoch):
-    """Return (pins, boards) of each walk, one by one in whole numbers without bounds."""
-    num_walks, walk_length, restart = rule
-    start_key = word(word(word(0, seed), epoch), start)
-    traces = []
-    for walk in range(num_walks):
-        pins, boards = [start], []
-        for step in range(walk_length if len(graph.boards_of(start)) else 0):
-            rest = word(word(start_key, walk), step)
-            board, rest = choose(graph.boards_of(pins[-1]), rest)
-            pin, rest = choose(graph.pins_of(board), rest)
-            pins.append(int(pin))
-            boards.append(int(board))
-            if rest / 2**64 >= 1 - restart:
-                break
-        missing = [-1] * (walk_length - len(boards))
-        traces.append((pins + missing, boards + missing))
-    return traces
+    expected = kernel.walk(graph, pins, seed=seed, epoch=epoch)
+    sampler = DeviceSampler(sampler=kernel, device=device, memory=memory)
+    arrays = sampler.walk(graph, pins, seed=seed, epoch=epoch)
+    on_device = DeviceGraph.from_graph(graph, device, weighted=True)
+    seeds = torch.tensor(pins, dtype=torch.int64)
+    tensors = sampler.walk_tensors(on_device, seeds, seed=seed, epoch=epoch)
+    np.testing.assert_array_equal(arrays.seeds, expected.seeds)
+    for name, tensor in zip(("pins", "boards"), tensors, strict=True):
+        assert tensor.device == on_device.device
+        for found in (getattr(arrays, name), tensor.cpu().numpy()):
+            assert found.dtype == getattr(expected, name).dtype
+            np.testing.assert_array_equal(found, getattr(expected, name))
 
 
 # The graph on the device, memory, arguments.
@@ -293,13 +283,13 @@ def test_a_graph_is_copied_once_and_goes_when_it_goes():
     graph = graph_of([(0, 0), (1, 0)])
     sampler = DeviceSampler(sampler=PinSAGESampler(), device="cpu")
     sampler.sample(graph, [0], seed=1)
-    held = resident(graph, "cpu")
+    held = resident(graph, "cpu", False)
     other = graph_of([(0, 0), (1, 0)])
     assert other == graph
-    assert resident(other, "cpu") is not held
+    assert resident(other, "cpu", False) is not held
     sampler.sample(graph, [0], seed=1)
-    assert resident(graph, "cpu") is held
-    assert held.pin_boards.dtype == torch.int32
+    assert resident(graph, "cpu", False) is held
+    assert held.by_pin.neighbors.dtype == torch.int32
     size = len(torch_graph._RESIDENT)
     del graph, other
     assert len(torch_graph._RESIDENT) == size - 2
@@ -321,15 +311,31 @@ def test_memory_is_kept_to():
 
 def test_no_value_on_the_device_is_looked_at():
     """Meta tensors have no values: who asks for one, or mixes devices, gets an error."""
-    arrays = DeviceGraph.from_graph(skewed_graph(400, 60, 395), "cpu")
-    graph = DeviceGraph(**{name: tensor.to("meta") for name, tensor in vars(arrays).items()})
+    graph = skewed_graph(400, 60, 395)
+    weights = np.ones(graph.num_edges, np.float32)
+    graph = PinBoardGraph(**{**graph.arrays(), "pin_weights": weights, "board_weights": weights})
+    graph = moved(DeviceGraph.from_graph(graph, "cpu", weighted=True), "meta")
     seeds = torch.arange(400)  # on the CPU, where they are checked
-    sampler = DeviceSampler(sampler=PinSAGESampler(), memory=2**22)  # several turns
-    found = sampler.sample_tensors(graph, seeds, seed=1)
-    assert {tensor.device.type for tensor in vars(found).values()} == {"meta"}
-    pins, boards = walk_tensors(graph, seeds, num_walks=2, walk_length=3, seed=1)
-    assert (pins.shape, boards.shape) == ((400, 2, 4), (400, 2, 3))
-    assert pins.dtype == boards.dtype == torch.int32
+    for weighted in (False, True):
+        settings = PinSAGESampler(num_walks=20, walk_length=3, weighted=weighted)
+        sampler = DeviceSampler(sampler=settings, memory=2**20)  # several turns
+        found = sampler.sample_tensors(graph, seeds, seed=1)
+        assert {tensor.device.type for tensor in vars(found).values()} == {"meta"}
+        pins, boards = sampler.walk_tensors(graph, seeds, seed=1)
+        assert (pins.shape, boards.shape) == ((400, 20, 4), (400, 20, 3))
+        assert pins.dtype == boards.dtype == torch.int32
+
+
+def moved(graph, device):
+    """Return the graph with all its tensors on another device."""
+
+    def rows(side):
+        alias = tuple(table.to(device) for table in side.alias)
+        return DeviceRows(
+            offsets=side.offsets.to(device), neighbors=side.neighbors.to(device), alias=alias
+        )
+
+    return DeviceGraph(by_pin=rows(graph.by_pin), by_board=rows(graph.by_board))
 
 
 @needs_cuda
@@ -337,10 +343,10 @@ def test_the_host_does_not_wait_between_the_steps():
     graph = DeviceGraph.from_graph(skewed_graph(400, 60, 395))
     sampler = DeviceSampler(sampler=PinSAGESampler(), memory=2**22)  # several turns
     seeds = torch.arange(400, device="cuda")
-    sampler._sample(graph, seeds, 1, 0)
+    sampler._sample(graph, seeds, call_key(1, 0))
     torch.cuda.set_sync_debug_mode("error")
     try:
-        sampler._sample(graph, seeds, 1, 0)
+        sampler._sample(graph, seeds, call_key(1, 0))
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -382,17 +388,22 @@ def test_arguments_out_of_range_are_refused():
         DeviceSampler(sampler=PinSAGESampler(), memory=0)
     with pytest.raises(PinGraphError, match=r"^sampler is 7; expected a PinSAGESampler"):
         DeviceSampler(sampler=7)
-    walk = partial(walk_tensors, DeviceGraph.from_graph(graph_of([(0, 0)]), "cpu"))
-    good = {"num_walks": 1, "walk_length": 1, "seed": 1}
-    for name, value in [
-        ("num_walks", 0),
-        ("walk_length", 2**40),
-        ("restart_probability", 1.0),
-        ("seed", -1),
-        ("epoch", 2**64),
-    ]:
-        with pytest.raises(PinGraphError, match=f"^{name} is {value}; expected"):
-            walk(torch.tensor([0]), **{**good, name: value})
+    graph = DeviceGraph.from_graph(graph_of([(0, 0)]), "cpu")
+    sampler = DeviceSampler(sampler=PinSAGESampler(), device="cpu")
+    for call in (sampler.sample_tensors, sampler.walk_tensors):
+        for name, value in [("seed", -1), ("seed", None), ("epoch", 2**64), ("epoch", 0.5)]:
+            with pytest.raises(PinGraphError, match=f"^{name} is {value}; expected a whole number"):
+                call(graph, torch.tensor([0]), **{"seed": 1, name: value})
+
+
+def test_weighted_walks_need_weights():
+    sampler = DeviceSampler(sampler=PinSAGESampler(weighted=True), device="cpu")
+    with pytest.raises(PinGraphError, match="weighted walks need edge weights"):
+        sampler.sample(skewed_graph(80, 20, 75), [0], seed=1)
+    plain = DeviceGraph.from_graph(graph_of([(0, 0)]), "cpu")
+    for call in (sampler.sample_tensors, sampler.walk_tensors):
+        with pytest.raises(PinGraphError, match=r"from_graph\(…, weighted=True\)"):
+            call(plain, torch.tensor([0]), seed=1)
 
 
 @on_devices
@@ -404,7 +415,7 @@ def test_unknown_seeds_are_refused(device, unknown):
     with pytest.raises(PinGraphError, match=rf"^seeds\[2\] is {unknown}; .* 0 to 11"):
         sampler.sample_tensors(graph, seeds, seed=1)
     with pytest.raises(PinGraphError, match=rf"^seeds\[2\] is {unknown}; .* 0 to 11"):
-        walk_tensors(graph, seeds, num_walks=1, walk_length=1, seed=1)
+        sampler.walk_tensors(graph, seeds, seed=1)
 
 
 @pytest.mark.parametrize("seeds", [torch.tensor([0.5]), torch.tensor([[1]]), torch.tensor([True])])
@@ -421,4 +432,4 @@ def test_the_code_of_the_page_runs():
     assert len(blocks) == 1
     names = {}
     exec(blocks[0], names)
-    assert names["boards"].shape == (100, 8, 5)
+    assert names["boards"].shape == (100, 200, 2)
