@@ -118,8 +118,8 @@ def exact_ppr(
     """Return the personalized PageRank of all pins, float64 [B, P], by power iteration.
 
     The vector π of each seed as `PPRSampler` defines it, the seed's own entry included. A row sums
-    to 1, less at most 10⁻¹², or to 0 if the pin has no boards. For small graphs or few seeds: it
-    takes the memory of three such arrays, and log(10⁻¹²) / log(1 - α) passes over all edges.
+    to 1, less at most 10⁻¹², or to 0 if the pin has no boards. It is for small graphs or few seeds:
+    it takes the memory of some such arrays and log(10⁻¹²) / log(1 - α) passes over the edges.
 
     Args:
         graph: the graph to walk on.

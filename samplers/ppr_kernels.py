@@ -1,5 +1,6 @@
 """Forward push on the bipartite graph: mass that flows from a pin until too little waits anywhere.
 
+Indices are unsigned inside the loops, since numba adds a test for below 0 to signed ones.
 Letters: N nodes of a side (pins or boards), E edges, S seeds, k neighbors. A side is a tuple
 (offsets, neighbors, weights, degrees, masses, queue, reached) of a graph's pins or of its boards:
 
@@ -16,6 +17,7 @@ its mass reaches, and memory that is never touched is never taken from the syste
 import numpy as np
 from numba import njit
 
+from pingraph.samplers.prefetching import prefetch
 from pingraph.samplers.randomness import draw
 
 _U = np.uint64
@@ -60,8 +62,8 @@ def _push_all(pins, boards, seed, rule):
     degrees, masses, queue = pins[3], pins[4], pins[5]
     masses[seed, 1] = 1.0
     queue[0] = seed
-    waiting = 1 if threshold * degrees[seed] < 1.0 else 0
-    num_pins = num_boards = 0
+    waiting = np.int64(threshold * degrees[seed] < 1.0)
+    num_pins = num_boards = np.int64(0)
     while waiting > 0:
         waiting, num_boards = _push(pins, boards, waiting, num_boards, 1.0, 1.0, threshold)
         waiting, num_pins = _push(
@@ -80,9 +82,9 @@ def _push(side, other, waiting, num_reached, keep, pass_on, threshold):
     """
     offsets, neighbors, weights, degrees, masses, queue, _ = side
     _, _, _, other_degrees, other_masses, other_queue, other_reached = other
-    filled = _U(0)
-    num_reached = _U(num_reached)
+    filled, num_reached = _U(0), _U(num_reached)
     for i in range(waiting):
+        _look_ahead(side, i, waiting)
         node = queue[i]
         part = masses[node, 1] / degrees[node]
         masses[node, 1] = 0.0
@@ -98,7 +100,20 @@ def _push(side, other, waiting, num_reached, keep, pass_on, threshold):
             limit = threshold * other_degrees[at]
             other_queue[filled] = at
             filled += _U(before <= limit < after)
-    return filled, num_reached
+    return np.int64(filled), np.int64(num_reached)
+
+
+@njit
+def _look_ahead(side, i, waiting):
+    """Fetch what the next nodes in the queue begin with: rows are short and lie far apart."""
+    offsets, neighbors, _, degrees, masses, queue, _ = side
+    if i + 8 < waiting:
+        node = queue[i + 8]
+        prefetch(offsets, node)
+        prefetch(degrees, node)
+        prefetch(masses, 2 * node)
+    if i + 4 < waiting:
+        prefetch(neighbors, offsets[queue[i + 4]])
 
 
 @njit
