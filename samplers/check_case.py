@@ -67,6 +67,27 @@ def call(
     return found
 
 
+def isolated_rows(case: Case) -> Neighbors:
+    """Return the rows of the isolated pins.
+
+    Raises:
+        LeftOut: there is no such pin.
+        BrokenCall: the sampler fails on them.
+    """
+    if not len(case.isolated):
+        raise LeftOut("all pins that were looked at share a board with another")
+    return ask(case.sampler, case.graph, case.isolated)
+
+
+def refusal(case: Case, pin: int) -> BrokenCall | None:
+    """Return how the sampler refuses a pin, None if it doesn't."""
+    try:
+        ask(case.sampler, case.graph, np.array([pin]))
+    except BrokenCall as error:
+        return error
+    return None
+
+
 def with_value(sampler: Any, name: str, value: int) -> Any:
     """Return a copy of the sampler with another value of an attribute.
 
@@ -85,6 +106,12 @@ def with_value(sampler: Any, name: str, value: int) -> Any:
         what = f"a copy with {name}={value}"
         raise BrokenCall(f"{what} raised {type(error).__name__}: {error}") from error
     return other
+
+
+def in_company(graph: PinBoardGraph, pins: np.ndarray) -> np.ndarray:
+    """Return for each pin whether it shares a board with another; bool."""
+    shared = [(graph.board_degrees[graph.boards_of(pin)] > 1).any() for pin in pins.tolist()]
+    return np.array(shared, np.bool_)
 
 
 def same_rows(one: Neighbors, other: Neighbors) -> bool:

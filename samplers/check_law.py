@@ -41,7 +41,8 @@ def follows(case: Case, exact: ExactLaw) -> str | None:
         sampler = with_value(case.sampler, "k", widest)
     except LeftOut:
         sampler = case.sampler
-    counts = [np.zeros((EPOCHS, law.max() + 1)) for law in map(cells, laws)]
+    cell = [cells(law) for law in laws]
+    counts = [np.zeros((EPOCHS, own.max() + 1)) for own in cell]
     for epoch in range(EPOCHS):
         found = ask(sampler, case.graph, pins, epoch=epoch)
         for row, law in enumerate(laws):
@@ -49,10 +50,10 @@ def follows(case: Case, exact: ExactLaw) -> str | None:
             if (law[ids] == 0).any():
                 stranger = ids[law[ids] == 0][0]
                 return f"pin {pins[row]}: found pin {stranger}, which the exact law never gives"
-            if found.ids.shape[1] < (law > 0).sum():
-                width = f"rows have {found.ids.shape[1]} neighbors, and the law of pin {pins[row]}"
-                return f"{width} has {(law > 0).sum()}: use a k that no neighbor is cut off by"
-            np.add.at(counts[row], (epoch, cells(law)[ids]), scores)
+            np.add.at(counts[row][epoch], cell[row][ids], scores)
+    if found.ids.shape[1] < widest:
+        width = f"rows have {found.ids.shape[1]} neighbors, and the exact law gives up to {widest}"
+        return f"{width}: use a k that no neighbor is cut off by"
     for pin, law, scores in zip(pins, laws, counts, strict=True):
         fault = _fault(law, scores, FALSE_ALARMS / len(pins))
         if fault:
@@ -64,9 +65,14 @@ def exact_shares(exact: ExactLaw, graph: PinBoardGraph, pin: int) -> np.ndarray:
     """Return what `exact` says of a pin, float64 [num_pins]: 0 at the pin itself, sum 1.
 
     Raises:
-        PinGraphError: it is not an array of one finite number ≥ 0 for each pin, or all are 0.
+        PinGraphError: it raises, or is not an array of one finite number ≥ 0 for each pin, or all
+            are 0.
     """
-    shares = np.array(exact(graph, pin), np.float64)
+    try:
+        shares = np.array(exact(graph, pin), np.float64)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise PinGraphError(f"exact(graph, {pin}) raised {what}") from error
     if shares.shape != (graph.num_pins,) or not np.isfinite(shares).all() or (shares < 0).any():
         raise PinGraphError(
             f"exact(graph, {pin}) is an array of shape {shares.shape}; expected a finite number, "
@@ -83,16 +89,18 @@ def cells(law: np.ndarray) -> np.ndarray:
 
     Shares .5 .03 .02 .45 give cells 0 2 2 1.
     """
-    order = np.argsort(-law, kind="stable")
+    order = np.flatnonzero(law)
+    order = order[np.argsort(-law[order], kind="stable")]
+    filled = np.cumsum(law[order])
     cell = np.zeros(len(law), np.int64)
-    number, filled = 0, 0.0
-    left = 1.0
-    for pin in order:
-        cell[pin] = number
-        filled += law[pin]
-        left -= law[pin]
-        if filled >= _CELL and left >= _CELL:
-            number, filled = number + 1, 0.0
+    start = number = 0
+    while start < len(order):
+        before = filled[start - 1] if start else 0.0
+        end = int(np.searchsorted(filled, before + _CELL)) + 1
+        if end < len(order) and filled[-1] - filled[end - 1] < _CELL:
+            end = len(order)  # what is left would be too small
+        cell[order[start:end]] = number
+        start, number = end, number + 1
     return cell
 
 

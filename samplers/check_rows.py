@@ -107,7 +107,8 @@ def best_first(graph: PinBoardGraph, seeds: np.ndarray, found: Neighbors) -> str
     """Neither scores nor weights grow along a row."""
     for name in ("scores", "weights"):
         array = getattr(found, name)
-        rising = np.argwhere(found.mask[:, 1:] & (array[:, 1:] > array[:, :-1]))
+        both = found.mask[:, 1:] & found.mask[:, :-1]
+        rising = np.argwhere(both & (array[:, 1:] > array[:, :-1]))
         if len(rising):
             row, column = rising[0]
             values = f"{array[row, column]:.6g} and then {array[row, column + 1]:.6g}"

@@ -13,8 +13,8 @@ import numpy as np
 from pingraph.errors import PinGraphError
 from pingraph.fingerprint import fingerprint
 from pingraph.interfaces import Neighbors
-from pingraph.samplers import check_calls, check_rows
-from pingraph.samplers.check_case import BrokenCall, Case, LeftOut, ask
+from pingraph.samplers import check_calls, check_rows, check_warnings
+from pingraph.samplers.check_case import BrokenCall, Case, LeftOut, ask, in_company
 from pingraph.samplers.check_law import ExactLaw, follows
 
 if TYPE_CHECKING:
@@ -52,15 +52,16 @@ _STEADY = (
 _OTHERS = (
     ("no seeds", "no seeds give no rows", check_calls.no_seeds),
     ("isolated pins", "pins without neighbors have rows as good", check_calls.isolated_pins),
-    ("unknown pins", "a pin that the graph lacks is refused", check_calls.unknown_pins),
+    ("unknown pins", "a pin that the graph lacks gets no row", check_calls.unknown_pins),
     ("seeds unchanged", "the array of seeds is left as it is", check_calls.seeds_unchanged),
 )
 _WARNINGS = (
-    ("finds some", "pins have neighbors", check_calls.finds_some),
-    ("seed and epoch", "another seed or epoch changes rows", check_calls.seed_and_epoch),
-    ("can be pickled", "spawned workers can be given it", check_calls.can_be_pickled),
-    ("isolated is empty", "pins alone on their boards have none", check_calls.isolated_is_empty),
-    ("within reach", "a walk can reach every neighbor", check_calls.within_reach),
+    ("finds some", "pins have neighbors", check_warnings.finds_some),
+    ("seed and epoch", "another seed or epoch changes rows", check_warnings.seed_and_epoch),
+    ("can be pickled", "spawned workers can be given it", check_warnings.can_be_pickled),
+    ("error of unknown", "it is refused by a PinGraphError", check_warnings.unknown_pins_named),
+    ("isolated is empty", "pins alone on their boards have none", check_warnings.isolated_is_empty),
+    ("within reach", "a walk can reach every neighbor", check_warnings.within_reach),
 )
 
 
@@ -212,8 +213,8 @@ def _choose(graph: PinBoardGraph) -> tuple[np.ndarray, np.ndarray]:
     some = np.flatnonzero(degrees)
     some = some[np.linspace(0, len(some) - 1, min(len(some), _MOST_PINS)).astype(np.int64)]
     some = np.union1d(some, [np.argmax(degrees)])
-    alone = [(graph.board_degrees[graph.boards_of(pin)] == 1).all() for pin in some.tolist()]
-    pins, isolated = some[~np.array(alone, np.bool_)], some[np.array(alone, np.bool_)]
+    shared = in_company(graph, some)
+    pins, isolated = some[shared], some[~shared]
     if not len(pins):
         raise PinGraphError("the graph has no pin with a neighbor; expected one to check on")
     return pins, np.union1d(isolated[:1], np.flatnonzero(degrees == 0)[:2]).astype(np.int64)
@@ -240,5 +241,6 @@ def _unsteady() -> None:
 
 
 def _short(sampler: Any) -> str:
-    text = repr(sampler)
-    return text if len(text) <= 200 and "\n" not in text else f"{type(sampler).__name__}(…)"
+    kind, text = type(sampler), repr(sampler)
+    plain = kind.__repr__ is object.__repr__
+    return f"{kind.__name__}(…)" if plain or len(text) > 200 or "\n" in text else text
