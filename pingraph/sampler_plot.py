@@ -23,8 +23,9 @@ _MARKERS = "osD^vPX"
 _INK, _SOFT, _FAINT, _PAPER = "#1c1c1c", "#5c5c5c", "#e0e0e0", "#ffffff"
 _WIDTH, _DPI = 16.0, 120
 _MARGIN, _GAP, _HEAD = 0.5, 0.3, 1.75  # inches: around all, between panels, above the first row
-_ROW, _BETWEEN, _LOWER = 0.42, 0.75, 3.5  # inches: a sampler above, the space, the panels below
-_LONGEST = 34  # characters of a name
+_ROW, _BETWEEN = 0.42, 0.75  # inches: a sampler of the upper panels, the space below these
+_LOWER, _CELL = 3.5, 0.4  # inches: the lower panels, and a cell of the heat map, at least
+_LONGEST = 28  # characters of a name
 _STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 12,
@@ -49,11 +50,11 @@ class _Panel(NamedTuple):
 
 _PANELS = (
     _Panel("coverage", "Coverage", "of all pins are found", ".1%"),
-    _Panel("effective_neighbors", "Neighbors", "effective, of those found: |", ".1f"),
+    _Panel("effective_neighbors", "Neighbors", "effective (found: |)", ".1f"),
     _Panel("board_mate_share", "Board-mates", "of the weight", ".0%", 1),
-    _Panel("hub_share", "Hubs", "of weight (dashed: edges)", ".1%"),
-    _Panel("degree_ratio", "Popularity", "degree ÷ usual degree", ".2f"),
-    _Panel("cost", "Cost", "µs a pin, log scale", ",.3g"),
+    _Panel("hub_share", "Hubs", "weight; dashed: edges", ".1%"),
+    _Panel("degree_ratio", "Popularity", "degree ÷ usual", ".2f"),
+    _Panel("cost", "Cost", "µs a pin, log scale", ",.1f"),
 )
 
 
@@ -65,7 +66,8 @@ def save_plot(path: Path, comparison: Comparison) -> None:
 
     count = len(comparison.results)
     lower = count > 1 or any(one.convergence for one in comparison.results.values())
-    height = _HEAD + _ROW * count + 0.65 + lower * (_BETWEEN + _LOWER + 0.75)
+    top = _HEAD + _ROW * count + 0.4
+    height = top + lower * (_BETWEEN + _lower(count) + 0.75)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, facecolor=_PAPER)
         FigureCanvasAgg(figure)
@@ -74,7 +76,7 @@ def save_plot(path: Path, comparison: Comparison) -> None:
         left = _MARGIN + 0.2 + 0.105 * max(map(len, names))
         _draw_measures(figure, comparison, names, left)
         if lower:
-            _draw_lower(figure, comparison, left, _HEAD + _ROW * count + 0.65 + _BETWEEN)
+            _draw_lower(figure, comparison, top + _BETWEEN)
         figure.savefig(path, format="png")
 
 
@@ -108,48 +110,46 @@ def _draw_dots(
     axes: Axes, panel: _Panel, values: list[float], counts: list[float], reference: float | None
 ) -> None:
     _head(axes, panel.title, panel.note)
-    known = [value for value in values if not math.isnan(value)]
-    largest = max([panel.end or 0.0, *known, *counts, reference or 0.0]) or 1.0
-    if panel.measure == "cost":
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,g}")
-        start = 10 ** math.floor(math.log10(min(known)) - 0.2)
-        end = start * (max(known) / start) ** 1.45
-    else:
-        start, end = 0.0, 1.38 * largest
-        axes.set_xticks([0, panel.end / 2, panel.end] if panel.end else [])
-        axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
+    start, end = _range(panel, [*values, *counts, reference or 0.0])
+    axes.set_xscale("log" if panel.measure == "cost" else "linear")
     axes.set(xlim=(start, end), ylim=(len(values) - 0.5, -0.5))
+    axes.set_xticks([])  # the numbers stand beside the dots
+    axes.set_xticks([], minor=True)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.spines["left"].set_color(_FAINT)
-    axes.tick_params(axis="x", which="both", length=0, labelsize=10)
     if reference is not None:
         axes.axvline(reference, color=_SOFT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
     for row, found in enumerate(counts):
         axes.plot(found, row, "|", markersize=15, markeredgewidth=2, color=_SOFT, zorder=2)
+    beside = {"textcoords": "offset points", "va": "center", "zorder": 4}
+    beside["bbox"] = {"facecolor": _PAPER, "edgecolor": "none", "pad": 1, "alpha": 0.85}
     for row, value in enumerate(values):
-        color, marker = _look(row)
         if math.isnan(value):
-            axes.annotate("none", (start, row), (6, 0), textcoords="offset points", va="center")
+            axes.annotate("none", (start, row), (6, 0), **beside)
             continue
+        color, marker = _look(row)
         axes.plot([start, value], [row, row], color=color, alpha=0.35, linewidth=3, zorder=2)
         axes.plot(value, row, marker, color=color, markersize=9, clip_on=False, zorder=3)
-        axes.annotate(
-            format(value, panel.form),
-            (max([value, *counts[row : row + 1]]), row),
-            (9, 0),
-            textcoords="offset points",
-            va="center",
-            bbox={"facecolor": _PAPER, "edgecolor": "none", "pad": 1, "alpha": 0.85},
-            zorder=4,
-        )
+        place = max([value, *counts[row : row + 1]]), row
+        axes.annotate(format(value, panel.form), place, (9, 0), **beside)
 
 
-def _draw_lower(figure: Figure, comparison: Comparison, left: float, top: float) -> None:
+def _range(panel: _Panel, numbers: list[float]) -> tuple[float, float]:
+    """Return where the axis starts and ends, with room for a number beside the last dot."""
+    known = [number for number in numbers if not math.isnan(number)]
+    if panel.measure == "cost":
+        costs = [cost for cost in known if cost > 0]
+        start = min(costs) / 3
+        return start, start * (max(costs) / start) ** 1.45
+    return 0.0, 1.38 * (max([panel.end or 0.0, *known]) or 1.0)
+
+
+def _draw_lower(figure: Figure, comparison: Comparison, top: float) -> None:
     """Draw the overlap, and at its right how walks come near exact PageRank."""
+    height, left = _lower(len(comparison.results)), _MARGIN + 0.35
     if len(comparison.results) > 1:
-        _draw_overlap(_axes(figure, left, top, _LOWER, _LOWER), comparison)
-        left += _LOWER + 1.1
+        _draw_overlap(_axes(figure, left, top, height, height), comparison)
+        left += height + 1.0
     curves = {
         row: one.convergence
         for row, one in enumerate(comparison.results.values())
@@ -157,13 +157,17 @@ def _draw_lower(figure: Figure, comparison: Comparison, left: float, top: float)
     }
     if not curves:
         return
-    width = (_WIDTH - _MARGIN - 0.2 - left - 1.1) / 2
-    axes = _axes(figure, left, top, width, _LOWER)
+    width = (_WIDTH - _MARGIN - 0.4 - left - 1.3) / 2
+    axes = _axes(figure, left, top, width, height)
     _head(axes, "Distance to exact PageRank", "total variation of all weights; 0 is exact")
     _draw_curves(axes, {row: curve.distance for row, curve in curves.items()})
-    axes = _axes(figure, left + width + 1.1, top, width, _LOWER)
+    axes = _axes(figure, left + width + 1.3, top, width, height)
     _head(axes, "Top k of exact PageRank", "share that is among a pin's k neighbors")
     _draw_curves(axes, {row: curve.top_share for row, curve in curves.items()})
+
+
+def _lower(count: int) -> float:
+    return max(_LOWER, _CELL * count)
 
 
 def _draw_overlap(axes: Axes, comparison: Comparison) -> None:
@@ -173,12 +177,12 @@ def _draw_overlap(axes: Axes, comparison: Comparison) -> None:
     count = len(comparison.results)
     shades = LinearSegmentedColormap.from_list("overlap", ["#f4f7fa", "#7fb2d6", "#0b3c5d"])
     axes.pcolormesh(comparison.overlap, cmap=shades, vmin=0, vmax=1, edgecolor=_PAPER, linewidth=2)
-    for row in range(count if count <= 12 else 0):
+    for row in range(count):
         for column in range(count):
             value = comparison.overlap[row, column]
             shown = "-" if math.isnan(value) else f"{value:.2f}"
             ink = _PAPER if value > 0.7 else _INK
-            size = min(13, 60 / count)
+            size = min(13, 24 * _lower(count) / count)
             place = column + 0.5, row + 0.5
             axes.text(*place, shown, color=ink, size=size, ha="center", va="center")
     ticks = [place + 0.5 for place in range(count)]
@@ -227,7 +231,7 @@ def _axes(figure: Figure, left: float, top: float, width: float, height: float) 
 def _head(axes: Axes, title: str, note: str) -> None:
     place = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points"}
     axes.annotate(title, xytext=(0, 27), **place, size=14, weight="bold")
-    axes.annotate(note, xytext=(0, 11), **place, size=11, color=_SOFT)
+    axes.annotate(note, xytext=(0, 11), **place, size=10.5, color=_SOFT)
 
 
 def _value(result: SamplerResult, measure: str) -> float:
@@ -248,5 +252,6 @@ def _apart(values: dict[int, float], gap: float) -> dict[int, float]:
 
 
 def _short(name: str) -> str:
-    name = " ".join(name.split())
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+    """Return a name in one line that fits; of a long one the ends, where settings tell it apart."""
+    name, half = " ".join(name.split()), _LONGEST // 2
+    return name if len(name) <= _LONGEST else f"{name[:half]}…{name[1 - half :]}"

@@ -79,7 +79,6 @@ def edge_share(graph: PinBoardGraph, pins: np.ndarray) -> float:
 def weight_share(found: Neighbors, chosen: np.ndarray) -> float:
     """Return the share of all weight that lies on the chosen entries (bool [B, k])."""
     total = found.weights.sum(dtype=np.float64)
-    chosen = chosen & found.mask
     return float(found.weights[chosen].sum(dtype=np.float64) / total) if total else float("nan")
 
 

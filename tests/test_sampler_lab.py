@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -461,6 +462,13 @@ def test_settings_are_json_and_name_objects_by_class():
         "PinSAGESampler(k=3)": two,
         "PPRSampler": PPRSampler(),
     }
+
+
+def test_the_code_of_the_page_runs(capsys):
+    page = (Path(__file__).parents[1] / "docs" / "sampler-lab.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(block, {})
+    assert capsys.readouterr().out.startswith("0.")
 
 
 class Nobody:
