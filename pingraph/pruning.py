@@ -88,15 +88,8 @@ def prune_pins(
         fit = _cosines(graph, _pin_topics(graph, topics))
     degrees = graph.pin_degrees
     keep = _whole(degrees.astype(np.float64) ** exponent, np.ceil)
-    losers = keep < degrees
-    edges = np.flatnonzero(np.repeat(losers, degrees))
-    all_pins, all_boards = graph.edges()
-    pins, boards = all_pins[edges], all_boards[edges]
-    best_first = np.lexsort((_words(pins, boards, seed), -fit[edges], pins))
-    starts = np.cumsum(degrees[losers]) - degrees[losers]
-    rank = np.arange(len(edges)) - np.repeat(starts, degrees[losers])
     mask = np.ones(graph.num_edges, np.bool_)
-    mask[edges[best_first]] = rank < keep[pins]
+    _drop_worst(graph.pin_offsets, graph.pin_boards, keep, fit, np.uint64(seed), mask)
     return graph.keep_edges(mask)
 
 
@@ -177,14 +170,27 @@ def _dot_products(offsets, boards, pin_rows, board_rows, out):
             out[edge] = total
 
 
-def _words(pins: np.ndarray, boards: np.ndarray, seed: int) -> np.ndarray:
-    """Return a random word, uint64, for each edge: a SplitMix64 chain over seed, pin and board."""
-    word = _mixed(np.zeros(1, np.uint64), np.array([seed], np.uint64))
-    return _mixed(_mixed(word, pins), boards)
+@njit(nogil=True, cache=True)
+def _drop_worst(offsets, boards, keep, fit, seed, mask):
+    """Set the mask to False for all but the `keep[pin]` edges of each pin that fit it best."""
+    key = _draw(np.uint64(0), seed)
+    for pin in range(keep.size):
+        start, end = offsets[pin], offsets[pin + 1]
+        if keep[pin] == end - start:
+            continue
+        words = np.empty(end - start, np.uint64)
+        for edge in range(start, end):
+            words[edge - start] = _draw(_draw(key, np.uint64(pin)), np.uint64(boards[edge]))
+        order = np.argsort(words)
+        order = order[np.argsort(-fit[start:end][order], kind="mergesort")]  # of equal fit, stable
+        for place in order[keep[pin] :]:
+            mask[start + place] = False
 
 
-def _mixed(key: np.ndarray, index: np.ndarray) -> np.ndarray:
-    word = key + _STRIDE * (index.astype(np.uint64) + np.uint64(1))
+@njit(inline="always")
+def _draw(key, index):
+    """Return output number `index` of SplitMix64 started at `key`, as `samplers.randomness` does."""
+    word = key + _STRIDE * (index + np.uint64(1))
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return word ^ (word >> np.uint64(31))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,16 @@ import numpy as np
 
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors
-from pingraph.samplers.pixie_kernels import recommend
+from pingraph.samplers.hooks import Walk
+from pingraph.samplers.pixie_kernels import recommend_cached, recommend_fresh
 from pingraph.samplers.randomness import epoch_key
 from pingraph.samplers.requests import check_seeds, check_share, check_whole, share_out
+from pingraph.samplers.tables import kept_with, structure, whole
+from pingraph.samplers.user_functions import check_function, compiled
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
+    from pingraph.samplers.hooks import GraphArrays
 
 _MOST_STEPS = 2**24  # of a query, so that float32 holds every score of a single query pin
 
@@ -53,10 +58,20 @@ class PixieSampler:
         restart_probability: in [0, 1), the probability to stop a walk after a traversal.
         min_pins: n_p, the pins that must be visited often before a query pin stops early.
         min_visits: n_v, what is often. Above `num_steps`, nothing stops early.
+        bias: bias(walk, pin) returns the probability that a proposed traversal from `walk.pin` over
+            `walk.board` to `pin` is made; else another one is proposed from `walk.pin`, up to 1,000
+            times, then the walk ends, and the steps planned for it are spent. So traversals are
+            made in proportion to their bias, as by the paper's PersonalizedNeighbor. Plain Python
+            that numba can compile, in a module; `walk` has the fields of
+            `pingraph.samplers.hooks.Walk`. By default all are made.
+        data: data(graph) returns arrays or numbers, or a tuple of some, such as features of the
+            pins and of the user, that `bias` finds in `walk.data`; called once in the life of a
+            graph.
         num_threads: threads that share the queries of a call. It does not change the result.
 
     Raises:
-        PinGraphError: an argument is out of its range; names the argument and the value.
+        PinGraphError: an argument is out of its range, or `bias` takes other arguments; when it is
+            first used, that numba cannot compile it, with its file, line and reason.
     """
 
     k: int = 10
@@ -64,6 +79,8 @@ class PixieSampler:
     restart_probability: float = 0.5
     min_pins: int = 100
     min_visits: int = 4
+    bias: Callable | None = None
+    data: Callable | None = None
     num_threads: int = 1
 
     def __post_init__(self) -> None:
@@ -73,6 +90,9 @@ class PixieSampler:
         for name in ("min_pins", "min_visits"):
             check_whole(name, getattr(self, name), least=1, most=2 * _MOST_STEPS)
         check_whole("num_threads", self.num_threads, least=1, most=1024)
+        _for_bias(check_function, self.bias)
+        if self.data is not None and not callable(self.data):
+            raise PinGraphError(f"data is {self.data!r}; expected a function data(graph)")
 
     def sample(
         self, graph: PinBoardGraph, seeds: np.ndarray, *, seed: int, epoch: int = 0
@@ -143,16 +163,33 @@ class PixieSampler:
     ) -> Neighbors:
         ids = np.full((len(seeds), self.k), -1, np.int64)
         scores = np.zeros((len(seeds), self.k), np.float32)
-        arrays = graph.pin_offsets, graph.pin_boards, graph.board_offsets, graph.board_pins
+        arrays, bias, data = structure(graph), None, ()
+        if self.bias is not None:
+            arrays, bias, data = kept_with(graph, self._compiled)
+        kernel = recommend_cached if bias is None else recommend_fresh
         go_on = np.uint64(round((1 - self.restart_probability) * 2**53))
         rule = go_on, np.uint64(self.min_pins), self.min_visits
 
         def walk(rows: slice) -> None:
             part = offsets[rows.start : rows.stop + 1]
-            recommend(arrays, pins, budgets, part, key, rule, ids[rows], scores[rows])
+            answers = ids[rows], scores[rows]
+            kernel(arrays, bias, data, pins, budgets, part, key, rule, *answers)
 
         share_out(walk, len(seeds), self.num_threads)
         return Neighbors.from_scores(seeds=seeds, ids=ids, scores=scores)
+
+    def _compiled(self, graph: PinBoardGraph) -> tuple[GraphArrays, Any, Any]:
+        arrays = whole(graph)
+        data = () if self.data is None else self.data(graph)
+        return arrays, _for_bias(compiled, self.bias, Walk(arrays, data, 0, 0, 0, 0, 0, 0)), data
+
+
+def _for_bias(check: Callable, *arguments: Any) -> Any:
+    """Call a function for what `WalkSampler` names accept, and name it bias in its messages."""
+    try:
+        return check("accept", *arguments)
+    except PinGraphError as error:
+        raise PinGraphError(re.sub(r"\baccept\b", "bias", str(error), count=2)) from error
 
 
 def step_budgets(
@@ -177,7 +214,7 @@ def step_budgets(
     if not len(pins):
         return np.empty(0, np.int64)
     degrees = graph.pin_degrees[pins].astype(np.float64)
-    most = float(graph.pin_degrees.max())
+    most = kept_with(graph, _most_boards)
     scaling = degrees * (most - np.log(np.maximum(degrees, 1)))
     scaling = np.rint(scaling * 1024) / 1024  # machines differ in the last bit of a logarithm
     query = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
@@ -193,6 +230,10 @@ def step_budgets(
             f"expected at most {_MOST_STEPS}"
         )
     return steps.astype(np.int64)
+
+
+def _most_boards(graph: PinBoardGraph) -> float:
+    return float(graph.pin_degrees.max())
 
 
 def _key(seed: int, epoch: int) -> np.uint64:

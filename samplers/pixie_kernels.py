@@ -2,8 +2,9 @@
 
 How long a walk becomes does not depend on where it goes. So the lengths of a block of walks are
 drawn first; then it is known where in the list of all visits, walk by walk, each visit belongs, and
-all walks of the block can step together (see `visit_kernels` for why) and write it there. The block
-is counted in order; what was walked beyond the visit at which the query pin stops is forgotten.
+all walks of the block can step together (see `visit_kernels` for why) and write it there. Then the
+block is counted, in order; what was walked beyond the visit at which the query pin stops is
+forgotten.
 
 Letters: B queries, n query pins of all queries, k recommendations.
 Indices are unsigned inside the loops, since numba adds a test for below 0 to signed ones.
@@ -12,6 +13,7 @@ Indices are unsigned inside the loops, since numba adds a test for below 0 to si
 import numpy as np
 from numba import njit
 
+from pingraph.samplers.hooks import MOST_PROPOSALS, Walk, accepted
 from pingraph.samplers.prefetching import prefetch
 from pingraph.samplers.randomness import draw, pick
 from pingraph.samplers.tally import rank_scores
@@ -19,12 +21,13 @@ from pingraph.samplers.tally import rank_scores
 _U = np.uint64
 _BLOCK = 256  # walks that step together: enough to hide the memory, and few are walked in vain
 _EMPTY = np.int32(-1)
-_NEVER = np.int32(-(2**30))  # visits of a query pin start here and reach no threshold
+_ENDED = np.int64(-1)  # in place of the visits of a walk that the bias has ended
+_NO_TIME = np.int64(2**63 - 1)
+_QUERY = np.int32(-(2**30))  # visits of a query pin start here and reach no threshold
 _LENGTHS = np.uint64(2**63)  # the draws for the length of a walk lie apart from those of its steps
 
 
-@njit(nogil=True, cache=True)
-def recommend(graph, pins, budgets, offsets, key, rule, ids, scores):
+def recommend(graph, bias, data, pins, budgets, offsets, key, rule, ids, scores):
     """Fill `ids` and `scores` with the pins that score highest for each query, best first.
 
     On paper: the walks of pin 0 visit 5, 7, 0, 5 and those of pin 1 visit 7, 6. The visits to 0 are
@@ -32,31 +35,33 @@ def recommend(graph, pins, budgets, offsets, key, rule, ids, scores):
     Of equal scores the pin visited first is the better one.
 
     Args:
-        graph: (pin_offsets, pin_boards, board_offsets, board_pins) of a `PinBoardGraph`.
+        graph: `GraphArrays`.
+        bias: a compiled function (walk, pin) that returns a probability, or None.
+        data: what the bias finds in `walk.data`.
         pins: int64 [n], the pins of all queries, none twice in a query.
         budgets: int64 [n], traversals from each of them; 0 for a pin without boards.
         offsets: int64 [B + 1], query i has the pins offsets[i] … offsets[i + 1] - 1.
         key: uint64, the `epoch_key` of the call.
         rule: (go_on, min_pins, min_visits), where go_on, a uint64, is the probability to go on
-            after a traversal, times 2⁵³; a query pin stops at the visit with which `min_pins` pins
-            have `min_visits` visits from it.
+            after a traversal, times 2⁵³; a query pin stops at the visit with which `min_pins`, a
+            uint64, pins have `min_visits` visits from it.
         ids: int64 [B, k], filled with -1 by the caller.
         scores: float32 [B, k], filled with 0 by the caller.
     """
-    lanes = np.empty((5, _BLOCK), _U)
     own = budgets[offsets[0] : offsets[-1]]
-    trace = np.empty(own.max() if own.size else 0, np.int64)
-    room = _new_tally(graph, budgets, offsets)
+    most = own.max() if own.size else 0
+    room = _new_lanes(), np.empty(most, np.int64)
+    full = _new_tally(graph, budgets, offsets)
     for row in range(offsets.size - 1):
         first, end = offsets[row], offsets[row + 1]
-        _, numbered, visits, sums, touched = room
-        tally = _clear(room, budgets[first:end]), numbered, visits, sums, touched
+        _, numbered, visits, sums, touched = full
+        tally = _clear(full, budgets[first:end]), numbered, visits, sums, touched
         found = _U(0)
         for i in range(first, end):
             found = _enter(pins[i], found, tally)
         for i in range(first, end):
             start = pins[i], draw(key, pins[i]), budgets[i]
-            found = _walk(graph, start, rule, lanes, trace, found, tally)
+            found = _walk(graph, bias, data, start, rule, room, found, tally)
         asked = _U(end - first)
         boosted = sums[asked:found]
         boosted *= boosted
@@ -64,20 +69,39 @@ def recommend(graph, pins, budgets, offsets, key, rule, ids, scores):
 
 
 @njit
-def _walk(graph, start, rule, lanes, trace, found, tally):
+def _new_lanes():
+    """Return two times (keys, pins, previous, places, ends), and (boards, at, rest)."""
+    return _walk_lanes(), _walk_lanes(), (_lane(), _lane(), _lane())
+
+
+@njit
+def _walk_lanes():
+    return _lane(), _lane(), _lane(), _lane(), _lane()
+
+
+@njit
+def _lane():
+    return np.empty(_BLOCK, _U)
+
+
+@njit
+def _walk(graph, bias, data, start, rule, room, found, tally):
     """Walk from one query pin until its budget is spent or enough pins were visited often enough.
 
     Adds the roots of the visits to the sums of the pins; returns how many pins are numbered now.
     """
     pin, pin_key, budget = start
+    lanes, trace = room
     go_on, min_pins, min_visits = rule
-    _, _, visits, sums, touched = tally
+    table, numbered, visits, sums, touched = tally
     walks, left, often, met = _U(0), _U(budget), _U(0), _U(0)
     while left > 0 and often < min_pins:
-        ready, planned = _plan(pin_key, walks, left, go_on, lanes)
-        _step_together(graph, pin, ready, lanes, trace)
+        ready, planned = _plan(pin_key, walks, left, go_on, lanes[0])
+        _step_together(graph, bias, data, pin, ready, lanes, trace)
         for i in range(planned):
-            number, found = _number(trace[i], found, tally)
+            if trace[i] == _ENDED:
+                continue
+            number, found = _number(trace[i], found, table, numbered)
             seen = visits[number] + np.int32(1)
             visits[number] = seen
             touched[met] = number
@@ -101,7 +125,7 @@ def _plan(pin_key, first, left, go_on, lanes):
     Writes the key of each walk, and where in the trace it begins and ends. Returns the number of
     walks and of their traversals.
     """
-    keys, _, places, ends, _ = lanes
+    keys, _, _, places, ends = lanes
     ready, planned = _U(0), _U(0)
     while ready < _U(_BLOCK) and planned < left:
         walk_key = draw(pin_key, first + ready)
@@ -117,37 +141,52 @@ def _plan(pin_key, first, left, go_on, lanes):
 
 
 @njit
-def _step_together(graph, pin, walking, lanes, trace):
+def _step_together(graph, bias, data, start, walking, lanes, trace):
     """Make all traversals of the planned walks, and write where each of them ends to the trace."""
-    pin_offsets, pin_boards, board_offsets, board_pins = graph
-    keys, at, places, ends, rest = lanes
+    here, there, (boards, at, rest) = lanes
     for j in range(walking):
-        at[j] = _U(pin)
-    step = _U(0)
+        here[1][j], here[2][j] = _U(start), _U(_ENDED)
+    hop = _U(0)
     while walking > 0:
-        for j in range(walking):
-            start, end = pin_offsets[at[j]], pin_offsets[at[j] + _U(1)]
-            place, rest[j] = pick(draw(keys[j], step), end - start)
-            at[j] = _U(start + place)
-            prefetch(pin_boards, at[j])
-        for j in range(walking):
-            at[j] = _U(pin_boards[at[j]])
-            prefetch(board_offsets, at[j])
-        for j in range(walking):
-            start, end = board_offsets[at[j]], board_offsets[at[j] + _U(1)]
-            place, _ = pick(rest[j], end - start)
-            at[j] = _U(start + place)
-            prefetch(board_pins, at[j])
-        still = _U(0)
-        for j in range(walking):
-            reached, place, end = _U(board_pins[at[j]]), places[j], ends[j]
-            prefetch(pin_offsets, reached)
-            trace[place] = np.int64(reached)
-            keys[still], at[still] = keys[j], reached
-            places[still], ends[still] = place + _U(1), end
-            still += _U(place + _U(1) < end)
-        walking = still
-        step += _U(1)
+        still, proposal = _U(0), _U(0)
+        while walking > 0:
+            keys, pins, previous, places, ends = here
+            next_keys, next_pins, next_previous, next_places, next_ends = there
+            for j in range(walking):  # alone in a loop, draws are vectorized
+                rest[j] = draw(keys[j], hop | proposal << _U(32))
+            for j in range(walking):
+                first, end = graph.pin_offsets[pins[j]], graph.pin_offsets[pins[j] + _U(1)]
+                place, rest[j] = pick(rest[j], end - first)
+                at[j] = _U(first + place)
+                prefetch(graph.pin_boards, at[j])
+            for j in range(walking):
+                boards[j] = _U(graph.pin_boards[at[j]])
+                prefetch(graph.board_offsets, boards[j])
+            for j in range(walking):
+                first, end = graph.board_offsets[boards[j]], graph.board_offsets[boards[j] + _U(1)]
+                place, rest[j] = pick(rest[j], end - first)
+                at[j] = _U(first + place)
+                prefetch(graph.board_pins, at[j])
+            again = _U(0)
+            for j in range(walking):
+                pin, place, end = np.int64(graph.board_pins[at[j]]), places[j], ends[j]
+                back, at_pin, board = np.int64(previous[j]), np.int64(pins[j]), np.int64(boards[j])
+                walk = Walk(graph, data, start, _NO_TIME, back, at_pin, board, np.int64(hop))
+                if not accepted(bias, walk, pin, rest[j]):
+                    keys[again], pins[again], previous[again] = keys[j], pins[j], previous[j]
+                    places[again], ends[again] = place, end
+                    if proposal + _U(1) < MOST_PROPOSALS:
+                        again += _U(1)
+                    else:
+                        trace[place:end] = _ENDED
+                    continue
+                prefetch(graph.pin_offsets, pin)
+                trace[place] = pin
+                next_keys[still], next_pins[still], next_previous[still] = keys[j], _U(pin), pins[j]
+                next_places[still], next_ends[still] = place + _U(1), end
+                still += _U(place + _U(1) < end)
+            walking, proposal = again, proposal + _U(1)
+        here, there, walking, hop = there, here, still, hop + _U(1)
 
 
 @njit
@@ -163,7 +202,7 @@ def _new_tally(graph, budgets, offsets):
     for row in range(offsets.size - 1):
         first, end = offsets[row], offsets[row + 1]
         most = max(most, budgets[first:end].sum() + end - first)
-    most = min(most, graph[0].size - 1)
+    most = min(most, graph.pin_offsets.size - 1)
     return (
         np.empty(_slots(most), np.int32),
         np.empty(most, np.int64),
@@ -197,15 +236,15 @@ def _clear(room, budgets):
 @njit
 def _enter(pin, found, tally):
     """Give a query pin its number and put it out of the competition."""
-    number, found = _number(pin, found, tally)
-    tally[2][number] = _NEVER
+    table, numbered, visits, _, _ = tally
+    number, found = _number(pin, found, table, numbered)
+    visits[number] = _QUERY
     return found
 
 
 @njit(inline="always")
-def _number(pin, found, tally):
+def _number(pin, found, table, numbered):
     """Return the number of a pin, and how many pins are numbered now (`found` were before)."""
-    table, numbered, _, _, _ = tally
     wrap = _U(table.size - 1)
     slot = ((_U(pin) * _U(0x9E3779B97F4A7C15)) >> _U(32)) & wrap
     number = table[slot]
@@ -216,3 +255,8 @@ def _number(pin, found, tally):
     table[slot] = np.int32(place)
     numbered[place] = pin
     return place, max(found, place + _U(1))
+
+
+# Kernels with a user's bias are not kept on disk: numba cannot tell when it changes.
+recommend_cached = njit(nogil=True, cache=True)(recommend)
+recommend_fresh = njit(nogil=True)(recommend)

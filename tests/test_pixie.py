@@ -16,6 +16,7 @@ from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Sampler
 from pingraph.samplers import PixieSampler
+from pingraph.samplers.hooks import Walk
 from pingraph.samplers.pixie import step_budgets
 from tests.sampler_contract import SamplerContract, assert_consistent, assert_same, skewed_graph
 
@@ -50,17 +51,8 @@ def test_a_budget_is_spent_to_the_step(steps, restart):
     pair = PinBoardGraph.from_edges([0, 1], [0, 0])
     found = sampler.sample(pair, [0, 1], seed=3)
     for start in (0, 1):
-        others = trace(pair, start, steps, restart, seed=3).count(1 - start)
-        assert found.scores[start, 0] == others
-
-
-def trace(graph, start, steps, restart, *, seed):
-    """Return the pins that the first `steps` traversals from a pin visit, walk by walk."""
-    visits, walk = [], 0
-    while len(visits) < steps:
-        visits += walk_from(graph, start, walk, steps - len(visits), restart, seed, 0)
-        walk += 1
-    return visits
+        expected = visits(pair, start, steps, [start], sampler, 3, 0)
+        assert found.scores[start, 0] == expected.get(1 - start, 0)
 
 
 def test_walks_stop_at_the_visit_that_makes_enough_pins_visited_often():
@@ -204,11 +196,9 @@ def visits(graph, pin, budget, query, sampler, seed, epoch):
     """Return {pin: visits} from one query pin, in the order of the first visits."""
     counts, often, steps, walk = {}, 0, 0, 0
     while steps < budget:
-        for at in walk_from(
-            graph, pin, walk, budget - steps, sampler.restart_probability, seed, epoch
-        ):
+        for at in walk_from(graph, pin, walk, budget - steps, sampler, seed, epoch):
             steps += 1
-            if at in query:
+            if at in query or at is None:
                 continue
             counts[at] = counts.get(at, 0) + 1
             often += counts[at] == sampler.min_visits
@@ -218,18 +208,36 @@ def visits(graph, pin, budget, query, sampler, seed, epoch):
     return counts
 
 
-def walk_from(graph, start, walk, most, restart, seed, epoch):
-    """Return the pins that a walk visits, at most `most`."""
+def walk_from(graph, start, walk, most, sampler, seed, epoch):
+    """Return the pins that a walk visits, at most `most`; None for each step not made."""
     walk_key = word(word(word(word(0, seed), epoch), start), walk)
-    pin, trace = start, []
-    while len(trace) < most:
-        step = len(trace)
-        board, rest = choose(graph.boards_of(pin), word(walk_key, step))
-        pin, _ = choose(graph.pins_of(board), rest)
-        trace.append(int(pin))
-        if word(walk_key, 2**63 + step) / 2**64 >= 1 - restart:
+    length = 1
+    while length < most:
+        if word(walk_key, 2**63 + length - 1) / 2**64 >= 1 - sampler.restart_probability:
             break
+        length += 1
+    pin, previous, trace = start, -1, []
+    for step in range(length):
+        reached = propose(graph, start, pin, previous, step, sampler, walk_key)
+        if reached is None:
+            return trace + [None] * (length - step)
+        pin, previous = reached, pin
+        trace.append(pin)
     return trace
+
+
+def propose(graph, start, pin, previous, step, sampler, walk_key):
+    """Return the first pin of 1,000 proposed ones that the bias accepts, or None."""
+    for proposal in range(1_000):
+        board, rest = choose(graph.boards_of(pin), word(walk_key, step + 2**32 * proposal))
+        reached, rest = choose(graph.pins_of(board), rest)
+        if sampler.bias is None:
+            return int(reached)
+        data = sampler.data(graph)
+        walk = Walk(None, data, start, 2**63 - 1, previous, pin, int(board), step)
+        if (word(rest, 2**41) >> 11) / 2**53 < sampler.bias(walk, reached):
+            return int(reached)
+    return None
 
 
 def word(key, index):
@@ -243,6 +251,90 @@ def word(key, index):
 def choose(items, word):
     product = word * len(items)
     return items[product >> 64], product & WORD
+
+
+# A bias of one's own.
+
+
+def affinity(graph):
+    """Return how much each pin is liked: pins from 12 on not at all."""
+    pins = np.arange(graph.num_pins)
+    return np.where(pins < 12, 1 / (1 + pins % 3), 0)
+
+
+def likes(walk, pin):
+    return walk.data[pin] * (0.5 if (walk.board + walk.step) % 2 else 1.0) * (pin != walk.previous)
+
+
+def biased(**arguments):
+    return PixieSampler(bias=likes, data=affinity, **arguments)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    edges=st.sets(st.tuples(st.integers(0, 11), st.integers(0, 5)), min_size=15, max_size=40),
+    num_steps=st.sampled_from([1, 30, 700]),
+    restart=st.sampled_from([0.0, 0.5]),
+    min_pins=st.integers(1, 6),
+    seed=st.integers(0, WORD),
+)
+def test_biased_walks_equal_their_plain_definition(edges, num_steps, restart, min_pins, seed):
+    edges |= {(pin, 0) for pin in range(3)} | {(pin, 1) for pin in range(12)}  # nobody is alone
+    pins, boards = zip(*edges, strict=True)
+    graph = PinBoardGraph.from_edges(pins, boards, pin_ids=range(12), board_ids=range(6))
+    sampler = biased(
+        num_steps=num_steps, restart_probability=restart, min_pins=min_pins, min_visits=20
+    )
+    found = sampler.recommend(graph, [([3, 0], [1.0, 2.0])], seed=seed)
+    expected = definition(graph, {3: 1.0, 0: 2.0}, sampler, seed, 0)
+    assert found.ids[0][found.mask[0]].tolist() == [pin for pin, _ in expected]
+    assert found.scores[0][found.mask[0]].tolist() == [score for _, score in expected]
+
+
+def test_what_the_bias_never_accepts_is_never_visited():
+    found = biased(k=40, num_steps=2_000, min_visits=2_001).sample(star(40), [0], seed=1)
+    assert set(found.ids[0][found.mask[0]].tolist()) == set(range(1, 12))
+
+
+@pytest.mark.parametrize("restart", [0.0, 0.5])
+def test_walks_of_which_nothing_is_accepted_end(restart):
+    graph = PinBoardGraph.from_edges([0, 12, 13, 1, 2], [0, 0, 0, 1, 1], pin_ids=range(14))
+    sampler = biased(num_steps=300, restart_probability=restart)
+    query = [([12], None), ([1], None)]
+    found = sampler.recommend(graph, query, seed=1)
+    expected = [definition(graph, {pin: 1.0}, sampler, 1, 0) for pin in (12, 1)]
+    for row in range(2):
+        assert found.ids[row][found.mask[row]].tolist() == [pin for pin, _ in expected[row]]
+    assert found.scores[1, 0] < 300
+
+
+@pytest.mark.parametrize("num_threads", [2, 8])
+def test_biased_walks_do_not_depend_on_threads_or_batches(num_threads):
+    graph = skewed_graph(12, 6, 12)
+    seeds = np.random.default_rng(1).integers(0, 12, 300)
+    expected = biased(num_steps=50).sample(graph, range(12), seed=5)
+    found = biased(num_steps=50, num_threads=num_threads).sample(graph, seeds, seed=5)
+    np.testing.assert_array_equal(found.ids, expected.ids[seeds])
+    np.testing.assert_array_equal(found.scores, expected.scores[seeds])
+
+
+def without_pin(walk):
+    return 1.0
+
+
+def misspelled(walk, pin):
+    return walk.graph.pin_weight[pin]
+
+
+def test_a_bad_bias_is_refused():
+    with pytest.raises(PinGraphError, match=r"^bias is 3; expected a function bias\(walk, pin\)"):
+        PixieSampler(bias=3)
+    with pytest.raises(PinGraphError, match=r"^bias without_pin .*test_pixie\.py, line"):
+        PixieSampler(bias=without_pin)
+    with pytest.raises(PinGraphError, match=r"^data is 3; expected a function data\(graph\)"):
+        PixieSampler(bias=likes, data=3)
+    with pytest.raises(PinGraphError, match=r"^bias misspelled .* cannot be compiled .*pin_weight"):
+        PixieSampler(bias=misspelled).sample(star(3), [0], seed=1)
 
 
 # The exact law, by matrix. All walks of a query pin together are one Markov chain of num_steps
@@ -265,9 +357,8 @@ def test_visits_follow_the_exact_law(restart):
             found = sampler.sample(graph, range(6), seed=number, epoch=epoch)
             rows, columns = np.nonzero(found.mask)
             counts[rows, found.ids[rows, columns]] += found.scores[rows, columns]
-        for start in range(6):
-            mean, covariance = law(graph, start, 100, restart)
-            p_values.append(p_value(counts[start], 30 * mean, 30 * covariance))
+        for visited, mean, covariance in zip(counts, *law(graph, 6, 100, restart), strict=True):
+            p_values.append(p_value(visited, 30 * mean, 30 * covariance))
     low, high = binom.ppf([0.5e-4, 1 - 0.5e-4], len(p_values), 0.05)
     assert low <= np.sum(np.array(p_values) < 0.05) <= high
     assert kstest(p_values, "uniform").pvalue > 1e-4
@@ -281,23 +372,25 @@ def small_graph(number):
     return PinBoardGraph.from_edges(pins, boards, pin_ids=range(30), board_ids=range(12))
 
 
-def law(graph, start, num_steps, restart):
-    """Return the mean [pins] and covariance [pins, pins] of the visits, those to `start` as 0."""
+def law(graph, starts, num_steps, restart):
+    """Return mean [starts, pins] and covariance [starts, pins, pins] of the visits to others."""
     incidence = (graph.incidence().toarray() > 0).astype(float)
     steps = incidence / incidence.sum(1, keepdims=True)
     steps = steps @ (incidence / np.maximum(incidence.sum(0), 1)).T  # pin → board → pin
-    chain = (1 - restart) * steps + restart * steps[start]
-    at = [steps[start]]
+    first = steps[:starts, None, :]
+    chain = (1 - restart) * steps + restart * first  # one for each start
+    at = [first]
     for _ in range(num_steps - 1):
         at.append(at[-1] @ chain)
     mean = np.sum(at, axis=0)
-    second, later = np.diag(mean), np.zeros_like(chain)
-    for early in reversed(range(num_steps - 1)):
-        later = chain @ (np.eye(len(chain)) + later)  # the visits after step `early`, by its pin
-        both = at[early][:, None] * later
-        second = second + both + both.T
-    others = (np.arange(len(mean)) != start).astype(float)
-    return mean * others, (second - np.outer(mean, mean)) * np.outer(others, others)
+    second, later = mean * np.eye(len(steps)), np.zeros_like(chain)
+    for early in reversed(at[:-1]):
+        later = chain + chain @ later  # the visits after an early step, by its pin
+        both = early.transpose(0, 2, 1) * later
+        second += both + both.transpose(0, 2, 1)
+    covariance = second - mean * mean.transpose(0, 2, 1)
+    others = np.arange(len(steps)) != np.arange(starts)[:, None]
+    return mean[:, 0] * others, covariance * others[:, None] * others[:, :, None]
 
 
 def p_value(counts, mean, covariance):
