@@ -146,7 +146,7 @@ GRAPH = {
     "restart": st.sampled_from([0.0, 0.25, 0.5, 0.9, 0.999]),
     "seed": st.integers(0, 2**64 - 1),
     "epoch": st.integers(0, 2**64 - 1),
-    "pins": st.lists(st.integers(0, 11), max_size=30),
+    "pins": st.lists(st.integers(0, 11), min_size=1, max_size=30),
 }
 
 
@@ -210,13 +210,29 @@ def test_golden(device):
 
 
 @on_devices
-@pytest.mark.parametrize("settings", [{"num_walks": 5_000, "k": 80}, {"walk_length": 50}])
-def test_many_visits_of_a_seed_are_counted_as_by_the_kernel(device, settings):
-    graph = skewed_graph(80, 20, 75)
-    kernel = PinSAGESampler(restart_probability=0.1, **settings)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("settings", [{"num_walks": 5_000, "k": 80}, {"walk_length": 50}, {}])
+def test_all_of_a_skewed_graph_is_as_by_the_kernel(device, settings, weighted):
+    graph = weighed(skewed_graph(80, 20, 75))
+    kernel = PinSAGESampler(restart_probability=0.1, weighted=weighted, **settings)
+    sampler = DeviceSampler(sampler=kernel, device=device)
     expected = kernel.sample(graph, range(80), seed=1)
-    found = DeviceSampler(sampler=kernel, device=device).sample(graph, range(80), seed=1)
-    assert_same(found, expected)
+    assert_same(sampler.sample(graph, range(80), seed=1), expected)
+    walks, found = (s.walk(graph, range(80), seed=1) for s in (kernel, sampler))
+    np.testing.assert_array_equal(found.pins, walks.pins)
+    np.testing.assert_array_equal(found.boards, walks.boards)
+
+
+def weighed(graph):
+    """Return the graph with a weight for each edge."""
+    pins, boards = graph.edges()
+    return PinBoardGraph.from_edges(
+        graph.pin_ids[pins],
+        graph.board_ids[boards],
+        1 + (pins * 7 + boards) % 5,
+        pin_ids=graph.pin_ids,
+        board_ids=graph.board_ids,
+    )
 
 
 @on_devices
@@ -311,9 +327,7 @@ def test_memory_is_kept_to():
 
 def test_no_value_on_the_device_is_looked_at():
     """Meta tensors have no values: who asks for one, or mixes devices, gets an error."""
-    graph = skewed_graph(400, 60, 395)
-    weights = np.ones(graph.num_edges, np.float32)
-    graph = PinBoardGraph(**{**graph.arrays(), "pin_weights": weights, "board_weights": weights})
+    graph = weighed(skewed_graph(400, 60, 395))
     graph = moved(DeviceGraph.from_graph(graph, "cpu", weighted=True), "meta")
     seeds = torch.arange(400)  # on the CPU, where they are checked
     for weighted in (False, True):
