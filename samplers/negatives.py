@@ -140,14 +140,14 @@ def stream_key(stream: bytes, seed: Any, epoch: Any) -> np.uint64:
 def candidate_table(graph: PinBoardGraph, exponent: float) -> CandidateTable:
     """Return the table of a graph, kept as long as the graph lives: to make it takes a sort."""
     place = id(graph), exponent  # not the graph: equal graphs would be compared, edge by edge
-    kept = _tables.get(place)
-    if kept is None or kept[0]() is not graph:
-        kept = weakref.ref(graph, lambda _: _tables.pop(place, None)), _table(graph, exponent)
-        _tables[place] = kept
-    return kept[1]
+    table = _tables.get(place)
+    if table is None:
+        table = _tables[place] = _table(graph, exponent)
+        weakref.finalize(graph, _tables.pop, place, None)  # before another graph gets its id
+    return table
 
 
-_tables: dict[tuple[int, float], tuple[weakref.ref, CandidateTable]] = {}
+_tables: dict[tuple[int, float], CandidateTable] = {}
 
 
 def _table(graph: PinBoardGraph, exponent: float) -> CandidateTable:

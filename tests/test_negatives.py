@@ -18,7 +18,7 @@ from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import NegativeSampler
 from pingraph.samplers import PopularityNegatives, UniformNegatives, negatives
-from tests.negative_contract import NegativeContract, assert_consistent
+from tests.negative_contract import NegativeContract, assert_consistent, assert_same
 from tests.sampler_contract import skewed_graph, two_hop
 
 WORD = 2**64 - 1
@@ -75,6 +75,14 @@ def test_the_exponent_moves_the_chances_from_uniform_to_the_number_of_boards():
         np.testing.assert_allclose(np.exp(found.log_probabilities), expected, rtol=5e-7)
         share = odds / (odds + 1)
         assert abs(popular.mean() - share) < 5 * math.sqrt(share * (1 - share) / 400)
+
+
+@EITHER
+def test_marks_of_earlier_seeds_are_forgotten(sampler):
+    """255 seeds without a common board, again and again: a mark is a byte, and comes around."""
+    pairs = PinBoardGraph.from_edges(range(510), np.arange(510) // 2)
+    found = sampler().sample_negatives(pairs, np.tile(np.arange(0, 510, 2), 8), seed=1)
+    assert_same(found, found, np.tile(np.arange(255), 8))
 
 
 # A plain twin, in whole numbers without bounds.
