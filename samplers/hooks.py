@@ -194,7 +194,8 @@ def _compile_placed(step, place, start, end, walk, ended, j, fault):
     def check(step, place, start, end, walk, ended, j, fault):
         inside = start <= place < end
         if not inside and place != -1:
-            fault[:] = walk.pin, walk.board, start, end, place
+            fault[0], fault[1], fault[2] = walk.pin, walk.board, start
+            fault[3], fault[4] = end, place
         ended[j] = not inside or (walk.board >= 0 and ended[j])
         return place if inside else start
 

@@ -14,7 +14,7 @@ _U = np.uint64
 _EMPTY = np.int32(-1)
 
 
-@njit
+@njit(cache=True)
 def new_tally(visits):
     """Return a tally for so many visits at most; clear it before use."""
     size = 8
@@ -29,7 +29,7 @@ def new_tally(visits):
     )
 
 
-@njit
+@njit(cache=True)
 def clear(tally):
     """Forget all visits."""
     table, _, counts, above = tally
@@ -57,7 +57,7 @@ def count(pin, found, tally):
     return max(found, place + _U(1))
 
 
-@njit
+@njit(cache=True)
 def count_all(visits, found, tally):
     """Count visits, an array of pins; return how many pins are seen now."""
     for visit in range(_U(visits.size)):
@@ -65,7 +65,7 @@ def count_all(visits, found, tally):
     return found
 
 
-@njit
+@njit(cache=True)
 def rank_visits(tally, found, ids, scores):
     """Write the pins with the most visits; equally visited ones in the order of their numbers.
 
@@ -86,7 +86,7 @@ def rank_visits(tally, found, ids, scores):
             scores[rank] = seen
 
 
-@njit
+@njit(cache=True)
 def rank_scores(pins, values, ids, scores):
     """Write the pins with the highest values above 0, best first; of equal ones the earlier.
 

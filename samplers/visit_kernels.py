@@ -87,7 +87,7 @@ def count_visits(graph, step, accept, score, data, seeds, times, key, rule, ids,
         new, old, waiting = old, new, traced
 
 
-@njit
+@njit(cache=True)
 def new_lanes(size):
     """Return (keys, pins, previous, boards, at, rest, ended): the walks that step together."""
     return (
