@@ -3,6 +3,7 @@
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from pingraph.samplers import (
     check_calls,
     record,
 )
-from pingraph.samplers.check_law import cells, exact_shares, p_value
+from pingraph.samplers.check_law import cells, coarser, exact_shares, p_value
 from pingraph.samplers.checking import example_graph
 from tests.sampler_contract import skewed_graph
 
@@ -591,7 +592,9 @@ def test_p_values_are_those_of_chance():
             found = sampler.sample(graph, pins, seed=number, epoch=epoch)
             for row, (ids, scores) in enumerate(zip(found.ids, found.scores, strict=True)):
                 np.add.at(counts[row][epoch], cell[row][ids], scores)  # the score of padding is 0
-        p_values += [p_value(law, scores) for law, scores in zip(laws, counts, strict=True)]
+        for law, own, scores in zip(laws, cell, counts, strict=True):
+            joined, sums = coarser(own, scores)
+            p_values.append(p_value(np.bincount(joined, law), sums))
     low, high = binom.ppf([2.5e-4, 1 - 2.5e-4], len(p_values), 0.05)
     assert low <= np.sum(np.array(p_values) < 0.05) <= high
     assert kstest(p_values, "uniform").pvalue > 5e-4
@@ -608,11 +611,22 @@ def test_a_sampler_that_draws_nothing_is_compared_as_it_is():
 
 
 def test_cells_are_likely_pins_alone_and_rare_ones_together():
-    assert cells(np.array([0.5, 0.03, 0.02, 0.45])).tolist() == [0, 2, 2, 1]
-    assert cells(np.array([0.98, 0.01, 0.01])).tolist() == [0, 0, 0]
-    law = np.full(200, 1 / 200)
-    assert np.bincount(cells(law), law).min() >= 0.04
-    assert cells(law).max() < 25
+    assert cells(np.array([0.5, 0.013, 0.012, 0.475])).tolist() == [0, 2, 2, 1]
+    assert cells(np.array([0.97, 0.015, 0.015])).tolist() == [0, 1, 1]
+    assert cells(np.array([0.99, 0.005, 0.005])).tolist() == [0, 0, 0]
+    law = np.random.default_rng(0).dirichlet(np.ones(200))
+    assert np.bincount(cells(law), law).min() >= 0.02
+    assert cells(law).max() in range(20, 50)
+
+
+def test_cells_are_joined_until_enough_was_found():
+    scores = np.zeros((400, 5))
+    for column, epochs in enumerate((90, 50, 29, 1, 79)):
+        scores[:epochs, column] = 2
+    cell, sums = coarser(np.array([4, 0, 0, 1, 2, 3]), scores)
+    assert cell.tolist() == [1, 0, 0, 1, 1, 1]
+    np.testing.assert_array_equal(sums[:, 0], scores[:, 0])
+    np.testing.assert_array_equal(sums[:, 1], scores[:, 1:].sum(axis=1))
 
 
 def test_a_k_that_cuts_off_neighbors_is_told():
@@ -651,3 +665,16 @@ def test_what_is_no_sampler_is_refused(sampler, words):
 def test_a_graph_without_neighbors_is_refused():
     with pytest.raises(PinGraphError, match="the graph has no pin with a neighbor"):
         check(Good(), PinBoardGraph.from_edges([0, 1], [0, 1]))
+
+
+def test_the_code_of_the_page_runs(capsys):
+    page = Path(__file__).parent.parent / "docs" / "composing-samplers.md"
+    names = {}
+    for block in re.findall(
+        r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL
+    ):
+        exec(block, names)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("['dog' 'cow'] [0.7")
+    assert lines[1] == "['cow']"
+    assert "passed    exact law" in lines[-1]
