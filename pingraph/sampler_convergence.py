@@ -74,8 +74,8 @@ def can_converge(sampler: Any) -> bool:
     """Return whether a sampler says by its fields that it walks with restart."""
     if not dataclasses.is_dataclass(sampler):
         return False
-    names = {field.name for field in dataclasses.fields(sampler)}
-    return names >= _FIELDS and sampler.restart_probability >= _LEAST_RESTART
+    values = {field.name: getattr(sampler, field.name) for field in dataclasses.fields(sampler)}
+    return values.keys() >= _FIELDS and values["restart_probability"] >= _LEAST_RESTART
 
 
 def converge(

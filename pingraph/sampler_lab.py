@@ -192,10 +192,12 @@ def _convergences(
     exact, curves, notes = ExactPageRank(graph, seeds), {}, []
     for name, sampler in samplers.items():
         if can_converge(sampler):
+
+            def tell(what: str, name: str = name) -> None:
+                step(f"{name}: {what}")
+
             with blame(name, sampler):
-                curve = converge(
-                    sampler, exact, seed=seed, step=lambda what, name=name: step(f"{name}: {what}")
-                )
+                curve = converge(sampler, exact, seed=seed, step=tell)
             if curve is None:
                 notes.append(f"{name}: the graph is too large for exact PageRank.")
             else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pingraph.sampler_convergence import WALKS
 
@@ -26,7 +26,7 @@ _MARGIN, _GAP, _HEAD = 0.5, 0.3, 1.75  # inches: around all, between panels, abo
 _ROW, _BETWEEN = 0.42, 0.75  # inches: a sampler of the upper panels, the space below these
 _LOWER, _CELL = 3.5, 0.4  # inches: the lower panels, and a cell of the heat map, at least
 _LONGEST = 28  # characters of a name
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 12,
     "text.color": _INK,
@@ -102,7 +102,11 @@ def _draw_measures(figure: Figure, comparison: Comparison, names: list[str], lef
         _draw_dots(axes, panel, values, counts, references.get(panel.measure))
         axes.set_yticks([])
         for row, name in enumerate(names if place == 0 else []):
-            at = {"xy": (0, row), "xycoords": ("axes fraction", "data"), "va": "center"}
+            at: dict[str, Any] = {
+                "xy": (0, row),
+                "xycoords": ("axes fraction", "data"),
+                "va": "center",
+            }
             axes.annotate(name, xytext=(72 * (_MARGIN - left), 0), textcoords="offset points", **at)
 
 
@@ -121,7 +125,7 @@ def _draw_dots(
         axes.axvline(reference, color=_SOFT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
     for row, found in enumerate(counts):
         axes.plot(found, row, "|", markersize=15, markeredgewidth=2, color=_SOFT, zorder=2)
-    beside = {"textcoords": "offset points", "va": "center", "zorder": 4}
+    beside: dict[str, Any] = {"textcoords": "offset points", "va": "center", "zorder": 4}
     beside["bbox"] = {"facecolor": _PAPER, "edgecolor": "none", "pad": 1, "alpha": 0.85}
     for row, value in enumerate(values):
         if math.isnan(value):
@@ -208,14 +212,23 @@ def _draw_curves(axes: Axes, curves: dict[int, list[float | None]]) -> None:
     for row, curve in curves.items():
         color, marker = _look(row)
         points = [(walks, y) for walks, y in zip(WALKS, curve, strict=True) if y is not None]
-        style = {"marker": marker, "color": color, "linewidth": 2.2, "markersize": 7}
+        style: dict[str, Any] = {
+            "marker": marker,
+            "color": color,
+            "linewidth": 2.2,
+            "markersize": 7,
+        }
         axes.plot(*zip(*points, strict=True), **style)
         ends.setdefault(tuple(curve), []).append(row)
     labels = {rows[-1]: ", ".join(str(row + 1) for row in rows) for rows in ends.values()}
     heights = {row: [y for y in curves[row] if y is not None][-1] for row in labels}
     for row, y in _apart(heights, 0.06).items():
-        place = {"xy": (1, y), "xycoords": ("axes fraction", "data"), "xytext": (6, 0)}
-        ink = {"color": _look(row)[0], "weight": "bold", "va": "center"}
+        place: dict[str, Any] = {
+            "xy": (1, y),
+            "xycoords": ("axes fraction", "data"),
+            "xytext": (6, 0),
+        }
+        ink: dict[str, Any] = {"color": _look(row)[0], "weight": "bold", "va": "center"}
         axes.annotate(
             labels[row], **place, textcoords="offset points", annotation_clip=False, **ink
         )
@@ -229,7 +242,11 @@ def _axes(figure: Figure, left: float, top: float, width: float, height: float) 
 
 
 def _head(axes: Axes, title: str, note: str) -> None:
-    place = {"xy": (0, 1), "xycoords": "axes fraction", "textcoords": "offset points"}
+    place: dict[str, Any] = {
+        "xy": (0, 1),
+        "xycoords": "axes fraction",
+        "textcoords": "offset points",
+    }
     axes.annotate(title, xytext=(0, 27), **place, size=14, weight="bold")
     axes.annotate(note, xytext=(0, 11), **place, size=10.5, color=_SOFT)
 

@@ -6,7 +6,7 @@ mean entropy of no neighbors at all, it is NaN. docs/sampler-lab.md says what ea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -164,7 +164,7 @@ def _pairs(found: Neighbors, width: int) -> np.ndarray:
     return np.unique(rows * width + found.ids[rows, columns])
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: Any) -> float:
     """Return the mean of what is not NaN."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float("nan")
