@@ -189,7 +189,7 @@ def _drop_worst(offsets, boards, keep, fit, seed, mask):
 
 @njit(inline="always")
 def _draw(key, index):
-    """Return output number `index` of SplitMix64 started at `key`, as `samplers.randomness` does."""
+    """Return output number `index` of SplitMix64 started at `key`; see `samplers.randomness`."""
     word = key + _STRIDE * (index + np.uint64(1))
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
