@@ -199,7 +199,8 @@ def _convergences(
             with blame(name, sampler):
                 curve = converge(sampler, exact, seed=seed, step=tell)
             if curve is None:
-                notes.append(f"{name}: the graph is too large for exact PageRank.")
+                why = "too large" if not exact.size(sampler.restart_probability) else "unconnected"
+                notes.append(f"{name}: the graph is {why}, so there is no exact PageRank.")
             else:
                 curves[name] = curve
     return curves, notes

@@ -430,8 +430,17 @@ def test_a_graph_too_large_for_exact_pagerank_is_told(monkeypatch):
     monkeypatch.setattr(sampler_convergence, "_WORK", 1.0)
     found = compare_samplers(skewed_graph(80, 20, 75), {"one": PinSAGESampler()}, num_seeds=20)
     assert found.results["one"].convergence is None
-    assert found.notes == ["one: the graph is too large for exact PageRank."]
+    assert found.notes == ["one: the graph is too large, so there is no exact PageRank."]
     assert len(sheets(found)) == 1
+
+
+def test_a_graph_of_lonely_pins_is_told():
+    lonely = PinBoardGraph.from_edges(range(4), range(4))
+    found = compare_samplers(lonely, {"one": PinSAGESampler(), "two": PPRSampler()})
+    assert found.notes == ["one: the graph is unconnected, so there is no exact PageRank."]
+    assert found.results["one"].measures["answered_share"] == 0
+    assert np.isnan(found.overlap).all()
+    json.dumps(found.to_dict(), allow_nan=False)
 
 
 def test_as_many_steps_are_told_as_were_announced():
