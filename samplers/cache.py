@@ -75,8 +75,10 @@ class CachedSampler:
         if not len(seeds):
             return self.sampler.sample(graph, seeds, seed=seed, epoch=shared)
         place = (self._graphs.get(graph, object), int(seed), shared)
-        rows = {pin: self._rows.get((*place, pin)) for pin in seeds.tolist()}
-        missing = np.array(sorted(pin for pin, row in rows.items() if row is None), np.int64)
+        wanted = set(seeds.tolist())
+        kept = {pin: self._rows.get((*place, pin)) for pin in wanted}
+        rows = {pin: row for pin, row in kept.items() if row is not None}
+        missing = np.array(sorted(wanted - rows.keys()), np.int64)
         if len(missing):
             found = self.sampler.sample(graph, missing, seed=seed, epoch=shared)
             fresh = dict(zip(missing.tolist(), _packed(found), strict=True))

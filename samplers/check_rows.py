@@ -20,7 +20,7 @@ def malformed(found: Any, size: int, k: int | None = None) -> str | None:
     """Say what is wrong with the type, the dtypes and the shapes of an answer for `size` seeds."""
     if not isinstance(found, Neighbors):
         return f"returned {type(found).__name__}; expected pingraph.interfaces.Neighbors"
-    shape = getattr(found.ids, "shape", ())
+    shape: tuple[int, ...] = getattr(found.ids, "shape", ())
     if len(shape) != 2 or shape[0] != size:
         return f"returned ids of shape {shape}; expected ({size}, k)"
     for name, dtype in (("ids", "int64"), ("weights", "float32"), ("scores", "float32")):

@@ -212,7 +212,7 @@ def _checksums(tensors: dict[str, np.ndarray]) -> Iterable[int]:
 
 def _checksum_of_all(metadata: dict[str, str], pins: np.ndarray) -> str:
     text = json.dumps({name: metadata[name] for name in _FACTS})
-    return f"{zlib.crc32(pins, zlib.crc32(text.encode())):08x}"
+    return f"{zlib.crc32(np.ascontiguousarray(pins).data, zlib.crc32(text.encode())):08x}"
 
 
 def _name(sampler: Sampler) -> str:
