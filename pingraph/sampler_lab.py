@@ -184,7 +184,7 @@ def _time_calls(
 
 def _convergences(
     graph: PinBoardGraph,
-    samplers: dict[str, Sampler],
+    samplers: dict[str, Any],
     seeds: np.ndarray,
     seed: int,
     step: Callable[[str], None],
