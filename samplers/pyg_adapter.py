@@ -200,7 +200,5 @@ def _choose(words: Tensor, weights: Tensor, num_pins: int, name: str) -> Tensor:
     sums = weights.double().cumsum(0)
     if sums[-1] == 0:
         raise PinGraphError(f"{name} is 0 for every pin; expected a weight above 0")
-    shares = shift_right(words, 11).double() * 2.0**-53  # uniform in [0, 1)
-    places = torch.searchsorted(sums, shares * sums[-1], right=True)
-    last = weights.nonzero()[-1, 0]  # the product may have been rounded up to the sum
-    return torch.minimum(places, last)
+    shares = shift_right(words, 11).double() * 2.0**-53  # 0 to 1 - 2⁻⁵³: times the sum is below it
+    return torch.searchsorted(sums, shares * sums[-1], right=True)

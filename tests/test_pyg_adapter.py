@@ -31,7 +31,7 @@ from pingraph.samplers import (
     PPRSampler,
     TemporalSampler,
 )
-from pingraph.samplers.pyg_adapter import PyGSampler, edge_weight
+from pingraph.samplers.pyg_adapter import PyGSampler, _choose, edge_weight
 from pingraph.samplers.torch_hops import edge_index, to_hop
 from tests.sampler_contract import skewed_graph
 
@@ -438,6 +438,14 @@ def test_negatives_are_uniform_or_follow_their_weights():
             expected = law[law > 0] / law.sum() * 20_000
             assert chisquare(counts[law > 0], expected).pvalue > 0.001
         assert abs(np.corrcoef(ends)[0, 1]) < 0.03  # four standard deviations
+
+
+def test_a_weight_of_zero_is_never_drawn_at_the_very_ends():
+    """The smallest and the largest random word, and sums that rounding can reach."""
+    words = torch.tensor([0, -1])  # the bits of 0 and of 2⁶⁴ - 1
+    for weight in (1.0, 1 / 3, 1e-30, 3e7):
+        weights = torch.tensor([0, 0, weight, 0.7 * weight, weight, 0, 0])
+        assert _choose(words, weights, 7, "dst_weight").tolist() == [2, 4]
 
 
 def test_a_model_trains_on_links(graph, data, pairs):
