@@ -116,12 +116,13 @@ class PyGSampler(HopSampler, BaseSampler):
 
     def _sample(self, seeds: Tensor, times: Tensor | None = None) -> SamplerOutput:
         """Return the hops around seeds; with times, each seed has nodes of its own, by `batch`."""
-        timed, pins = times is not None, check_seeds(self.graph, seeds.numpy())
-        nodes, start = pins + np.arange(len(pins)) * _TREE if timed else pins, 0
+        nodes, start = check_seeds(self.graph, seeds.numpy()), 0
+        if times is not None:
+            nodes += np.arange(len(nodes)) * _TREE
         rows, columns, weights, num_nodes = [], [], [], [len(nodes)]
         for hop in range(len(self.hops)):
             trees, pins = np.divmod(nodes[start:], _TREE)
-            found = self.neighbors(hop, pins, times.numpy()[trees] if timed else None)
+            found = self.neighbors(hop, pins, None if times is None else times.numpy()[trees])
             made = to_hop(nodes, replace(found, ids=found.ids + trees[:, None] * _TREE))
             rows.append(made.sources)
             columns.append(made.targets + start)
@@ -134,7 +135,7 @@ class PyGSampler(HopSampler, BaseSampler):
             row=torch.from_numpy(np.concatenate(rows)),
             col=torch.from_numpy(np.concatenate(columns)),
             edge=_to_edge_ids(np.concatenate(weights)),
-            batch=torch.from_numpy(trees) if timed else None,
+            batch=None if times is None else torch.from_numpy(trees),
             num_sampled_nodes=num_nodes,
             num_sampled_edges=[len(row) for row in rows],
         )
