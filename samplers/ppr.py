@@ -83,7 +83,7 @@ class PPRSampler:
         Args:
             graph: the graph to push on.
             seeds: int [B], dense pin indices; repeats are allowed. A pin without boards has no
-                neighbors, and neither has one whose degree is above 2 / `epsilon`.
+                neighbors, and neither has one whose degree is 2 / `epsilon` or more.
             seed: 0 to 2⁶⁴ - 1, as every sampler takes it; changes nothing.
             epoch: 0 to 2⁶⁴ - 1; changes nothing.
 

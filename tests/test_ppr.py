@@ -260,10 +260,12 @@ def test_edges_out_of_reach_change_nothing():
     assert_same(sampler.sample(joined, range(30), seed=1), sampler.sample(alone, range(30), seed=1))
 
 
-def test_a_seed_above_the_threshold_has_no_neighbors():
+def test_a_seed_above_the_threshold_has_no_neighbors_and_leaves_nothing_behind():
     star = PinBoardGraph.from_edges([0] * 30 + list(range(1, 31)), list(range(30)) * 2)
-    sampler = PPRSampler(epsilon=0.1)
-    assert not sampler.sample(star, [0], seed=1).mask.any()  # 30 · 0.1 / 2 is above 1
+    sampler = PPRSampler(epsilon=0.07)
+    found = sampler.sample(star, [0, 1], seed=1)
+    assert found.mask.any(axis=1).tolist() == [False, True]  # 30 · 0.07 / 2 is above 1
+    np.testing.assert_array_equal(found.scores[1:], sampler.sample(star, [1], seed=1).scores)
     assert PPRSampler(epsilon=0.03).sample(star, [0], seed=1).mask.any()
 
 
