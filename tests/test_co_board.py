@@ -137,9 +137,10 @@ def choose(items, word):
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_draws_follow_the_exact_law(weighting):
-    """The p-values of 1,106 tests (40 graphs, 30 pins, 3,000 draws; not where one mate is all) are those of chance.
+    """The p-values of 1,106 tests (40 graphs, 30 pins, 3,000 draws) are those of chance.
 
-    With another random seed, the false alarm rate of each of the two cases is 2 in 10,000.
+    Pins with fewer than two mates leave nothing to test. With another random seed, the false
+    alarm rate of each of the two cases is 2 in 10,000.
     """
     sampler = CoBoardSampler(k=30, draws=3_000, weighting=weighting)
     p_values = []
