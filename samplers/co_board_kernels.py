@@ -36,7 +36,7 @@ def draw_mates(graph, seeds, key, rule, ids, scores):
             _draw_places(starts, before, graph[3], draw(key, seed), board_first, drawn, last)
             _read_pins(graph[3], seed, drawn, last)
             clear(tally)
-            found = count_all(drawn, _U(0), tally)
+            found = count_all(drawn, 0, drawn.size, _U(0), tally)
             rank_visits(tally, found, ids[row], scores[row])
 
 

@@ -19,6 +19,9 @@ from pingraph.samplers.tally import rank_scores, rank_visits
 # Draws far from those that a user's step makes of its word, 0, 1, 2, …
 _NEXT_HOP, _ACCEPTANCE = np.uint64(2**40), np.uint64(2**41)
 
+# A walk is a big tuple: to hand it to a function that is not inlined costs more than its work.
+_INLINE = {"forceinline": True}
+
 MOST_PROPOSALS = 1_000  # of one traversal, before a walk that nothing is accepted of ends
 
 
@@ -81,7 +84,7 @@ def choose_edge(step, walk, start, end, word):
     """Return the place of an edge in start … end - 1, and what is left of the random word."""
 
 
-@overload(choose_edge)
+@overload(choose_edge, jit_options=_INLINE)
 def _compile_choice(step, walk, start, end, word):
     if isinstance(step, types.Dispatcher):
         return lambda step, walk, start, end, word: (step(walk, start, end, word), word)
@@ -126,7 +129,7 @@ def accepted(accept, walk, pin, word):
     """Whether a traversal to `pin` is made; the coin is drawn from `word`."""
 
 
-@overload(accepted)
+@overload(accepted, jit_options=_INLINE)
 def _compile_acceptance(accept, walk, pin, word):
     if isinstance(accept, types.NoneType):
         return lambda accept, walk, pin, word: True
@@ -163,61 +166,41 @@ def _board_mates(graph, one, other):
     return False
 
 
-def refresh(step, words, size):
+def refresh(step, words, here, walking):
     """Replace words that a step may have used up by fresh ones that follow from them."""
 
 
-@overload(refresh)
-def _compile_refresh(step, words, size):
+@overload(refresh, jit_options=_INLINE)
+def _compile_refresh(step, words, here, walking):
     if not isinstance(step, types.Dispatcher) and step.instance_class is not Weighted:
-        return lambda step, words, size: None
+        return lambda step, words, here, walking: None
 
-    def redraw(step, words, size):
-        for j in range(size):
+    def redraw(step, words, here, walking):
+        for j in range(here, here + walking):
             words[j] = draw(words[j], _NEXT_HOP)
 
     return redraw
 
 
-def placed(step, place, start, end, walk, ended, j, fault):
-    """Return a place inside of the row; note walks that end, and places that are no places.
+def may_leave(step):
+    """Whether a step may return a place outside of its row: known while a kernel is compiled.
 
-    A user's function may return anything; of our own rules none leaves the row.
+    Of our own rules none does.
     """
 
 
-@overload(placed)
-def _compile_placed(step, place, start, end, walk, ended, j, fault):
-    if not isinstance(step, types.Dispatcher):
-        return lambda step, place, start, end, walk, ended, j, fault: place
-
-    def check(step, place, start, end, walk, ended, j, fault):
-        inside = start <= place < end
-        if not inside and place != -1:
-            fault[0], fault[1], fault[2] = walk.pin, walk.board, start
-            fault[3], fault[4] = end, place
-        ended[j] = not inside or (walk.board >= 0 and ended[j])
-        return place if inside else start
-
-    return check
-
-
-def goes_on(step, ended, j):
-    """Whether neither of the steps of this traversal has ended the walk."""
-
-
-@overload(goes_on)
-def _compile_goes_on(step, ended, j):
-    if not isinstance(step, types.Dispatcher):
-        return lambda step, ended, j: True
-    return lambda step, ended, j: not ended[j]
+@overload(may_leave, jit_options=_INLINE)
+def _compile_may_leave(step):
+    if isinstance(step, types.Dispatcher):
+        return lambda step: True
+    return lambda step: False
 
 
 def can_start(step, graph, seed, time):
     """Whether a seed has an edge to take."""
 
 
-@overload(can_start)
+@overload(can_start, jit_options=_INLINE)
 def _compile_can_start(step, graph, seed, time):
     def with_edge(step, graph, seed, time):
         return graph.pin_offsets[seed] < graph.pin_offsets[seed + 1]

@@ -58,9 +58,9 @@ def count(pin, found, tally):
 
 
 @njit(cache=True)
-def count_all(visits, found, tally):
-    """Count visits, an array of pins; return how many pins are seen now."""
-    for visit in range(_U(visits.size)):
+def count_all(visits, first, last, found, tally):
+    """Count the visits first … last - 1, an array of pins; return how many pins are seen now."""
+    for visit in range(_U(first), _U(last)):
         found = count(visits[visit], found, tally)
     return found
 

@@ -1,31 +1,19 @@
-"""Random walks pin → board → pin in lockstep: the loops that decide how fast a sampler is.
+"""Counts the visits of many walks of each seed: the kernel of all samplers that walk.
 
-A walk is a chain of cache misses, so a walk alone waits for memory nearly all the time. Here all
-walks of a seed take the same small step together: one loop computes where each of them will read
-and asks the processor to fetch it, the next loop reads. Meanwhile the visits of the seed before are
-counted, one in the shadow of each fetch.
+The walks of a seed step together, and while they wait for memory, the visits of the seed before are
+counted; see `hops`.
 
 Letters: B seeds, k neighbors, W walks of a seed, V visits of a seed at most (walks · traversals).
-Indices are unsigned inside the loops, since numba adds a test for below 0 to signed ones.
 """
 
 import numpy as np
 from numba import njit
 
-from pingraph.samplers.hooks import (
-    MOST_PROPOSALS,
-    Walk,
-    accepted,
-    can_start,
-    choose_edge,
-    goes_on,
-    placed,
-    rank,
-    refresh,
-)
+from pingraph.samplers.hooks import MOST_PROPOSALS, Walk, accepted, can_start, may_leave, rank
+from pingraph.samplers.hops import Shadow, move, new_lanes, propose, walk_of
 from pingraph.samplers.prefetching import prefetch
 from pingraph.samplers.randomness import draw
-from pingraph.samplers.tally import clear, count, count_all, new_tally
+from pingraph.samplers.tally import clear, count_all, new_tally
 
 _U = np.uint64
 
@@ -53,119 +41,81 @@ def count_visits(graph, step, accept, score, data, seeds, times, key, rule, ids,
             that lay outside of its row, where the board is -1 if it was to be chosen.
     """
     num_walks, walk_length, _ = rule
-    lanes = new_lanes(num_walks), new_lanes(num_walks)
+    lanes = new_lanes(num_walks)
     visits = num_walks * walk_length
-    tally = new_tally(visits)
-    new, old = np.empty(visits + 1, np.int64), np.empty(visits + 1, np.int64)
+    shadow = Shadow(np.empty(2 * visits + 2, np.int64), new_tally(visits))
+    tally, old, new = shadow.tally, _U(0), _U(visits + 1)  # where their halves of the visits begin
     waiting = _U(0)
     for row in range(seeds.size + 1):  # the visits of a row are counted while the next one walks
         clear(tally)
-        traced, found = _U(0), _U(0)
+        wait, traced, found = (old, old + waiting), _U(0), _U(0)
         if row < seeds.size:
-            start = seeds[row], times[row]
-            pin_key = draw(key, seeds[row])
+            seed, time = seeds[row], times[row]
+            pin_key = draw(key, seed)
             _look_ahead(graph, seeds, row)
             traced, found = _walk(
                 graph,
                 step,
                 accept,
                 data,
-                start,
+                seed,
+                time,
                 pin_key,
                 rule,
                 lanes,
+                shadow,
+                wait,
                 new,
-                old[:waiting],
-                tally,
                 fault,
             )
         else:
-            found = count_all(old[:waiting], found, tally)
+            found = count_all(shadow.visits, old, old + waiting, found, tally)
         if row > 0:
             walk = Walk(graph, data, seeds[row - 1], times[row - 1], -1, -1, -1, -1)
             rank(score, walk, tally, found, ids[row - 1], scores[row - 1])
         new, old, waiting = old, new, traced
 
 
-@njit(cache=True)
-def new_lanes(size):
-    """Return (keys, pins, previous, boards, at, rest, ended): the walks that step together."""
-    return (
-        np.empty(size, _U),
-        np.empty(size, np.int64),
-        np.empty(size, np.int64),
-        np.empty(size, np.int64),
-        np.empty(size, _U),
-        np.empty(size, _U),
-        np.empty(size, np.bool_),
-    )
-
-
 @njit
-def _walk(graph, step, accept, data, start, pin_key, rule, lanes, new, old, tally, fault):
-    """Walk from a seed, write the visits to `new`, and count the visits `old` meanwhile.
+def _walk(graph, step, accept, data, seed, time, pin_key, rule, lanes, shadow, wait, new, fault):
+    """Walk from a seed, write the visits from `new` on, and count the waiting ones meanwhile.
 
     Returns the number of visits written and the number of distinct pins counted.
     """
-    seed, time = start
     num_walks, walk_length, go_on = rule
-    here, there = lanes
-    traced, done, found = _U(0), _U(0), _U(0)
+    here, there = _U(0), _U(num_walks)
+    (done, last), found, traced = wait, _U(0), new
     walking = _U(num_walks if can_start(step, graph, seed, time) else 0)
     for j in range(walking):
-        here[0][j] = draw(pin_key, j)
-        here[1][j], here[2][j] = seed, -1
+        lanes.keys[j] = draw(pin_key, j)
+    lanes.seeds[:], lanes.times[:] = seed, time
+    lanes.pins[:num_walks], lanes.previous[:num_walks] = seed, -1
     for hop in range(walk_length):
-        still, proposal = _U(0), _U(0)
+        still, proposal = there, _U(0)
         while walking > 0:
-            keys, pins, previous, boards, at, rest, ended = here
-            next_keys, next_pins, next_previous, _, _, _, _ = there
-            for j in range(walking):  # alone in a loop, draws are vectorized
-                rest[j] = draw(keys[j], _U(hop) | proposal << _U(32))
-            for j in range(walking):
-                pin = pins[j]
-                first, end = graph.pin_offsets[_U(pin)], graph.pin_offsets[_U(pin) + _U(1)]
-                walk = Walk(graph, data, seed, time, previous[j], pin, -1, hop)
-                place, rest[j] = choose_edge(step, walk, first, end, rest[j])
-                at[j] = _U(placed(step, place, first, end, walk, ended, j, fault))
-                prefetch(graph.pin_boards, at[j])
-                if hop > 0 and done < _U(old.size):  # at hop 0 all read one row, soon in cache
-                    found = count(old[done], found, tally)
-                    done += _U(1)
-            refresh(step, rest, walking)
-            for j in range(walking):
-                boards[j] = graph.pin_boards[at[j]]
-                prefetch(graph.board_offsets, boards[j])
-            for j in range(walking):
-                board = boards[j]
-                first, end = graph.board_offsets[_U(board)], graph.board_offsets[_U(board) + _U(1)]
-                walk = Walk(graph, data, seed, time, previous[j], pins[j], board, hop)
-                place, rest[j] = choose_edge(step, walk, first, end, rest[j])
-                at[j] = _U(placed(step, place, first, end, walk, ended, j, fault))
-                prefetch(graph.board_pins, at[j])
-                if done < _U(old.size):
-                    found = count(old[done], found, tally)
-                    done += _U(1)
-            refresh(step, rest, walking)
-            again = _U(0)
-            for j in range(walking):
-                if not goes_on(step, ended, j):
+            wait = done, last, found
+            done, found = propose(
+                graph, step, data, lanes, here, walking, hop, proposal, shadow, wait, fault
+            )
+            again = here
+            for j in range(here, here + walking):
+                if may_leave(step) and lanes.ended[j]:
                     continue
-                pin = np.int64(graph.board_pins[at[j]])
-                walk = Walk(graph, data, seed, time, previous[j], pins[j], boards[j], hop)
-                if not accepted(accept, walk, pin, rest[j]):
-                    keys[again], pins[again], previous[again] = keys[j], pins[j], previous[j]
+                pin = np.int64(graph.board_pins[lanes.at[j]])
+                walk = walk_of(graph, data, lanes, j, lanes.boards[j], hop)
+                if accepted(accept, walk, pin, lanes.words[j]):
+                    prefetch(graph.pin_offsets, pin)
+                    shadow.visits[traced] = pin
+                    traced += _U(pin != seed)
+                    move(lanes, j, still, pin, lanes.pins[j])
+                    still += _U((lanes.words[j] >> _U(11)) < go_on)
+                else:
+                    move(lanes, j, again, lanes.pins[j], lanes.previous[j])
                     again += _U(proposal + _U(1) < MOST_PROPOSALS)
-                    continue
-                prefetch(graph.pin_offsets, pin)
-                new[traced] = pin
-                traced += _U(pin != seed)
-                next_keys[still], next_pins[still], next_previous[still] = keys[j], pin, pins[j]
-                still += _U((rest[j] >> _U(11)) < go_on)
-            walking, proposal = again, proposal + _U(1)
+            walking, proposal = again - here, proposal + _U(1)
+        walking = still - there
         here, there = there, here
-        walking = still
-    return traced, count_all(old[done:], found, tally)
+    return traced - new, count_all(shadow.visits, done, last, found, shadow.tally)
 
 
 @njit

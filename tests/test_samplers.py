@@ -292,7 +292,7 @@ def test_the_code_of_the_page_runs():
     names = {}
     for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
         exec(block, names)
-    own = names["CoBoardSampler"]()
+    own = names["BoardMates"]()
     assert isinstance(own, Sampler)
     graph = skewed_graph(80, 20, 75)
     assert_consistent(own.sample(graph, np.arange(80), seed=1), graph, own.k)

@@ -49,11 +49,16 @@ class Heat:
         }
 
 
-def parse_arguments(description: str, **sizes: int) -> Namespace:
-    """Parse --quick and --json FILE, and an integer --NAME for each of `sizes` (its default)."""
+def parse_arguments(description: str, *, graph_file: bool = False, **sizes: int) -> Namespace:
+    """Parse --quick and --json FILE, and an integer --NAME for each of `sizes` (its default).
+
+    With `graph_file` also --graph FILE, a file of edges to take instead of a made graph.
+    """
     parser = ArgumentParser(description=description.strip().splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes: less than a minute")
     parser.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    if graph_file:
+        parser.add_argument("--graph", metavar="FILE", help="edges, Parquet or CSV; else made up")
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"number of {name}")
     parser.add_argument("--started", type=float, default=time.time(), help=SUPPRESS)

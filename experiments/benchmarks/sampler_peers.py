@@ -93,7 +93,7 @@ def torch_by_hand(task: Task) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
     return sample
 
 
-def torch_cluster_walks(task: Task) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
+def torch_cluster_sampler(task: Task) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
     """Return torch-cluster's walk of full length, cut by coins, counted as in `torch_by_hand`.
 
     Raises ImportError without torch-cluster, which has no wheels for every torch.
