@@ -12,7 +12,7 @@ import numpy as np
 
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors, Sampler
-from pingraph.samplers.per_graph import PerGraph
+from pingraph.samplers.keeping import kept_with
 from pingraph.samplers.requests import check_seeds, check_whole
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class CachedSampler:
         shared = int(epoch) // int(self.epochs)
         if not len(seeds):
             return self.sampler.sample(graph, seeds, seed=seed, epoch=shared)
-        place = (self._graphs.get(graph, object), int(seed), shared)
+        place = (kept_with(graph, _name), int(seed), shared)
         wanted = set(seeds.tolist())
         kept = {pin: self._rows.get((*place, pin)) for pin in wanted}
         rows = {pin: row for pin, row in kept.items() if row is not None}
@@ -99,12 +99,12 @@ class CachedSampler:
     def _rows(self) -> OrderedDict[Key, bytes]:
         return OrderedDict()
 
-    @cached_property
-    def _graphs(self) -> PerGraph[object]:
-        return PerGraph()
-
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def _name(graph: PinBoardGraph) -> object:
+    return object()
 
 
 def _packed(found: Neighbors) -> list[bytes]:

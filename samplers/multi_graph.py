@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy as np
 from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Neighbors, Sampler
+from pingraph.samplers.keeping import kept_with
 from pingraph.samplers.mixture import checked_samplers, checked_weights, mix
-from pingraph.samplers.per_graph import PerGraph
 from pingraph.samplers.requests import check_seeds, check_whole
 
 
@@ -81,8 +81,7 @@ class MultiGraphSampler:
         main = samplers[0].sample(graph, seeds, seed=seed, epoch=epoch)
         parts = [(main.ids, main.weights)]
         for number, (other, sampler) in enumerate(zip(self._opened, samplers[1:], strict=True)):
-            match = partial(_matched, graph, other, number)
-            there, back = self._matches[number].get(graph, match)
+            there, back = kept_with(graph, self._matched, number)
             present = np.flatnonzero(there[seeds] >= 0)
             found = sampler.sample(other, there[seeds[present]], seed=seed, epoch=epoch)
             parts.append(_brought_back(found, back, present, len(seeds)))
@@ -94,10 +93,8 @@ class MultiGraphSampler:
             graph if isinstance(graph, PinBoardGraph) else _open(graph) for graph in self.graphs
         ]
 
-    @cached_property
-    def _matches(self) -> list[PerGraph[tuple[np.ndarray, np.ndarray]]]:
-        """For each other graph, by main graph: what `_matched` returns."""
-        return [PerGraph() for _ in self.graphs]
+    def _matched(self, graph: PinBoardGraph, number: int) -> tuple[np.ndarray, np.ndarray]:
+        return _matched(graph, self._opened[number], number)
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Negatives
+from pingraph.samplers.keeping import kept_with
 from pingraph.samplers.negative_kernels import call_key, draw_negatives, weigh_boards
 from pingraph.samplers.requests import check_seeds, check_whole, share_out
 
@@ -139,15 +139,7 @@ def stream_key(stream: bytes, seed: Any, epoch: Any) -> np.uint64:
 
 def candidate_table(graph: PinBoardGraph, exponent: float) -> CandidateTable:
     """Return the table of a graph, kept as long as the graph lives: to make it takes a sort."""
-    place = id(graph), exponent  # not the graph: equal graphs would be compared, edge by edge
-    table = _tables.get(place)
-    if table is None:
-        table = _tables[place] = _table(graph, exponent)
-        weakref.finalize(graph, _tables.pop, place, None)  # before another graph gets its id
-    return table
-
-
-_tables: dict[tuple[int, float], CandidateTable] = {}
+    return kept_with(graph, _table, exponent)
 
 
 def _table(graph: PinBoardGraph, exponent: float) -> CandidateTable:

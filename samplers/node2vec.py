@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from pingraph.errors import PinGraphError
 from pingraph.samplers.hooks import Second, Uniform
-from pingraph.samplers.tables import by_weight, kept_with, structure
+from pingraph.samplers.keeping import kept_with
+from pingraph.samplers.tables import by_weight, structure
 from pingraph.samplers.walking import Rules, WalkingSampler
 
 if TYPE_CHECKING:

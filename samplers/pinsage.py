@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pingraph.samplers.hooks import Uniform
-from pingraph.samplers.tables import by_weight, kept_with, structure
+from pingraph.samplers.keeping import kept_with
+from pingraph.samplers.tables import by_weight, structure
 from pingraph.samplers.walking import Rules, WalkingSampler
 
 if TYPE_CHECKING:

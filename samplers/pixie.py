@@ -12,10 +12,11 @@ import numpy as np
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors
 from pingraph.samplers.hooks import Walk
+from pingraph.samplers.keeping import kept_with
 from pingraph.samplers.pixie_kernels import recommend_cached, recommend_fresh
 from pingraph.samplers.randomness import epoch_key
 from pingraph.samplers.requests import check_seeds, check_share, check_whole, share_out
-from pingraph.samplers.tables import kept_with, structure, whole
+from pingraph.samplers.tables import structure, whole
 from pingraph.samplers.user_functions import check_function, compiled
 
 if TYPE_CHECKING:

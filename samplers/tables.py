@@ -1,9 +1,8 @@
-"""What a sampler derives from a graph once, such as alias tables: it is kept with the graph."""
+"""Graphs as the kernels of walks want them: bare arrays, alias tables, rows in order of time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
@@ -14,16 +13,6 @@ from pingraph.samplers.hooks import GraphArrays, Weighted
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
-
-T = TypeVar("T")
-
-
-def kept_with(graph: PinBoardGraph, make: Callable[[PinBoardGraph], T]) -> T:
-    """Return `make(graph)`, made once in the life of the graph; it is not pickled with it."""
-    tables = vars(graph).setdefault("_sampler_tables", {})
-    if make not in tables:
-        tables[make] = make(graph)
-    return tables[make]
 
 
 def structure(graph: PinBoardGraph) -> GraphArrays:

@@ -10,8 +10,9 @@ import numpy as np
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors, Walks
 from pingraph.samplers.hooks import Earlier
+from pingraph.samplers.keeping import kept_with
 from pingraph.samplers.requests import check_seeds
-from pingraph.samplers.tables import in_time_order, kept_with
+from pingraph.samplers.tables import in_time_order
 from pingraph.samplers.walking import NO_TIME, Rules, WalkingSampler
 
 if TYPE_CHECKING:

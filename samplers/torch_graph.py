@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pingraph.errors import PinGraphError
-from pingraph.samplers.tables import by_weight, kept_with
+from pingraph.samplers.keeping import kept_with
+from pingraph.samplers.tables import by_weight
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
@@ -80,16 +80,13 @@ class DeviceGraph:
         return self.by_pin.offsets.device
 
 
-_RESIDENT: dict[tuple[int, str, bool], DeviceGraph] = {}
-
-
 def resident(graph: PinBoardGraph, device: str, weighted: bool) -> DeviceGraph:
     """Return the copy of the graph on the device: one for all samplers, as long as it lives."""
-    key = id(graph), device, weighted
-    if key not in _RESIDENT:
-        _RESIDENT[key] = DeviceGraph.from_graph(graph, device, weighted=weighted)
-        weakref.finalize(graph, _RESIDENT.pop, key, None)
-    return _RESIDENT[key]
+    return kept_with(graph, _copied, device, weighted)
+
+
+def _copied(graph: PinBoardGraph, device: str, weighted: bool) -> DeviceGraph:
+    return DeviceGraph.from_graph(graph, device, weighted=weighted)
 
 
 def known_device(name: str) -> torch.device:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from pingraph.errors import PinGraphError
 from pingraph.samplers.hooks import Uniform, Walk
-from pingraph.samplers.tables import kept_with, whole
+from pingraph.samplers.keeping import kept_with
+from pingraph.samplers.tables import whole
 from pingraph.samplers.user_functions import check_function, compiled
 from pingraph.samplers.walking import Rules, WalkingSampler
 

@@ -207,11 +207,9 @@ def test_a_main_graph_is_not_kept_alive():
     main = PinBoardGraph.from_edges([0, 1], [0, 0])
     gone = weakref.ref(main)
     sampler.sample(main, [0], seed=1)
-    assert len(sampler._matches[0]._kept) == 1
     del main
     gc.collect()
     assert gone() is None
-    assert not sampler._matches[0]._kept
 
 
 def test_it_is_chosen_by_class_path(tmp_path):
