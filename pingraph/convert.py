@@ -209,7 +209,7 @@ def to_dgl(graph: PinBoardGraph) -> dgl.DGLGraph:
     Raises:
         PinGraphError: DGL is missing or broken.
     """
-    dgl = _import_dgl()
+    dgl = import_dgl()
     pins, boards = (_tensor(side.astype(np.int64)) for side in graph.edges())
     result = dgl.heterograph(
         {EDGE_TYPE: (pins, boards), REVERSE_EDGE_TYPE: (boards, pins)},
@@ -329,7 +329,7 @@ def _from_code_points(ids: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(ids, np.int32).view(f"<U{ids.shape[1]}").reshape(-1)
 
 
-def _import_dgl() -> Any:
+def import_dgl() -> Any:
     os.environ.setdefault("DGLBACKEND", "pytorch")  # else DGL writes a file into the home folder
     try:
         import dgl

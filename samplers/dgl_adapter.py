@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pingraph.convert import _import_dgl
+from pingraph.convert import import_dgl
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Sampler
 from pingraph.samplers.torch_hops import Hop, HopSampler, to_hop
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pingraph.graph import PinBoardGraph
 
-dgl: Any = _import_dgl()
+dgl: Any = import_dgl()
 
 
 class DGLSampler(HopSampler, dgl.dataloading.BlockSampler):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -91,7 +90,7 @@ class PixieSampler:
         for name in ("min_pins", "min_visits"):
             check_whole(name, getattr(self, name), least=1, most=2 * _MOST_STEPS)
         check_whole("num_threads", self.num_threads, least=1, most=1024)
-        _for_bias(check_function, self.bias)
+        check_function("bias", self.bias)
         if self.data is not None and not callable(self.data):
             raise PinGraphError(f"data is {self.data!r}; expected a function data(graph)")
 
@@ -176,21 +175,13 @@ class PixieSampler:
             answers = ids[rows], scores[rows]
             kernel(arrays, bias, data, pins, budgets, part, key, rule, *answers)
 
-        share_out(walk, len(seeds), self.num_threads)
+        share_out(walk, len(seeds), self.num_threads, fewest=1)  # each walks for long
         return Neighbors.from_scores(seeds=seeds, ids=ids, scores=scores)
 
     def _compiled(self, graph: PinBoardGraph) -> tuple[GraphArrays, Any, Any]:
         arrays = whole(graph)
         data = () if self.data is None else self.data(graph)
-        return arrays, _for_bias(compiled, self.bias, Walk(arrays, data, 0, 0, 0, 0, 0, 0)), data
-
-
-def _for_bias(check: Callable, *arguments: Any) -> Any:
-    """Call a function for what `WalkSampler` names accept, and name it bias in its messages."""
-    try:
-        return check("accept", *arguments)
-    except PinGraphError as error:
-        raise PinGraphError(re.sub(r"\baccept\b", "bias", str(error), count=2)) from error
+        return arrays, compiled("bias", self.bias, Walk(arrays, data, 0, 0, 0, 0, 0, 0)), data
 
 
 def step_budgets(

@@ -9,6 +9,7 @@ import numpy as np
 
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors
+from pingraph.samplers.keeping import kept_with
 from pingraph.samplers.ppr_kernels import push_pagerank
 from pingraph.samplers.requests import check_seeds, check_whole, share_out
 
@@ -164,10 +165,15 @@ def _sides(graph: PinBoardGraph, weighted: bool) -> tuple[tuple, tuple]:
         )
     if graph.pin_weights is None or graph.board_weights is None:
         raise PinGraphError("weighted=True needs edge weights, and this graph has none")
+    sums = kept_with(graph, _sums_of_sides)
     return (
-        (by_pin.offsets, by_pin.neighbors, graph.pin_weights, _sums(by_pin)),
-        (by_board.offsets, by_board.neighbors, graph.board_weights, _sums(by_board)),
+        (by_pin.offsets, by_pin.neighbors, graph.pin_weights, sums[0]),
+        (by_board.offsets, by_board.neighbors, graph.board_weights, sums[1]),
     )
+
+
+def _sums_of_sides(graph: PinBoardGraph) -> tuple[np.ndarray, np.ndarray]:
+    return _sums(graph.by_pin), _sums(graph.by_board)
 
 
 def _sums(edges: Csr) -> np.ndarray:

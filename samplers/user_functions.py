@@ -39,6 +39,12 @@ ROLES = {
         (types.Float, types.Integer, types.Boolean),
         "a number: the probability that the traversal is made",
     ),
+    "bias": Role(
+        "bias(walk, pin)",
+        (types.int64,),
+        (types.Float, types.Integer, types.Boolean),
+        "a number: the probability that the traversal is made",
+    ),
     "score": Role(
         "score(walk, pin, visits)",
         (types.int64, types.int64),
@@ -68,7 +74,7 @@ def compiled(role: str, function: Callable | None, walk: Walk) -> Any:
     """Return the compiled function, or None for None.
 
     Args:
-        role: "step", "accept" or "score".
+        role: one of `ROLES`.
         function: a plain Python function, or one that numba has compiled.
         walk: a walk of the kind that it will be called with.
 

@@ -202,7 +202,7 @@ def test_dgl_gets_both_directions(graph):
 
 
 def test_a_bare_dgl_graph_is_taken():
-    convert._import_dgl()
+    convert.import_dgl()
     import dgl
 
     edges = (torch.tensor([2, 0, 2], dtype=torch.int32), torch.tensor([1, 1, 1]).int())
