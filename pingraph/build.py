@@ -1,9 +1,6 @@
-"""Sorts edges into CSR by counting, without SciPy: one thread, few bytes, duplicates merged.
+"""Turns edges into CSR, one direction of the graph, and CSR into other CSR.
 
 Letters: E edges, N rows (the nodes of one side), M columns (the nodes of the other side).
-
-Edges are scattered by column, then by row. Counting sort is stable, so the columns of each row come
-out ascending and duplicates come to lie side by side, where one pass merges them.
 """
 
 from dataclasses import dataclass
@@ -11,9 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from pingraph import radix
 from pingraph.errors import PinGraphError
 
 _INT32_NODES = int(np.iinfo(np.int32).max)
+_BUCKET_BITS = 17  # edges in a bucket, if they are spread evenly: half a MiB of keys
+_MOST_BUCKETS_BITS = 10  # buckets dealt out to at a time: more than that leave the cache
+_DIGIT_BITS = 11  # bits sorted by in one pass: the counters take 16 KiB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +53,41 @@ def csr_from_edges(
     Raises:
         PinGraphError: the weights of a repeated edge add up to more than float32 holds.
     """
-    offsets = _offsets(columns, num_columns)
-    entries = _empty(len(rows), index_dtype(num_rows), weights, times)
-    _scatter_edges(columns, rows, weights, times, _cursor(offsets), *entries)
-    by_row = transpose(_csr(offsets, entries), num_rows)
-    del entries
-    return _without_duplicates(by_row)
+    low, column_bits = max(_bits(num_rows) - _bucket_bits(len(rows)), 0), _bits(num_columns)
+    key_bits = low + column_bits  # a key holds the column and what the bucket leaves of the row
+    starts = _bucket_starts(rows, low, num_rows)
+    edges = _empty(len(rows), np.uint32 if key_bits <= 32 else np.uint64, weights, times)
+    radix.deal_edges(rows, columns, weights, times, starts[:-1].copy(), low, column_bits, *edges)
+    spare = _empty(_largest(starts), edges[0].dtype, weights, times)
+    passes = -(-key_bits // _DIGIT_BITS)
+    digit_bits = -(-key_bits // max(passes, 1))
+    ends = np.empty((passes, 1 << digit_bits), np.uint64)
+    offsets = np.zeros(num_rows + 1, np.int64)
+    neighbors = np.empty(len(rows), index_dtype(num_columns))
+    bits = (low, column_bits, digit_bits)
+    kept = radix.sort_buckets(starts, *bits, ends, *edges, *spare, offsets, neighbors)
+    _, weights, times = edges
+    for array in (neighbors, weights, times):
+        if array is not None:
+            array.resize(kept, refcheck=False)  # shrinks in place, where a copy would double it
+    weights = None if weights is None else _float32(weights)
+    return Csr(offsets=offsets, neighbors=neighbors, weights=weights, times=times)
 
 
 def transpose(csr: Csr, num_columns: int) -> Csr:
     """Return the other direction of the same edges: row j lists the rows of `csr` that hold j."""
-    offsets = _offsets(csr.neighbors, num_columns)
-    num_rows = len(csr.offsets) - 1
-    out = _empty(len(csr.neighbors), index_dtype(num_rows), csr.weights, csr.times)
-    _transpose(csr.offsets, csr.neighbors, csr.weights, csr.times, _cursor(offsets), *out)
-    return _csr(offsets, out)
+    length = len(csr.neighbors)
+    low = min(max(_bits(num_columns) - _bucket_bits(length), 0), 16)  # has to fit into uint16
+    starts = _bucket_starts(csr.neighbors, low, num_columns)
+    entries = _empty(length, index_dtype(len(csr.offsets) - 1), csr.weights, csr.times)
+    lows = np.empty(length, np.uint16)
+    arrays = (csr.offsets, csr.neighbors, csr.weights, csr.times)
+    radix.deal_rows(*arrays, starts[:-1].copy(), low, lows, *entries)
+    spare = _empty(_largest(starts), entries[0].dtype, csr.weights, csr.times)
+    offsets = np.zeros(num_columns + 1, np.int64)
+    radix.order_buckets(starts, lows, np.empty(1 << low, np.uint64), *entries, *spare, offsets)
+    neighbors, weights, times = entries
+    return Csr(offsets=offsets, neighbors=neighbors, weights=weights, times=times)
 
 
 def keep_entries(csr: Csr, keep: np.ndarray) -> Csr:
@@ -121,9 +142,24 @@ _FAULTS = (
 )
 
 
-def _cursor(offsets: np.ndarray) -> np.ndarray:
-    """Return where each key's next entry goes, as int32 if that fits: it has to stay in cache."""
-    return offsets[:-1].astype(index_dtype(int(offsets[-1]) + 1))
+def _bits(count: int) -> int:
+    """Return how many bits the numbers 0 … count - 1 have."""
+    return max(count - 1, 0).bit_length()
+
+
+def _bucket_bits(num_edges: int) -> int:
+    return min(max(num_edges.bit_length() - _BUCKET_BITS, 0), _MOST_BUCKETS_BITS)
+
+
+def _bucket_starts(keys: np.ndarray, low: int, num_keys: int) -> np.ndarray:
+    """Return where the bucket of each key >> low begins, and where the last one ends."""
+    starts = np.zeros((max(num_keys - 1, 0) >> low) + 2, np.uint64)
+    radix.count(keys, low, starts[1:])
+    return np.cumsum(starts, out=starts)
+
+
+def _largest(starts: np.ndarray) -> int:
+    return int(np.diff(starts).max())
 
 
 def _empty(length: int, dtype: type, weights: np.ndarray | None, times: np.ndarray | None) -> tuple:
@@ -134,101 +170,10 @@ def _empty(length: int, dtype: type, weights: np.ndarray | None, times: np.ndarr
     )
 
 
-def _csr(offsets: np.ndarray, entries: tuple) -> Csr:
-    neighbors, weights, times = entries
-    return Csr(offsets=offsets, neighbors=neighbors, weights=weights, times=times)
-
-
-def _without_duplicates(csr: Csr) -> Csr:
-    """Merge duplicates in the arrays of `csr`, which nobody else may hold."""
-    offsets = np.empty_like(csr.offsets)
-    kept = _merge(csr.offsets, csr.neighbors, csr.weights, csr.times, offsets)
-    for array in (csr.neighbors, csr.weights, csr.times):
-        if array is not None:
-            array.resize(kept, refcheck=False)  # shrinks in place, where a copy would double it
-    weights = csr.weights
-    if weights is not None and kept and weights.max() > np.finfo(np.float32).max:
+def _float32(weights: np.ndarray) -> np.ndarray:
+    if len(weights) and weights.max() > np.finfo(np.float32).max:
         raise PinGraphError("the weights of a repeated edge add up to more than float32 holds")
-    return Csr(
-        offsets=offsets,
-        neighbors=csr.neighbors,
-        weights=None if weights is None else weights.astype(np.float32, copy=False),
-        times=csr.times,
-    )
-
-
-@njit(nogil=True, cache=True)
-def _offsets(keys, count):
-    """Count the keys: [2, 0, 2] of 3 gives [0, 1, 1, 3]."""
-    offsets = np.zeros(count + 1, np.int64)
-    for key in keys:
-        offsets[key + 1] += 1
-    for i in range(count):
-        offsets[i + 1] += offsets[i]
-    return offsets
-
-
-@njit(nogil=True, cache=True)
-def _scatter_edges(keys, values, weights, times, cursor, to_values, to_weights, to_times):
-    """Put each edge's value where its key's next free place is.
-
-    keys [1, 0, 1], values [7, 8, 9], cursor [0, 1] gives [8, 7, 9].
-    """
-    for i in range(len(keys)):
-        place = cursor[keys[i]]
-        cursor[keys[i]] = place + 1
-        to_values[place] = values[i]
-        if weights is not None:
-            to_weights[place] = weights[i]
-        if times is not None:
-            to_times[place] = times[i]
-
-
-@njit(nogil=True, cache=True)
-def _transpose(offsets, neighbors, weights, times, cursor, to_values, to_weights, to_times):
-    """Like `_scatter_edges` with the neighbors as keys and the row numbers as values."""
-    for row in range(len(offsets) - 1):
-        for i in range(offsets[row], offsets[row + 1]):
-            place = cursor[neighbors[i]]
-            cursor[neighbors[i]] = place + 1
-            to_values[place] = row
-            if weights is not None:
-                to_weights[place] = weights[i]
-            if times is not None:
-                to_times[place] = times[i]
-
-
-@njit(nogil=True, cache=True)
-def _merge(offsets, neighbors, weights, times, new_offsets):
-    """Merge equal neighbors in place: row [3, 3, 5] with weights [1, 2, 4] becomes [3, 5], [3, 4].
-
-    Returns the number of entries that are left.
-    """
-    kept = 0
-    new_offsets[0] = 0
-    for row in range(len(offsets) - 1):
-        i = offsets[row]
-        while i < offsets[row + 1]:
-            end = i + 1
-            while end < offsets[row + 1] and neighbors[end] == neighbors[i]:
-                end += 1
-            neighbors[kept] = neighbors[i]
-            if weights is not None:
-                weights[kept] = weights[i] if end == i + 1 else _sum(weights[i:end])
-            if times is not None:
-                times[kept] = times[i] if end == i + 1 else times[i:end].min()
-            kept += 1
-            i = end
-        new_offsets[row + 1] = kept
-    return kept
-
-
-@njit(nogil=True, cache=True)
-def _sum(values):
-    total = 0.0
-    for value in np.sort(values):
-        total += value
-    return total
+    return weights.astype(np.float32, copy=False)
 
 
 @njit(nogil=True, cache=True)

@@ -85,8 +85,9 @@ class PinBoardGraph:
             PinGraphError: there is no edge, an id is negative, missing, unknown or of a wrong type,
                 a weight is not finite and positive, or lengths differ. Names the row and value.
         """
-        rows = check_edges(pins, boards, weights, times, pin_ids=pin_ids, board_ids=board_ids)
-        return cls.from_rows(rows)
+        return cls.from_rows(
+            check_edges(pins, boards, weights, times, pin_ids=pin_ids, board_ids=board_ids)
+        )
 
     @classmethod
     def from_file(
@@ -136,8 +137,9 @@ class PinBoardGraph:
         """Merge and sort edges that were checked before."""
         shape = {"num_rows": len(rows.pin_ids), "num_columns": len(rows.board_ids)}
         by_pin = csr_from_edges(rows.pins, rows.boards, rows.weights, rows.times, **shape)
-        by_board = transpose(by_pin, len(rows.board_ids))
-        return cls._from_csr(by_pin, by_board, rows.pin_ids, rows.board_ids)
+        pin_ids, board_ids = rows.pin_ids, rows.board_ids
+        del rows  # unless the caller holds them, they make room for the other direction
+        return cls._from_csr(by_pin, transpose(by_pin, len(board_ids)), pin_ids, board_ids)
 
     @property
     def num_pins(self) -> int:

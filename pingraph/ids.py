@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+from numba import njit
 
 from pingraph.build import index_dtype
 from pingraph.errors import PinGraphError
@@ -39,10 +40,10 @@ def id_column(values: Any, what: str, first_row: int = 0) -> IdColumn:
         column = _from_arrow(values, what, first_row)
     else:
         column = _from_numpy(values, what, first_row)
-    if isinstance(column, np.ndarray):
-        _refuse(column < 0, column, f"{what} id %s is negative", first_row)
-    else:
+    if not isinstance(column, np.ndarray):
         _refuse_bad_strings(column, what, first_row)
+    elif len(column) and column.min() < 0:
+        _refuse(column < 0, column, f"{what} id %s is negative", first_row)
     return column
 
 
@@ -91,7 +92,8 @@ class IdIndex:
             kinds = ("integers", "strings") if mine else ("strings", "integers")
             raise PinGraphError(f"the {self.what} ids are {kinds[0]}, but {kinds[1]} were given")
         if self._is_range:
-            _refuse(column >= len(self.ids), column, f"unknown {self.what} id %s", first_row)
+            if column.max() >= len(self.ids):
+                _refuse(column >= len(self.ids), column, f"unknown {self.what} id %s", first_row)
             return column
         if len(column) * 8 < len(self.ids):
             return self._find_by_search(column, first_row)
@@ -183,15 +185,31 @@ def number_ids(column: IdColumn, what: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct ids in ascending order, and the place of each row's id among them."""
     if isinstance(column, np.ndarray) and len(column) and column.max() < 4 * len(column):
         seen = np.zeros(column.max() + 1, np.bool_)
-        seen[column] = True
+        _mark(column, seen)
         if seen.all():
             return np.arange(len(seen)), column
-        ids = np.flatnonzero(seen)
-        return ids, (np.cumsum(seen, dtype=index_dtype(len(seen))) - 1)[column]
+        places = np.cumsum(seen, dtype=index_dtype(len(seen))) - 1
+        # NumPy asks the system for huge pages; an array of numba's takes twice the time to fill.
+        found = np.empty(len(column), places.dtype)
+        _look_up(places, column, found)
+        return np.flatnonzero(seen), found
     coder = IdCoder(what)
     codes = coder.encode(column)
     ids, ranks = coder.finish()
     return ids, ranks[codes]
+
+
+@njit(nogil=True, cache=True)
+def _mark(column, seen):
+    for value in column:
+        seen[np.uint64(value)] = True
+
+
+@njit(nogil=True, cache=True)
+def _look_up(places, column, found):
+    for i in range(len(column)):
+        found[i] = places[np.uint64(column[i])]
+    return found
 
 
 def _from_numpy(values: Any, what: str, first_row: int) -> IdColumn:
