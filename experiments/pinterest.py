@@ -19,7 +19,7 @@ from docstring_parser import parse as parse_docstring
 from pingraph.errors import PinGraphError
 from pingraph.experiments import recommenders
 from pingraph.experiments.leave_one_out import LeaveOneOut
-from pingraph.experiments.pinterest_sheets import sheets, to_dict
+from pingraph.experiments.pinterest_sheets import REFERENCE, sheets, to_dict
 from pingraph.experiments.recommender_comparison import compare, count_steps
 from pingraph.files import write_json
 from pingraph.parsing import ShortErrors
@@ -44,7 +44,7 @@ def methods(num_pins: int, *, seed: int, num_threads: int) -> dict[str, dict[str
     common: dict[str, Any] = {"k": num_pins, "num_threads": num_threads}
     found: dict[str, dict[str, Fit]] = {
         "popularity": {"": recommenders.popularity},
-        "co-occurrence": {"": recommenders.co_occurrence},
+        REFERENCE: {"": recommenders.co_occurrence},
     }
     for walks in (200, 10_000):
         pinsage = PinSAGESampler(num_walks=walks, **common)
@@ -76,9 +76,9 @@ def run(
     the best ten, NDCG@10 counts a hit the less the lower it stands, 1 / log2(place + 1). Among
     equal scores each order is as likely, and the mean over the orders counts. A hidden pin that
     nobody else saved is a miss. Prints a table of both with 95% intervals (bootstrap over boards),
-    another one by how many boards the hidden pin has, and published figures beside. About 10 CPU
-    minutes and 2 GB for the whole benchmark; the learned method takes a good part of it, however
-    few the boards. docs/pinterest.md tells what comes out.
+    another one by how many boards the hidden pin has, and published figures beside. About 8 CPU
+    minutes and 2 GB for the whole benchmark; the learned method takes over one, however few the
+    boards. docs/pinterest.md tells what comes out of it.
 
       python -m pingraph.experiments.pinterest path/to/pinterest-graph --out pinterest.json
       python -m pingraph.experiments.pinterest path/to/pinterest-graph --num_boards 1000
