@@ -330,6 +330,7 @@ def _from_code_points(ids: np.ndarray) -> np.ndarray:
 
 
 def import_dgl() -> Any:
+    """Return the module dgl, or raise PinGraphError with what to install."""
     os.environ.setdefault("DGLBACKEND", "pytorch")  # else DGL writes a file into the home folder
     try:
         import dgl

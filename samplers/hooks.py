@@ -196,6 +196,18 @@ def _compile_may_leave(step):
     return lambda step: False
 
 
+def remembers(step, accept):
+    """Whether a rule asks for more of a walk than where it is: known while a kernel is compiled."""
+
+
+@overload(remembers, jit_options=_INLINE)
+def _compile_remembers(step, accept):
+    plain = not isinstance(step, types.Dispatcher) and step.instance_class is not Earlier
+    if plain and isinstance(accept, types.NoneType):
+        return lambda step, accept: False
+    return lambda step, accept: True
+
+
 def can_start(step, graph, seed, time):
     """Whether a seed has an edge to take."""
 

@@ -29,7 +29,7 @@ class Lanes(NamedTuple):
     counts who refers to an array.
     """
 
-    walks: np.ndarray  # int64, their numbers
+    walks: np.ndarray  # uint64, their numbers
     keys: np.ndarray  # uint64, what their random words are drawn from
     seeds: np.ndarray  # int64
     times: np.ndarray  # int64, of the seeds
@@ -53,7 +53,7 @@ def new_lanes(size):
     """Return two halves of lanes, each for so many walks."""
     size = 2 * size
     return Lanes(
-        np.empty(size, np.int64),
+        np.empty(size, _U),
         np.empty(size, _U),
         np.empty(size, np.int64),
         np.empty(size, np.int64),
@@ -105,6 +105,7 @@ def propose(graph, step, data, lanes, here, walking, hop, proposal, shadow, wait
     for j in range(here, here + walking):
         lanes.boards[j] = graph.pin_boards[lanes.at[j]]
         prefetch(graph.board_offsets, lanes.boards[j])
+        prefetch(graph.board_offsets, lanes.boards[j] + 1)
     for j in range(here, here + walking):
         board = _U(lanes.boards[j])
         start, end = graph.board_offsets[board], graph.board_offsets[board + _U(1)]
@@ -136,9 +137,3 @@ def note_fault(fault, pin, board, start, end, place):
     """Note a place that lies outside of its row; -1 is none, it ends a walk."""
     if place != -1:
         fault[0], fault[1], fault[2], fault[3], fault[4] = pin, board, start, end, place
-
-
-@njit(forceinline=True)
-def move(lanes, j, to, pin, previous):
-    """Put the walk of lane j onto lane `to`, at `pin`."""
-    lanes.keys[to], lanes.pins[to], lanes.previous[to] = lanes.keys[j], pin, previous

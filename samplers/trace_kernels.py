@@ -6,32 +6,34 @@ Letters: B seeds, W walks of a seed, L traversals of a walk at most.
 import numpy as np
 from numba import njit
 
-from pingraph.samplers.hooks import MOST_PROPOSALS, accepted, can_start, may_leave
-from pingraph.samplers.hops import Shadow, move, new_lanes, propose, walk_of
+from pingraph.samplers.hooks import MOST_PROPOSALS, accepted, can_start, may_leave, remembers
+from pingraph.samplers.hops import Shadow, new_lanes, propose, walk_of
 from pingraph.samplers.prefetching import prefetch
 from pingraph.samplers.randomness import draw
 from pingraph.samplers.tally import new_tally
 
 _U = np.uint64
-_TOGETHER = 512  # walks: enough for all reads that fit in flight, few enough for the first cache
+_TOGETHER = 240  # walks: enough for all reads that fit in flight, few enough for the first cache
 
 
-def trace_walks(graph, step, accept, data, seeds, times, key, rule, pins, boards, fault):
-    """Write the walks of each seed to `pins` and `boards`.
+def trace_walks(graph, step, accept, data, seeds, times, key, rule, pins, boards, rows, fault):
+    """Write the walks of the seeds rows[0] … rows[1] - 1 to `pins` and `boards`.
 
     On paper: a walk from pin 4 over board 2 to pin 7, where it ends, with two traversals at most,
-    is the row [4, 7, -1] of `pins` and [2, -1] of `boards`.
+    is the column [4, 7, -1] of `pins` and [2, -1] of `boards`.
 
     Args:
         graph, step, accept, data, seeds, times, key, rule, fault: as of
             `visit_kernels.count_visits`.
-        pins: int32 or int64 [B · W, L + 1], filled with -1 by the caller.
-        boards: int32 or int64 [B · W, L], likewise.
+        pins: int32 or int64 [L + 1, B · W]; walks that step together write side by side.
+        boards: int32 or int64 [L, B · W], likewise.
     """
     lanes = new_lanes(_TOGETHER)
     nothing = Shadow(np.empty(0, np.int64), new_tally(1))
-    for first in range(0, len(pins), _TOGETHER):
-        last = min(first + _TOGETHER, len(pins))
+    end = rows[1] * rule[0]
+    for first in range(rows[0] * rule[0], end, _TOGETHER):
+        last = min(first + _TOGETHER, end)
+        pins[:, first:last], boards[:, first:last] = -1, -1
         walking = _start(graph, step, seeds, times, key, rule, pins, first, last, lanes)
         _trace(graph, step, accept, data, rule, pins, boards, fault, lanes, walking, nothing)
 
@@ -41,8 +43,10 @@ def _start(graph, step, seeds, times, key, rule, pins, first, last, lanes):
     """Put the walks of a block that can start onto lanes; return how many they are."""
     num_walks, walking = _U(rule[0]), _U(0)
     for walk in range(_U(first), _U(last)):
+        pins[0, walk] = seeds[walk // num_walks]
+        prefetch(graph.pin_offsets, pins[0, walk])
+    for walk in range(_U(first), _U(last)):
         row = walk // num_walks
-        pins[walk, 0] = seeds[row]
         lanes.walks[walking] = walk
         lanes.keys[walking] = draw(draw(key, seeds[row]), walk % num_walks)
         lanes.seeds[walking], lanes.times[walking] = seeds[row], times[row]
@@ -67,12 +71,13 @@ def _trace(graph, step, accept, data, rule, pins, boards, fault, lanes, walking,
                 walk = walk_of(graph, data, lanes, j, lanes.boards[j], hop)
                 if accepted(accept, walk, pin, lanes.words[j]):
                     prefetch(graph.pin_offsets, pin)
-                    pins[lanes.walks[j], hop + 1] = pin
-                    boards[lanes.walks[j], hop] = lanes.boards[j]
-                    _move(lanes, j, still, pin, lanes.pins[j])
+                    prefetch(graph.pin_offsets, pin + 1)
+                    pins[hop + 1, lanes.walks[j]] = pin
+                    boards[hop, lanes.walks[j]] = lanes.boards[j]
+                    _move(step, accept, lanes, j, still, pin, lanes.pins[j])
                     still += _U((lanes.words[j] >> _U(11)) < go_on)
                 else:
-                    _move(lanes, j, again, lanes.pins[j], lanes.previous[j])
+                    _move(step, accept, lanes, j, again, lanes.pins[j], lanes.previous[j])
                     again += _U(proposal + _U(1) < MOST_PROPOSALS)
             walking, proposal = again - here, proposal + _U(1)
         walking = still - there
@@ -80,14 +85,12 @@ def _trace(graph, step, accept, data, rule, pins, boards, fault, lanes, walking,
 
 
 @njit(forceinline=True)
-def _move(lanes, j, to, pin, previous):
-    """Put a walk onto another lane, with what walks of one seed have in common."""
-    lanes.walks[to], lanes.seeds[to], lanes.times[to] = (
-        lanes.walks[j],
-        lanes.seeds[j],
-        lanes.times[j],
-    )
-    move(lanes, j, to, pin, previous)
+def _move(step, accept, lanes, j, to, pin, previous):
+    """Put the walk of lane j onto lane `to`, at `pin`."""
+    lanes.walks[to], lanes.keys[to], lanes.pins[to] = lanes.walks[j], lanes.keys[j], pin
+    if remembers(step, accept):
+        lanes.previous[to], lanes.seeds[to] = previous, lanes.seeds[j]
+        lanes.times[to] = lanes.times[j]
 
 
 # Kernels with a user's functions are not kept on disk: numba cannot tell when they change.

@@ -9,8 +9,16 @@ Letters: B seeds, k neighbors, W walks of a seed, V visits of a seed at most (wa
 import numpy as np
 from numba import njit
 
-from pingraph.samplers.hooks import MOST_PROPOSALS, Walk, accepted, can_start, may_leave, rank
-from pingraph.samplers.hops import Shadow, move, new_lanes, propose, walk_of
+from pingraph.samplers.hooks import (
+    MOST_PROPOSALS,
+    Walk,
+    accepted,
+    can_start,
+    may_leave,
+    rank,
+    remembers,
+)
+from pingraph.samplers.hops import Shadow, new_lanes, propose, walk_of
 from pingraph.samplers.prefetching import prefetch
 from pingraph.samplers.randomness import draw
 from pingraph.samplers.tally import clear, count_all, new_tally
@@ -107,15 +115,23 @@ def _walk(graph, step, accept, data, seed, time, pin_key, rule, lanes, shadow, w
                     prefetch(graph.pin_offsets, pin)
                     shadow.visits[traced] = pin
                     traced += _U(pin != seed)
-                    move(lanes, j, still, pin, lanes.pins[j])
+                    _move(step, accept, lanes, j, still, pin, lanes.pins[j])
                     still += _U((lanes.words[j] >> _U(11)) < go_on)
                 else:
-                    move(lanes, j, again, lanes.pins[j], lanes.previous[j])
+                    _move(step, accept, lanes, j, again, lanes.pins[j], lanes.previous[j])
                     again += _U(proposal + _U(1) < MOST_PROPOSALS)
             walking, proposal = again - here, proposal + _U(1)
         walking = still - there
         here, there = there, here
     return traced - new, count_all(shadow.visits, done, last, found, shadow.tally)
+
+
+@njit(forceinline=True)
+def _move(step, accept, lanes, j, to, pin, previous):
+    """Put the walk of lane j onto lane `to`, at `pin`; all lanes have one seed."""
+    lanes.keys[to], lanes.pins[to] = lanes.keys[j], pin
+    if remembers(step, accept):
+        lanes.previous[to] = previous
 
 
 @njit

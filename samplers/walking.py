@@ -123,9 +123,9 @@ class WalkingSampler(ABC):
     def _walk(
         self, graph: PinBoardGraph, seeds: np.ndarray, times: Any, seed: int, epoch: int
     ) -> Walks:
-        shape, dtype = (len(seeds), self.num_walks), graph.board_pins.dtype
-        pins = np.full((*shape, self.walk_length + 1), -1, dtype)
-        boards = np.full((*shape, self.walk_length), -1, dtype)
+        size, dtype = len(seeds) * self.num_walks, graph.board_pins.dtype
+        pins = np.empty((self.walk_length + 1, size), dtype)
+        boards = np.empty((self.walk_length, size), dtype)
         times, key, rule = self._request(seeds, times, seed, epoch)
         rules, fault = self.rules(graph), np.full(5, -1)
         kernel = trace_walks_fresh if rules.from_user else trace_walks_cached
@@ -133,15 +133,17 @@ class WalkingSampler(ABC):
         def trace(rows: slice) -> None:
             kernel(
                 *(rules.graph, rules.step, rules.accept, rules.data),
-                *(seeds[rows], times[rows], key, rule),
-                pins[rows].reshape(-1, self.walk_length + 1),
-                boards[rows].reshape(-1, self.walk_length),
-                fault,
+                *(seeds, times, key, rule, pins, boards, (rows.start, rows.stop), fault),
             )
 
         share_out(trace, len(seeds), self.num_threads)
         _check_places(fault)
-        return Walks(seeds=seeds, pins=pins, boards=boards)
+        shape = len(seeds), self.num_walks
+        return Walks(
+            seeds=seeds,
+            pins=pins.T.reshape(*shape, self.walk_length + 1),
+            boards=boards.T.reshape(*shape, self.walk_length),
+        )
 
     def _request(
         self, seeds: np.ndarray, times: Any, seed: int, epoch: int
