@@ -4,6 +4,7 @@ Letters: E edges, N rows (the nodes of one side), M columns (the nodes of the ot
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -65,7 +66,7 @@ def csr_from_edges(
     offsets = np.zeros(num_rows + 1, np.int64)
     neighbors = np.empty(len(rows), index_dtype(num_columns))
     bits = (low, column_bits, digit_bits)
-    kept = radix.sort_buckets(starts, *bits, ends, *edges, *spare, offsets, neighbors)
+    kept = radix.sort_buckets(starts, bits, ends, *edges, *spare, offsets, neighbors)
     _, weights, times = edges
     for array in (neighbors, weights, times):
         if array is not None:
@@ -162,7 +163,9 @@ def _largest(starts: np.ndarray) -> int:
     return int(np.diff(starts).max())
 
 
-def _empty(length: int, dtype: type, weights: np.ndarray | None, times: np.ndarray | None) -> tuple:
+def _empty(
+    length: int, dtype: Any, weights: np.ndarray | None, times: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     return (
         np.empty(length, dtype),
         None if weights is None else np.empty(length, weights.dtype),

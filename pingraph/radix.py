@@ -45,9 +45,7 @@ def deal_edges(
 @njit(nogil=True, cache=True)
 def sort_buckets(
     starts,
-    low,
-    column_bits,
-    digit_bits,
+    bits,
     ends,
     keys,
     weights,
@@ -61,8 +59,10 @@ def sort_buckets(
     """Sort and merge one bucket after the other, and return how many entries are left.
 
     They go to the front of `merged`, `weights` and `times`, never past the bucket that is read.
-    `ends` [passes, digits] is room for counters; the spare arrays hold one bucket.
+    `bits` says how many the low part of a row, a column and a digit have; `ends` [passes, digits]
+    is room for counters; the spare arrays hold one bucket.
     """
+    low, column_bits, digit_bits = bits
     kept = _U(0)
     for bucket in range(len(starts) - 1):
         start, end = starts[bucket], starts[bucket + 1]
@@ -113,11 +113,12 @@ def order_buckets(
             offsets[first + i] = start + ends[i]
         a = _part(rows, weights, times, start, end)
         b = _part(spare_rows, spare_weights, spare_times, _U(0), end - start)
-        b[0][:] = a[0]
-        if weights is not None:
-            b[1][:] = a[1]
-        if times is not None:
-            b[2][:] = a[2]
+        for i in range(len(codes)):  # slices would compile for seconds
+            b[0][i] = a[0][i]
+            if weights is not None:
+                b[1][i] = a[1][i]
+            if times is not None:
+                b[2][i] = a[2][i]
         _sort_by_digit(codes, _U(0), ends, b[0], b[1], b[2], a[0], a[1], a[2])
     offsets[-1] = starts[-1]
 

@@ -1,4 +1,4 @@
-"""The counting sort behind a graph, against sorting with Python, and its small companions."""
+"""The sort behind a graph, against sorting with Python, and its small companions."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pingraph import build as build_module
 from pingraph.build import (
     Csr,
     csr_from_edges,
@@ -47,29 +48,94 @@ def entries(csr):
     return list(zip(*(part.tolist() for part in parts), strict=True))
 
 
-@quick
-@given(columns())
-def test_edges_come_out_sorted_and_merged(case):
-    rows, cols, weights, times = case
-    expected = []
-    for row, col in sorted(set(zip(rows.tolist(), cols.tolist(), strict=True))):
-        same = (rows == row) & (cols == col)
-        weight = 0.0 if weights is None else np.float32(np.sort(weights[same]).astype(float).sum())
-        expected.append((row, col, weight, 0 if times is None else times[same].min()))
-    csr = build(*case)
+def plain(rows, cols, weights, times):
+    """Return what `entries` should, by a dictionary of the edges of each pair, sorted."""
+    same = {}
+    for i, pair in enumerate(zip(rows.tolist(), cols.tolist(), strict=True)):
+        same.setdefault(pair, []).append(i)
+    return [
+        (
+            *pair,
+            0 if weights is None else np.float32(sum(np.sort(weights[i]).tolist())),
+            0 if times is None else times[i].min(),
+        )
+        for pair, i in sorted(same.items())
+    ]
+
+
+def check_both_ways(case, num_rows, num_columns):
+    """Compare the CSR of the edges, its transpose and the transpose of that with the plain twin."""
+    csr = csr_from_edges(*case, num_rows=num_rows, num_columns=num_columns)
+    expected = plain(*case)
     assert entries(csr) == expected
-    assert (csr.offsets[0], csr.offsets[-1], len(csr.offsets)) == (0, len(expected), NUM_ROWS + 1)
-    assert find_fault(csr, NUM_COLUMNS) is None
+    assert (csr.offsets[0], len(csr.offsets)) == (0, num_rows + 1)
+    assert find_fault(csr, num_columns) is None
+    turned = transpose(csr, num_columns)
+    assert entries(turned) == sorted((col, row, w, t) for row, col, w, t in expected)
+    assert len(turned.offsets) == num_columns + 1
+    assert find_fault(turned, num_rows) is None
+    assert entries(transpose(turned, num_rows)) == expected
 
 
 @quick
 @given(columns())
-def test_turning_twice_changes_nothing(case):
-    csr = build(*case)
-    turned = transpose(csr, NUM_COLUMNS)
-    assert find_fault(turned, NUM_ROWS) is None
-    assert sorted((col, row, w, t) for row, col, w, t in entries(csr)) == entries(turned)
-    assert entries(transpose(turned, NUM_ROWS)) == entries(csr)
+def test_edges_come_out_sorted_and_merged_both_ways(case):
+    check_both_ways(case, NUM_ROWS, NUM_COLUMNS)
+
+
+@st.composite
+def skewed(draw):
+    """Draw up to 300 edges of wide or narrow sides, some of them almost all at a few nodes."""
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    length = draw(st.integers(0, 300))
+    sides = [draw(st.sampled_from([1, 2, 3, 40, 1000, 2**16 + 1])) for _ in range(2)]
+    powers = [draw(st.sampled_from([1, 4, 50])) for _ in range(2)]
+    ends = [
+        (count * rng.random(length) ** power).astype(np.int64)
+        for count, power in zip(sides, powers, strict=True)
+    ]
+    dtype = draw(st.sampled_from([None, np.float32, np.float64]))
+    weights = None if dtype is None else rng.lognormal(0, 3, length).astype(dtype)
+    times = rng.integers(-9, 9, length) if draw(st.booleans()) else None
+    return (*ends, weights, times), *sides
+
+
+@quick
+@given(skewed(), st.integers(1, 8), st.integers(0, 8), st.integers(1, 12))
+def test_buckets_and_digits_of_any_size_give_the_same(case, bucket, most, digit):
+    # At their true sizes 300 edges would be one bucket.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build_module, "_BUCKET_BITS", bucket)
+        patch.setattr(build_module, "_MOST_BUCKETS_BITS", most)
+        patch.setattr(build_module, "_DIGIT_BITS", digit)
+        check_both_ways(*case)
+
+
+@pytest.mark.parametrize("side", ["row", "column"])
+def test_many_edges_of_one_node_fill_a_bucket_alone(side):
+    rng = np.random.default_rng(0)
+    one, many = np.full(500_000, 7), rng.integers(0, 90_000, 500_000)
+    rows, cols = (one, many) if side == "row" else (many, one)
+    csr = csr_from_edges(rows, cols, None, None, num_rows=90_000, num_columns=90_000)
+    turned = transpose(csr, 90_000)
+    narrow, wide = (csr, turned) if side == "row" else (turned, csr)
+    assert np.array_equal(narrow.neighbors, np.unique(many))
+    assert narrow.offsets[7:9].tolist() == [0, len(np.unique(many))]
+    assert np.array_equal(np.flatnonzero(np.diff(wide.offsets)), np.unique(many))
+    assert (wide.neighbors == 7).all()
+
+
+@pytest.mark.parametrize(
+    ("num_columns", "dtype"),
+    [(2**31 - 1, np.int32), (2**31, np.int64), (2**32, np.int64), (2**33, np.int64)],
+)
+@pytest.mark.parametrize("num_rows", [1, 9])
+def test_columns_beyond_int32_are_kept_as_int64(num_columns, dtype, num_rows):
+    rows = np.arange(300) % num_rows
+    cols = num_columns - 1 - np.arange(300) % 7
+    csr = csr_from_edges(rows, cols, None, None, num_rows=num_rows, num_columns=num_columns)
+    assert csr.neighbors.dtype == dtype
+    assert entries(csr) == plain(rows, cols, None, None)
 
 
 @quick
@@ -124,6 +190,15 @@ def test_weights_are_summed_as_float64_and_stored_as_float32():
     assert csr.weights.dtype == np.float32
     assert csr.weights.tolist() == [1 + 2.0**-22]
     assert weights.tolist() == [1.0] + [2.0**-24] * 4
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("first", [0, 1, 5])
+def test_duplicates_add_up_smallest_first(dtype, first):
+    # Added to 1 + 2 ** -24 one by one the four are lost; together they tip the rounding up.
+    weights = np.roll(np.array([1.0, 2.0**-24] + [2.0**-54] * 4, dtype), -first)
+    csr = build(np.zeros(6, int), np.zeros(6, int), weights, None)
+    assert csr.weights.tolist() == [1 + 2.0**-23]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
