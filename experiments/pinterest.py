@@ -58,7 +58,9 @@ def methods(num_pins: int, *, seed: int, num_threads: int) -> dict[str, dict[str
     endless = partial(recommenders.neighbor_weights, sampler=ppr, seed=seed)
     found["PinSAGE without end (PageRank)"] = {"": endless}
     found["Pixie without end (PageRank)"] = {"": partial(recommenders.endless_pixie, sampler=ppr)}
-    strengths = {f"λ {one}": partial(recommenders.ease, strength=one) for one in STRENGTHS}
+    strengths: dict[str, Fit] = {
+        f"λ {one}": partial(recommenders.ease, strength=one) for one in STRENGTHS
+    }
     return {**found, "EASE (learned)": strengths}
 
 

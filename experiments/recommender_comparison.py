@@ -69,7 +69,8 @@ def compare(
         step: called before each of at most `count_steps` steps with what is done next.
     """
     tuning = task.validation(min(VALIDATION_BOARDS, len(task.boards)), seed=seed)
-    plain, debiased = [], []
+    plain: list[Row] = []
+    debiased: list[Row] = []
     for name, fits in found.items():
         trials = {
             setting: _score(fit, tuning, partial(step, f"{name} {setting}: tuning"))
