@@ -57,18 +57,23 @@ def csr_from_edges(
     low, column_bits = max(_bits(num_rows) - _bucket_bits(len(rows)), 0), _bits(num_columns)
     key_bits = low + column_bits  # a key holds the column and what the bucket leaves of the row
     starts = _bucket_starts(rows, low, num_rows)
-    edges = _empty(len(rows), np.uint32 if key_bits <= 32 else np.uint64, weights, times)
-    radix.deal_edges(rows, columns, weights, times, starts[:-1].copy(), low, column_bits, *edges)
-    spare = _empty(_largest(starts), edges[0].dtype, weights, times)
+    merged = _empty(len(rows), index_dtype(num_columns), weights, times)
+    neighbors, values = merged[0], merged[1:]
+    in_place = key_bits <= 8 * neighbors.itemsize  # then neighbors take the place of their keys
+    key_dtype = np.dtype(f"u{neighbors.itemsize if in_place else 8}")
+    keys = neighbors.view(key_dtype) if in_place else np.empty(len(rows), key_dtype)
+    cursor = starts[:-1].copy()
+    radix.deal_edges(rows, columns, weights, times, cursor, low, column_bits, keys, *values)
+    spare = _empty(_largest(starts), key_dtype, weights, times)
     passes = -(-key_bits // _DIGIT_BITS)
     digit_bits = -(-key_bits // max(passes, 1))
     ends = np.empty((passes, 1 << digit_bits), np.uint64)
     offsets = np.zeros(num_rows + 1, np.int64)
-    neighbors = np.empty(len(rows), index_dtype(num_columns))
     bits = (low, column_bits, digit_bits)
-    kept = radix.sort_buckets(starts, bits, ends, *edges, *spare, offsets, neighbors)
-    _, weights, times = edges
-    for array in (neighbors, weights, times):
+    kept = radix.sort_buckets(starts, bits, ends, keys, *values, *spare, offsets, neighbors)
+    del keys  # a view would not survive what follows
+    weights, times = values
+    for array in merged:
         if array is not None:
             array.resize(kept, refcheck=False)  # shrinks in place, where a copy would double it
     weights = None if weights is None else _float32(weights)

@@ -58,9 +58,9 @@ def sort_buckets(
 ):
     """Sort and merge one bucket after the other, and return how many entries are left.
 
-    They go to the front of `merged`, `weights` and `times`, never past the bucket that is read.
-    `bits` says how many the low part of a row, a column and a digit have; `ends` [passes, digits]
-    is room for counters; the spare arrays hold one bucket.
+    They go to the front of `merged`, `weights` and `times`, never past what is still to be read, so
+    `merged` may lie where `keys` do. `bits` says how many the low part of a row, a column and a
+    digit have; `ends` [passes, digits] is room for counters; the spare arrays hold one bucket.
     """
     low, column_bits, digit_bits = bits
     kept = _U(0)
