@@ -13,11 +13,10 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from pingraph.samplers.randomness import draw, pick
+from pingraph.samplers.randomness import draw, follow, pick
 from pingraph.samplers.tally import rank_scores, rank_visits
 
-# Draws far from those that a user's step makes of its word, 0, 1, 2, …
-_NEXT_HOP, _ACCEPTANCE = np.uint64(2**40), np.uint64(2**41)
+_ACCEPTANCE = np.uint64(2**41)  # a draw far from those that a user makes of a word: 0, 1, 2, …
 
 # A walk is a big tuple: to hand it to a function that is not inlined costs more than its work.
 _INLINE = {"forceinline": True}
@@ -149,6 +148,8 @@ def _second(accept, walk, pin):
         return 1.0
     if pin == walk.previous:
         return accept.again
+    if accept.near == accept.far:
+        return accept.near
     return accept.near if _board_mates(walk.graph, walk.previous, pin) else accept.far
 
 
@@ -177,7 +178,7 @@ def _compile_refresh(step, words, here, walking):
 
     def redraw(step, words, here, walking):
         for j in range(here, here + walking):
-            words[j] = draw(words[j], _NEXT_HOP)
+            words[j] = follow(words[j])
 
     return redraw
 

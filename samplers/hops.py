@@ -91,11 +91,10 @@ def propose(graph, step, data, lanes, here, walking, hop, proposal, shadow, wait
         start, end = graph.pin_offsets[pin], graph.pin_offsets[pin + _U(1)]
         walk = walk_of(graph, data, lanes, j, -1, hop)
         place, lanes.words[j] = choose_edge(step, walk, start, end, lanes.words[j])
-        if may_leave(step):
-            lanes.ended[j] = place < start or place >= end
-            if lanes.ended[j]:
-                note_fault(fault, lanes.pins[j], -1, start, end, place)
-                place = start
+        if may_leave(step) and (place < start or place >= end):
+            lanes.ended[j] = True
+            note_fault(fault, lanes.pins[j], -1, start, end, place)
+            place = start
         lanes.at[j] = _U(place)
         prefetch(graph.pin_boards, lanes.at[j])
         if hop > 0 and done < last:  # at hop 0 all read one row, soon in the cache

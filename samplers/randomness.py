@@ -29,6 +29,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, made odd: the st
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _ONE = np.uint64(1)
+_SPREAD = np.uint64(0xD1342543DE82EF95)  # Steele and Vigna 2021 (arXiv 2001.05304)
 
 
 @njit(inline="always")
@@ -54,6 +55,16 @@ def pick(word, choices):
     """
     high, low = _multiply(word, np.uint64(choices))
     return np.int64(high), low
+
+
+@njit(inline="always")
+def follow(word):
+    """Return a fresh word after one that a choice has used up, in two operations.
+
+    It is for words that are random already: its high bits, which choices use first, depend on all
+    low bits, which the choice before has not used.
+    """
+    return (word ^ (word >> np.uint64(32))) * _SPREAD
 
 
 @njit(cache=True)

@@ -14,6 +14,7 @@ _DIGIT = 2**22 - 1
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # the constants of randomness.py, as int64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
+_SPREAD = 0xD1342543DE82EF95 - 2**64
 
 
 def bits(number: int) -> Tensor:
@@ -52,6 +53,11 @@ def pick(word: Tensor, choices: Tensor) -> tuple[Tensor, Tensor]:
     carry = ((word & _DIGIT) * choices) >> 22
     carry = (((word >> 22) & _DIGIT) * choices + carry) >> 22
     return (shift_right(word, 44) * choices + carry) >> 20, word * choices
+
+
+def follow(word: Tensor) -> Tensor:
+    """Return a fresh word after one that a choice has used up."""
+    return (word ^ shift_right(word, 32)) * _SPREAD
 
 
 def epoch_key(seed: int, epoch: int) -> Tensor:

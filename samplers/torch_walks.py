@@ -18,12 +18,10 @@ from torch import Tensor
 from pingraph.errors import PinGraphError
 from pingraph.samplers.requests import check_whole
 from pingraph.samplers.torch_graph import DeviceGraph, DeviceRows
-from pingraph.samplers.torch_randomness import draw, epoch_key, pick, shift_right
+from pingraph.samplers.torch_randomness import draw, epoch_key, follow, pick, shift_right
 
 if TYPE_CHECKING:
     from pingraph.samplers.pinsage import PinSAGESampler
-
-_NEXT_HOP = 2**40  # as in hooks.py: which output of a word that a weighted choice used up is next
 
 
 def trace(
@@ -87,7 +85,7 @@ def _hop(rows: DeviceRows, at: Tensor, word: Tensor) -> tuple[Tensor, Tensor]:
     thresholds, aliases = rows.alias
     threshold = thresholds[place].long() & 0xFFFFFFFF  # they are uint32
     place = torch.where(shift_right(rest, 32) < threshold, place, start + aliases[place])
-    return rows.neighbors[place], draw(word, _NEXT_HOP)
+    return rows.neighbors[place], follow(word)
 
 
 def call_key(seed: int, epoch: int) -> Tensor:

@@ -66,6 +66,7 @@ def _trace(graph, step, accept, data, rule, pins, boards, fault, lanes, walking,
             again = here
             for j in range(here, here + walking):
                 if may_leave(step) and lanes.ended[j]:
+                    lanes.ended[j] = False
                     continue
                 pin = np.int64(graph.board_pins[lanes.at[j]])
                 walk = walk_of(graph, data, lanes, j, lanes.boards[j], hop)

@@ -108,6 +108,7 @@ def _walk(graph, step, accept, data, seed, time, pin_key, rule, lanes, shadow, w
             again = here
             for j in range(here, here + walking):
                 if may_leave(step) and lanes.ended[j]:
+                    lanes.ended[j] = False
                     continue
                 pin = np.int64(graph.board_pins[lanes.at[j]])
                 walk = walk_of(graph, data, lanes, j, lanes.boards[j], hop)
