@@ -10,8 +10,8 @@ ROOT = Path(__file__).parents[1]
 
 # From the bottom up; a file may import its own layer and those below (docs: CONTRIBUTING.md).
 LAYERS = [
-    """errors files interfaces graph build radix edges edge_files ids storage fingerprint description
-    convert tables pin_images images datasets splits leaks icons world scenes inspection
+    """errors files interfaces graph build radix edges edge_files ids storage fingerprint
+    description convert tables pin_images images datasets splits leaks icons world scenes inspection
     folder_checks interrupts pruning""",
     "samplers",
     "encoders objectives tokenization pixel_store content augmentation batches",
