@@ -18,9 +18,12 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
     Raises:
         PinGraphError: the folder cannot be made or written, or the disk is full. The file that
-            stood at `path` before, if any, is then untouched.
+            stood at `path` before, if any, is then untouched. Or `path` is no regular file, such
+            as a device: a rename would put a file in its place, for everybody on the machine.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise PinGraphError(f"cannot write {path}: it is not a regular file")
     with _named_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

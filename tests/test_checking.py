@@ -17,10 +17,13 @@ from pingraph.samplers import (
     CoBoardSampler,
     MixtureSampler,
     MultiGraphSampler,
+    Node2VecSampler,
     PinSAGESampler,
     PixieSampler,
     PPRSampler,
     RecordedSampler,
+    TemporalSampler,
+    WalkSampler,
     check,
     check_calls,
     record,
@@ -92,6 +95,8 @@ def built_in(tmp_path):
         PPRSampler(),
         CoBoardSampler(),
         PixieSampler(),
+        Node2VecSampler(return_parameter=2, in_out_parameter=0.5),
+        WalkSampler(),
         MixtureSampler(samplers=[near, far], weights=[1, 2]),
         MultiGraphSampler(graphs=[other], samplers=[near]),
         CachedSampler(sampler=near, epochs=1),
@@ -108,6 +113,12 @@ def test_built_in_samplers_pass(tmp_path):
         quiet = isinstance(sampler, (PPRSampler, RecordedSampler))
         kept = isinstance(sampler, CachedSampler) and sampler.epochs > 1
         assert ("seed and epoch" in report.named("warning")) == (quiet or kept), str(report)
+
+
+def test_walks_in_time_pass_on_a_graph_with_times():
+    pins, boards = example_graph().edges()
+    graph = PinBoardGraph.from_edges(pins, boards, times=np.arange(len(pins)) * 7 % 31)
+    assert not check(TemporalSampler(), graph).named("failed")
 
 
 def test_a_sampler_of_the_user_passes():
