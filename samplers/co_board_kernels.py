@@ -37,7 +37,7 @@ def draw_mates(graph, seeds, key, rule, ids, scores):
             _read_pins(graph[3], seed, drawn, last)
             clear(tally)
             found = count_all(drawn, 0, drawn.size, _U(0), tally)
-            rank_visits(tally, found, ids[row], scores[row])
+            rank_visits(tally, found, ids, scores, row)
 
 
 @njit

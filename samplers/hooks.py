@@ -227,20 +227,21 @@ def _compile_can_start(step, graph, seed, time):
     return with_early_edge
 
 
-def rank(score, walk, tally, found, ids, scores):
+def rank(score, graph, data, seed, time, tally, found, ids, scores, row):
     """Write the pins of a tally by their visits, or by what the user's score makes of them."""
 
 
 @overload(rank)
-def _compile_rank(score, walk, tally, found, ids, scores):
-    if isinstance(score, types.NoneType):
-        return lambda score, walk, tally, found, ids, scores: rank_visits(tally, found, ids, scores)
+def _compile_rank(score, graph, data, seed, time, tally, found, ids, scores, row):
+    def by_visits(score, graph, data, seed, time, tally, found, ids, scores, row):
+        rank_visits(tally, found, ids, scores, row)
 
-    def by_score(score, walk, tally, found, ids, scores):
+    def by_score(score, graph, data, seed, time, tally, found, ids, scores, row):
+        walk = Walk(graph, data, seed, time, -1, -1, -1, -1)
         _, pins, visits, _ = tally
         values = np.empty(found, np.float64)
         for number in range(found):
             values[number] = score(walk, pins[number], visits[number])
-        rank_scores(pins[:found], values, ids, scores)
+        rank_scores(pins[:found], values, ids[row], scores[row])
 
-    return by_score
+    return by_visits if isinstance(score, types.NoneType) else by_score

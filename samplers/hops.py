@@ -31,7 +31,7 @@ class Lanes(NamedTuple):
 
     walks: np.ndarray  # uint64, their numbers
     keys: np.ndarray  # uint64, what their random words are drawn from
-    seeds: np.ndarray  # int64
+    seeds: np.ndarray  # int64, of each walk, or one for all
     times: np.ndarray  # int64, of the seeds
     previous: np.ndarray  # int64, the pins before, -1 at the seeds
     pins: np.ndarray  # int64, where they are
@@ -49,14 +49,14 @@ class Shadow(NamedTuple):
 
 
 @njit(cache=True)
-def new_lanes(size):
-    """Return two halves of lanes, each for so many walks."""
-    size = 2 * size
+def new_lanes(size, seeds):
+    """Return two halves of lanes, each for so many walks, of as many seeds or of one for all."""
+    size, seeds = 2 * size, 1 if seeds == 1 else 2 * seeds
     return Lanes(
         np.empty(size, _U),
         np.empty(size, _U),
-        np.empty(size, np.int64),
-        np.empty(size, np.int64),
+        np.empty(seeds, np.int64),
+        np.empty(seeds, np.int64),
         np.empty(size, np.int64),
         np.empty(size, np.int64),
         np.empty(size, np.int64),
@@ -125,10 +125,10 @@ def propose(graph, step, data, lanes, here, walking, hop, proposal, shadow, wait
 
 @njit(forceinline=True)
 def walk_of(graph, data, lanes, j, board, hop):
-    """Return what a user's function sees of a walk."""
-    return Walk(
-        graph, data, lanes.seeds[j], lanes.times[j], lanes.previous[j], lanes.pins[j], board, hop
-    )
+    """Return what a user's function sees of a walk; what it does not look at costs nothing."""
+    own = min(_U(j), _U(lanes.seeds.size - 1))
+    seed, time = lanes.seeds[own], lanes.times[own]
+    return Walk(graph, data, seed, time, lanes.previous[j], lanes.pins[j], board, hop)
 
 
 @njit(cache=True)

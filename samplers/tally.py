@@ -66,8 +66,8 @@ def count_all(visits, first, last, found, tally):
 
 
 @njit(cache=True)
-def rank_visits(tally, found, ids, scores):
-    """Write the pins with the most visits; equally visited ones in the order of their numbers.
+def rank_visits(tally, found, ids, scores, row):
+    """Write the most visited pins to a row; equally visited ones in the order of their numbers.
 
     It uses up the tally. Pins 5, 7, 3 with 1, 2, 1 visits are written as ids 7, 5, 3.
     """
@@ -81,9 +81,9 @@ def rank_visits(tally, found, ids, scores):
         else:
             rank = above[_U(seen)]
             above[_U(seen)] = rank + 1
-        if rank < ids.size:
-            ids[rank] = pins[number]
-            scores[rank] = seen
+        if rank < ids.shape[1]:
+            ids[row, rank] = pins[number]
+            scores[row, rank] = seen
 
 
 @njit(cache=True)

@@ -28,7 +28,7 @@ def trace_walks(graph, step, accept, data, seeds, times, key, rule, pins, boards
         pins: int32 or int64 [L + 1, B · W]; walks that step together write side by side.
         boards: int32 or int64 [L, B · W], likewise.
     """
-    lanes = new_lanes(_TOGETHER)
+    lanes = new_lanes(_TOGETHER, _TOGETHER)
     nothing = Shadow(np.empty(0, np.int64), new_tally(1))
     end = rows[1] * rule[0]
     for first in range(rows[0] * rule[0], end, _TOGETHER):

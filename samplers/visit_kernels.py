@@ -11,7 +11,6 @@ from numba import njit
 
 from pingraph.samplers.hooks import (
     MOST_PROPOSALS,
-    Walk,
     accepted,
     can_start,
     may_leave,
@@ -49,7 +48,7 @@ def count_visits(graph, step, accept, score, data, seeds, times, key, rule, ids,
             that lay outside of its row, where the board is -1 if it was to be chosen.
     """
     num_walks, walk_length, _ = rule
-    lanes = new_lanes(num_walks)
+    lanes = new_lanes(num_walks, 1)
     visits = num_walks * walk_length
     shadow = Shadow(np.empty(2 * visits + 2, np.int64), new_tally(visits))
     tally, old, new = shadow.tally, _U(0), _U(visits + 1)  # where their halves of the visits begin
@@ -79,8 +78,9 @@ def count_visits(graph, step, accept, score, data, seeds, times, key, rule, ids,
         else:
             found = count_all(shadow.visits, old, old + waiting, found, tally)
         if row > 0:
-            walk = Walk(graph, data, seeds[row - 1], times[row - 1], -1, -1, -1, -1)
-            rank(score, walk, tally, found, ids[row - 1], scores[row - 1])
+            before = row - 1
+            seed, time = seeds[before], times[before]
+            rank(score, graph, data, seed, time, tally, found, ids, scores, before)
         new, old, waiting = old, new, traced
 
 
@@ -96,8 +96,11 @@ def _walk(graph, step, accept, data, seed, time, pin_key, rule, lanes, shadow, w
     walking = _U(num_walks if can_start(step, graph, seed, time) else 0)
     for j in range(walking):
         lanes.keys[j] = draw(pin_key, j)
-    lanes.seeds[:], lanes.times[:] = seed, time
-    lanes.pins[:num_walks], lanes.previous[:num_walks] = seed, -1
+    for j in range(walking):
+        lanes.pins[j] = seed
+        if remembers(step, accept):
+            lanes.previous[j] = -1
+    lanes.seeds[0], lanes.times[0] = seed, time
     for hop in range(walk_length):
         still, proposal = there, _U(0)
         while walking > 0:
