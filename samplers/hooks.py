@@ -19,7 +19,7 @@ from pingraph.samplers.tally import rank_scores, rank_visits
 _ACCEPTANCE = np.uint64(2**41)  # a draw far from those that a user makes of a word: 0, 1, 2, …
 
 # A walk is a big tuple: to hand it to a function that is not inlined costs more than its work.
-_INLINE = {"forceinline": True}
+_INLINE: Any = {"forceinline": True}
 
 MOST_PROPOSALS = 1_000  # of one traversal, before a walk that nothing is accepted of ends
 
@@ -42,12 +42,12 @@ class Walk(NamedTuple):
 
     graph: GraphArrays
     data: Any  # what the sampler was given as its data
-    seed: int  # the pin where the walk began
-    time: int  # the time of the seed, 2⁶³ - 1 where there is none
-    previous: int  # the pin before the one where it is, -1 at the seed
-    pin: int  # the pin where it is
-    board: int  # the board on the way to the next pin, -1 before it is chosen
-    step: int  # traversals made
+    seed: int | np.integer  # the pin where the walk began
+    time: int | np.integer  # the time of the seed, 2⁶³ - 1 where there is none
+    previous: int | np.integer  # the pin before the one where it is, -1 at the seed
+    pin: int | np.integer  # the pin where it is
+    board: int | np.integer  # the board on the way to the next pin, -1 before it is chosen
+    step: int | np.integer  # traversals made
 
 
 class Uniform(NamedTuple):

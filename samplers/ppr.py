@@ -181,7 +181,7 @@ def _sums(edges: Csr) -> np.ndarray:
     sums = np.zeros(len(edges.offsets) - 1)
     filled = np.diff(edges.offsets) > 0
     starts = edges.offsets[:-1][filled]
-    sums[filled] = np.add.reduceat(edges.weights, starts, dtype=np.float64)
+    sums[filled] = np.add.reduceat(np.asarray(edges.weights), starts, dtype=np.float64)
     return sums
 
 

@@ -89,7 +89,8 @@ def _own_times(graph: PinBoardGraph, seeds: np.ndarray, times: Any) -> np.ndarra
     if times is None:
         last = ordered.pin_offsets[seeds + 1] - 1
         found = graph.pin_degrees[seeds] > 0
-        newest = ordered.pin_times[np.where(found, last, 0)] if graph.num_edges else last
+        edge_times = np.asarray(ordered.pin_times)
+        newest = edge_times[np.where(found, last, 0)] if graph.num_edges else last
         return np.where(found & (newest < NO_TIME), newest + 1, NO_TIME)
     times = np.asarray(times)
     if times.dtype.kind not in "iu" or times.shape != seeds.shape:
