@@ -8,8 +8,6 @@ docs/pinterest.md holds the tables that this prints, and what they say.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +21,12 @@ from pingraph.experiments.pinterest_sheets import REFERENCE, sheets, to_dict
 from pingraph.experiments.recommender_comparison import compare, count_steps
 from pingraph.files import write_json
 from pingraph.parsing import ShortErrors
+from pingraph.progress import progress_bar
 from pingraph.results import print_sheet
 from pingraph.samplers import PinSAGESampler, PixieSampler, PPRSampler
 
 if TYPE_CHECKING:
-    from pingraph.experiments.recommender_comparison import Fit, Step
+    from pingraph.experiments.recommender_comparison import Fit
 
 STRENGTHS = (1000, 2000, 4000)  # λ of EASE; 100 and 12,000 were worse on validation pins
 _NEVER = 2**24  # more visits than there are steps: no early stop
@@ -107,7 +106,7 @@ def run(
     if num_boards is not None:
         task = task.draw(num_boards, seed=seed)
     found = methods(task.graph.num_pins, seed=seed, num_threads=num_threads)
-    with _progress(count_steps(task, found)) as step:
+    with progress_bar(count_steps(task, found)) as step:
         comparison = compare(task, found, seed=seed, step=step)
     try:
         if out is not None:
@@ -115,24 +114,6 @@ def run(
     finally:  # a full disk shall not cost the figures
         for sheet in sheets(comparison):
             print_sheet(sheet)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Step]:
-    """Show a bar on standard error, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task, done = progress.add_task("", total=total), -1
-
-        def step(what: str) -> None:
-            nonlocal done
-            done += 1
-            progress.update(task, completed=done, description=what)
-
-        yield step
 
 
 def main(args: list[str] | None = None) -> None:

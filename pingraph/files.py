@@ -81,6 +81,36 @@ def read_json(path: str | Path) -> Any:
         raise PinGraphError(f"{path}: not a JSON file ({error})") from error
 
 
+def read_tensors(
+    path: Path, *, form: str, version: str, what: str
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Return the metadata and the NumPy arrays of a safetensors file.
+
+    Args:
+        path: the file.
+        form: the "format" that its metadata must name.
+        version: likewise.
+        what: what it is, for messages.
+
+    Raises:
+        PinGraphError: the file is missing, damaged, or of another format or version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise PinGraphError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise PinGraphError(f"{path}: damaged, or no {what} ({error})") from error
+    if metadata.get("format") != form or metadata.get("version") != version:
+        found = f"{metadata.get('format')} version {metadata.get('version')}"
+        raise PinGraphError(f"{path}: {found}, expected {form} version {version}")
+    return metadata, arrays
+
+
 @contextmanager
 def _named_os_errors(path: Path) -> Iterator[None]:
     try:

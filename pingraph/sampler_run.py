@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +9,7 @@ from pingraph.datasets import BUILT_IN, open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_folder, write_json
 from pingraph.graph import PinBoardGraph
+from pingraph.progress import progress_bar
 from pingraph.results import print_sheet
 from pingraph.sampler_choice import usual_samplers
 from pingraph.sampler_lab import Comparison, compare_samplers, count_steps
@@ -44,7 +43,7 @@ def run_lab(
     if not samplers:
         samplers, unfit = usual_samplers(graph)
         notes = [f"{one} is left out: {reason}." for one, reason in unfit.items()]
-    with _progress(count_steps(samplers)) as step:
+    with progress_bar(count_steps(samplers)) as step:
         comparison = compare_samplers(
             graph, samplers, name=name, num_seeds=num_seeds, seed=seed, notes=notes, step=step
         )
@@ -86,22 +85,3 @@ def _write(out: Path, comparison: Comparison) -> None:
     with atomic_folder(out) as folder:
         write_json(folder / JSON_FILE, comparison.to_dict())
         save_plot(folder / PLOT_FILE, comparison)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[str], None]]:
-    """Show a bar on standard error, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=total)
-        done = -1
-
-        def step(what: str) -> None:
-            nonlocal done
-            done += 1
-            progress.update(task, completed=done, description=what)
-
-        yield step

@@ -16,7 +16,7 @@ import numpy as np
 
 from pingraph.datasets import PinBoardDataset
 from pingraph.errors import PinGraphError
-from pingraph.files import atomic_file
+from pingraph.files import atomic_file, read_tensors
 from pingraph.graph import PinBoardGraph
 
 _FORMAT, _VERSION = "pingraph.split", "1"
@@ -281,19 +281,7 @@ def _checksum(metadata: dict[str, str], arrays: dict[str, np.ndarray]) -> str:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise PinGraphError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise PinGraphError(f"{path}: damaged, or no split ({error})") from error
-    if metadata.get("format") != _FORMAT or metadata.get("version") != _VERSION:
-        found = f"{metadata.get('format')} version {metadata.get('version')}"
-        raise PinGraphError(f"{path}: {found}, expected {_FORMAT} version {_VERSION}")
+    metadata, arrays = read_tensors(path, form=_FORMAT, version=_VERSION, what="split")
     if metadata.get("sha256") != _checksum(metadata, arrays):
         raise PinGraphError(f"{path}: damaged, its checksum does not match")
     return metadata, arrays

@@ -13,7 +13,7 @@ import numpy as np
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors, Sampler
 from pingraph.samplers.keeping import kept_with
-from pingraph.samplers.requests import check_seeds, check_whole
+from pingraph.samplers.requests import check_draw, check_seeds, check_whole
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
@@ -68,8 +68,7 @@ class CachedSampler:
         Raises:
             PinGraphError: also if the sampler returns rows of another width than before.
         """
-        check_whole("seed", seed, least=0, most=2**64 - 1)
-        check_whole("epoch", epoch, least=0, most=2**64 - 1)
+        check_draw(seed, epoch)
         seeds = check_seeds(graph, seeds)
         shared = int(epoch) // int(self.epochs)
         if not len(seeds):

@@ -10,8 +10,7 @@ import numpy as np
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors
 from pingraph.samplers.co_board_kernels import draw_mates
-from pingraph.samplers.randomness import epoch_key
-from pingraph.samplers.requests import check_seeds, check_whole, share_out
+from pingraph.samplers.requests import call_key, check_seeds, check_whole, share_out
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
@@ -77,13 +76,11 @@ class CoBoardSampler:
         Raises:
             PinGraphError: a seed is not a pin of the graph, or an argument is out of its range.
         """
-        check_whole("seed", seed, least=0, most=2**64 - 1)
-        check_whole("epoch", epoch, least=0, most=2**64 - 1)
+        key = call_key(seed, epoch)
         seeds = check_seeds(graph, seeds)
         ids = np.full((len(seeds), self.k), -1, np.int64)
         scores = np.zeros((len(seeds), self.k), np.float32)
         arrays = graph.pin_offsets, graph.pin_boards, graph.board_offsets, graph.board_pins
-        key = np.uint64(epoch_key(np.uint64(seed), np.uint64(epoch)))
         rule = self.draws, self.weighting == "inverse_size"
 
         def draw(rows: slice) -> None:

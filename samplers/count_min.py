@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pingraph.errors import PinGraphError
-from pingraph.files import atomic_file
+from pingraph.files import atomic_file, read_tensors
 from pingraph.samplers.randomness import epoch_key
 from pingraph.samplers.requests import check_whole
 
@@ -168,26 +168,14 @@ def _check_ids(ids: Any) -> np.ndarray:
     return array.astype(np.uint64)
 
 
-def _checksum(seed: int, table: np.ndarray) -> str:
+def _checksum(seed: int | str, table: np.ndarray) -> str:
     head = f"{_FORMAT} {_VERSION} {seed} {table.dtype} {table.shape}"
     return hashlib.sha256(head.encode() + table.tobytes()).hexdigest()
 
 
 def _read(path: Path) -> tuple[int, np.ndarray]:
     """Return the seed and the table of a file."""
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise PinGraphError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise PinGraphError(f"{path}: damaged, or no sketch ({error})") from error
-    if metadata.get("format") != _FORMAT or metadata.get("version") != _VERSION:
-        found = f"{metadata.get('format')} version {metadata.get('version')}"
-        raise PinGraphError(f"{path}: {found}, expected {_FORMAT} version {_VERSION}")
+    metadata, arrays = read_tensors(path, form=_FORMAT, version=_VERSION, what="sketch")
     seed, table = metadata.get("seed", ""), arrays.get("table")
     if table is None or metadata.get("sha256") != _checksum(seed, table):
         raise PinGraphError(f"{path}: damaged, its checksum does not match")

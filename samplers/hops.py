@@ -104,7 +104,6 @@ def propose(graph, step, data, lanes, here, walking, hop, proposal, shadow, wait
     for j in range(here, here + walking):
         lanes.boards[j] = graph.pin_boards[lanes.at[j]]
         prefetch(graph.board_offsets, lanes.boards[j])
-        prefetch(graph.board_offsets, lanes.boards[j] + 1)
     for j in range(here, here + walking):
         board = _U(lanes.boards[j])
         start, end = graph.board_offsets[board], graph.board_offsets[board + _U(1)]

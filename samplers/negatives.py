@@ -11,7 +11,7 @@ from pingraph.errors import PinGraphError
 from pingraph.interfaces import Negatives
 from pingraph.samplers.keeping import kept_with
 from pingraph.samplers.negative_kernels import call_key, draw_negatives, weigh_boards
-from pingraph.samplers.requests import check_seeds, check_whole, share_out
+from pingraph.samplers.requests import check_draw, check_seeds, check_whole, share_out
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
@@ -131,8 +131,7 @@ def stream_key(stream: bytes, seed: Any, epoch: Any) -> np.uint64:
     Raises:
         PinGraphError: `seed` or `epoch` is no whole number from 0 to 2⁶⁴ - 1.
     """
-    check_whole("seed", seed, least=0, most=2**64 - 1)
-    check_whole("epoch", epoch, least=0, most=2**64 - 1)
+    check_draw(seed, epoch)
     number = np.uint64(int.from_bytes(stream, "big"))
     return np.uint64(call_key(np.uint64(seed), np.uint64(epoch), number))
 

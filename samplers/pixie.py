@@ -13,8 +13,7 @@ from pingraph.interfaces import Neighbors
 from pingraph.samplers.hooks import Walk
 from pingraph.samplers.keeping import kept_with
 from pingraph.samplers.pixie_kernels import recommend_cached, recommend_fresh
-from pingraph.samplers.randomness import epoch_key
-from pingraph.samplers.requests import check_seeds, check_share, check_whole, share_out
+from pingraph.samplers.requests import call_key, check_seeds, check_share, check_whole, share_out
 from pingraph.samplers.tables import structure, whole
 from pingraph.samplers.user_functions import check_function, compiled
 
@@ -110,7 +109,7 @@ class PixieSampler:
         Raises:
             PinGraphError: a seed is not a pin of the graph, or an argument is out of its range.
         """
-        key = _key(seed, epoch)
+        key = call_key(seed, epoch)
         seeds = check_seeds(graph, seeds)
         connected = graph.pin_offsets[seeds] < graph.pin_offsets[seeds + 1]
         budgets = np.where(connected, self.num_steps, 0)
@@ -145,7 +144,7 @@ class PixieSampler:
                 and above 0, there are more or fewer weights than pins, or the weights ask for more
                 than 2²⁴ steps; names the query and the value. Or an argument is out of its range.
         """
-        key = _key(seed, epoch)
+        key = call_key(seed, epoch)
         pins, weights, offsets = _flat(graph, queries)
         budgets = step_budgets(graph, pins, weights, offsets, self.num_steps)
         leads = np.append(pins, -1)[offsets[:-1]]
@@ -226,12 +225,6 @@ def step_budgets(
 
 def _most_boards(graph: PinBoardGraph) -> float:
     return float(graph.pin_degrees.max())
-
-
-def _key(seed: int, epoch: int) -> np.uint64:
-    check_whole("seed", seed, least=0, most=2**64 - 1)
-    check_whole("epoch", epoch, least=0, most=2**64 - 1)
-    return np.uint64(epoch_key(np.uint64(seed), np.uint64(epoch)))
 
 
 def _flat(graph: PinBoardGraph, queries: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors
 from pingraph.samplers.keeping import kept_with
 from pingraph.samplers.ppr_kernels import push_pagerank
-from pingraph.samplers.requests import check_seeds, check_whole, share_out
+from pingraph.samplers.requests import check_draw, check_seeds, check_whole, share_out
 
 if TYPE_CHECKING:
     from pingraph.build import Csr
@@ -92,8 +92,7 @@ class PPRSampler:
             PinGraphError: a seed is not a pin of the graph, an argument is out of its range, or the
                 graph has no weights and the sampler is `weighted`.
         """
-        check_whole("seed", seed, least=0, most=2**64 - 1)
-        check_whole("epoch", epoch, least=0, most=2**64 - 1)
+        check_draw(seed, epoch)
         seeds = check_seeds(graph, seeds)
         ids = np.full((len(seeds), self.k), -1, np.int64)
         scores = np.zeros((len(seeds), self.k), np.float32)

@@ -15,7 +15,7 @@ import numpy as np
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file
 from pingraph.interfaces import Neighbors, Sampler
-from pingraph.samplers.requests import check_seeds, check_whole
+from pingraph.samplers.requests import check_draw, check_seeds
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
@@ -54,8 +54,7 @@ def record(
         PinGraphError: a seed is not a pin of the graph, there is none, or the file cannot be
             written; then nothing is left behind.
     """
-    check_whole("seed", seed, least=0, most=2**64 - 1)
-    check_whole("epoch", epoch, least=0, most=2**64 - 1)
+    check_draw(seed, epoch)
     pins = np.unique(check_seeds(graph, seeds))
     if not len(pins):
         raise PinGraphError("seeds are empty; expected at least one pin to record")
@@ -102,8 +101,7 @@ class RecordedSampler:
             PinGraphError: the graph is not the recorded one, a seed was not recorded or is not a
                 pin of the graph, a row is damaged, or an argument is out of its range.
         """
-        check_whole("seed", seed, least=0, most=2**64 - 1)
-        check_whole("epoch", epoch, least=0, most=2**64 - 1)
+        check_draw(seed, epoch)
         seeds = check_seeds(graph, seeds)
         metadata, tensors = self._file
         if graph.fingerprint() != metadata["graph"]:

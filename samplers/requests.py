@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pingraph.errors import PinGraphError
+from pingraph.samplers.randomness import epoch_key
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
@@ -28,6 +29,22 @@ def check_share(name: str, value: Any) -> None:
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
     if not number or not 0 <= value < 1:
         raise PinGraphError(f"{name} is {value!r}; expected a number from 0 to below 1")
+
+
+def check_draw(seed: Any, epoch: Any) -> None:
+    """Raise a PinGraphError unless the random seed and the epoch are 0 to 2⁶⁴ - 1."""
+    check_whole("seed", seed, least=0, most=2**64 - 1)
+    check_whole("epoch", epoch, least=0, most=2**64 - 1)
+
+
+def call_key(seed: Any, epoch: Any) -> np.uint64:
+    """Return the `epoch_key` of a call, as kernels want it: numba hands a uint64 back as an int.
+
+    Raises:
+        PinGraphError: a part is out of its range.
+    """
+    check_draw(seed, epoch)
+    return np.uint64(epoch_key(np.uint64(seed), np.uint64(epoch)))
 
 
 def check_seeds(graph: PinBoardGraph, seeds: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pingraph.errors import PinGraphError
-from pingraph.samplers.requests import check_whole
+from pingraph.samplers.requests import check_draw
 from pingraph.samplers.torch_graph import DeviceGraph, DeviceRows
 from pingraph.samplers.torch_randomness import draw, epoch_key, follow, pick, shift_right
 
@@ -90,8 +90,7 @@ def _hop(rows: DeviceRows, at: Tensor, word: Tensor) -> tuple[Tensor, Tensor]:
 
 def call_key(seed: int, epoch: int) -> Tensor:
     """Return the `epoch_key` of a call; raise a PinGraphError if a part is out of range."""
-    check_whole("seed", seed, least=0, most=2**64 - 1)
-    check_whole("epoch", epoch, least=0, most=2**64 - 1)
+    check_draw(seed, epoch)
     return epoch_key(int(seed), int(epoch))
 
 

@@ -72,7 +72,6 @@ def _trace(graph, step, accept, data, rule, pins, boards, fault, lanes, walking,
                 walk = walk_of(graph, data, lanes, j, lanes.boards[j], hop)
                 if accepted(accept, walk, pin, lanes.words[j]):
                     prefetch(graph.pin_offsets, pin)
-                    prefetch(graph.pin_offsets, pin + 1)
                     pins[hop + 1, lanes.walks[j]] = pin
                     boards[hop, lanes.walks[j]] = lanes.boards[j]
                     _move(step, accept, lanes, j, still, pin, lanes.pins[j])

@@ -39,12 +39,6 @@ ROLES = {
         (types.Float, types.Integer, types.Boolean),
         "a number: the probability that the traversal is made",
     ),
-    "bias": Role(
-        "bias(walk, pin)",
-        (types.int64,),
-        (types.Float, types.Integer, types.Boolean),
-        "a number: the probability that the traversal is made",
-    ),
     "score": Role(
         "score(walk, pin, visits)",
         (types.int64, types.int64),
@@ -52,6 +46,7 @@ ROLES = {
         "a number: the higher, the better",
     ),
 }
+ROLES["bias"] = ROLES["accept"]._replace(usage="bias(walk, pin)")  # Pixie's word for it
 
 
 def check_function(role: str, function: Any) -> None:

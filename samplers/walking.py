@@ -11,8 +11,7 @@ import numpy as np
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors, Walks
 from pingraph.samplers.hooks import GraphArrays
-from pingraph.samplers.randomness import epoch_key
-from pingraph.samplers.requests import check_seeds, check_share, check_whole, share_out
+from pingraph.samplers.requests import call_key, check_seeds, check_share, check_whole, share_out
 from pingraph.samplers.trace_kernels import trace_walks_cached, trace_walks_fresh
 from pingraph.samplers.visit_kernels import count_visits_cached, count_visits_fresh
 
@@ -149,11 +148,9 @@ class WalkingSampler(ABC):
         self, seeds: np.ndarray, times: Any, seed: int, epoch: int
     ) -> tuple[np.ndarray, np.uint64, tuple]:
         """Return the times of the seeds, the key of the call, and the rule of the kernels."""
-        check_whole("seed", seed, least=0, most=2**64 - 1)
-        check_whole("epoch", epoch, least=0, most=2**64 - 1)
+        key = call_key(seed, epoch)
         if times is None:
             times = np.full(len(seeds), NO_TIME)
-        key = np.uint64(epoch_key(np.uint64(seed), np.uint64(epoch)))
         go_on = np.uint64(round((1 - self.restart_probability) * 2**53))
         return times, key, (self.num_walks, self.walk_length, go_on)
 

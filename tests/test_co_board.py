@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
-from scipy.stats import binom, chi2, kstest
+from scipy.stats import chi2
 
 from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Sampler
 from pingraph.samplers import CoBoardSampler
+from tests.chance import assert_chance
+from tests.random_twin import WORD, choose, word
 from tests.sampler_contract import SamplerContract
 
-SPLITMIX = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-WORD = 2**64 - 1
 WEIGHTINGS = ["uniform", "inverse_size"]
 
 
@@ -119,19 +119,6 @@ def mates_in_order(graph, board, start):
     return [last if pin == start else pin for pin in pins]
 
 
-def word(key, index):
-    stride, first, second = SPLITMIX
-    value = (key + stride * (index + 1)) & WORD
-    value = (value ^ value >> 30) * first & WORD
-    value = (value ^ value >> 27) * second & WORD
-    return value ^ value >> 31
-
-
-def choose(items, word):
-    product = word * len(items)
-    return items[product >> 64], product & WORD
-
-
 # The exact law: draws are independent, so Pearson's chi-square is enough.
 
 
@@ -148,7 +135,9 @@ def test_draws_follow_the_exact_law(weighting):
         graph = random_graph(number)
         drawn = counted(sampler.sample(graph, range(30), seed=number))
         p_values += [p_value(drawn[pin], law(graph, pin, weighting)) for pin in range(30)]
-    assert_chance([p for p in p_values if p is not None])
+    p_values = [p for p in p_values if p is not None]
+    assert len(p_values) > 200
+    assert_chance(p_values)
 
 
 @pytest.mark.parametrize("part", ["seed", "epoch"])
@@ -164,7 +153,9 @@ def test_calls_are_independent_draws(part):
                 sampler.sample(graph, range(30), **{"seed": 7, "epoch": 7, part: call})
             )
         p_values += [p_value(drawn[pin], law(graph, pin, "uniform")) for pin in range(30)]
-    assert_chance([p for p in p_values if p is not None])
+    p_values = [p for p in p_values if p is not None]
+    assert len(p_values) > 200
+    assert_chance(p_values)
 
 
 def random_graph(number):
@@ -206,14 +197,6 @@ def p_value(drawn, law):
     if len(expected) < 2:
         return None
     return chi2.sf(np.sum((drawn[law > 0] - expected) ** 2 / expected), len(expected) - 1)
-
-
-def assert_chance(p_values):
-    """Check the share below .05 (false alarm rate 1 in 10,000) and uniformity (likewise)."""
-    assert len(p_values) > 200
-    low, high = binom.ppf([0.5e-4, 1 - 0.5e-4], len(p_values), 0.05)
-    assert low <= np.sum(np.array(p_values) < 0.05) <= high
-    assert kstest(p_values, "uniform").pvalue > 1e-4
 
 
 # The promise that the numbers stay as they are, and the arguments.

@@ -12,7 +12,9 @@ from scipy.stats import binom
 
 from pingraph.errors import PinGraphError
 from pingraph.samplers import CountMinSketch
-from tests.test_negatives import WORD, assert_chance, p_value, word
+from tests.chance import assert_chance
+from tests.random_twin import WORD, word
+from tests.test_negatives import p_value
 
 STREAMS = st.lists(st.integers(0, 20) | st.integers(0, 2**63 - 1), max_size=60)
 

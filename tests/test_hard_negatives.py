@@ -13,9 +13,11 @@ from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import NegativeSampler, Neighbors
 from pingraph.samplers import PinSAGESampler, WalkRankNegatives, hard_negatives
+from tests.chance import assert_chance
 from tests.negative_contract import NegativeContract, assert_same
+from tests.random_twin import WORD, word
 from tests.sampler_contract import skewed_graph, two_hop
-from tests.test_negatives import WORD, assert_chance, golden_graph, p_value, small_graph, word
+from tests.test_negatives import golden_graph, p_value, small_graph
 
 
 class TestWalkRankContract(NegativeContract):

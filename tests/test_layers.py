@@ -17,8 +17,8 @@ LAYERS = [
     "encoders objectives tokenization pixel_store content augmentation batches",
     "run_files parsing data module",
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
-    sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets sampler_plot
-    sampler_run sampler_guard""",
+    progress sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets
+    sampler_plot sampler_run sampler_guard""",
     "fit fit_failures resuming commands cli experiments",
 ]
 TORCH = ("torch_", "pyg_adapter", "dgl_adapter")  # samplers that are about tensors

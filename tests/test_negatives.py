@@ -11,16 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
-from scipy.stats import binom, chi2, kstest
+from scipy.stats import chi2
 
 from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import NegativeSampler
 from pingraph.samplers import PopularityNegatives, UniformNegatives, negatives
+from tests.chance import assert_chance
 from tests.negative_contract import NegativeContract, assert_consistent, assert_same
+from tests.random_twin import WORD, word
 from tests.sampler_contract import skewed_graph, two_hop
 
-WORD = 2**64 - 1
 EITHER = pytest.mark.parametrize("sampler", [UniformNegatives, PopularityNegatives])
 
 
@@ -162,13 +163,6 @@ def at(position, weighted):
     raise AssertionError("position beyond the sum of weights")
 
 
-def word(key, index):
-    value = (key + 0x9E3779B97F4A7C15 * (index + 1)) & WORD
-    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & WORD
-    value = (value ^ value >> 27) * 0x94D049BB133111EB & WORD
-    return value ^ value >> 31
-
-
 # The exact law.
 
 LAWS = [
@@ -255,13 +249,6 @@ def p_value(ids, chances):
     assert not observed[~possible].any()
     off = (observed - expected)[possible]
     return chi2.sf((off**2 / expected[possible]).sum(), possible.sum() - 1)
-
-
-def assert_chance(p_values):
-    """Check the share below .05 (false alarm rate 1 in 10,000) and uniformity (likewise)."""
-    low, high = binom.ppf([0.5e-4, 1 - 0.5e-4], len(p_values), 0.05)
-    assert low <= np.sum(np.array(p_values) < 0.05) <= high
-    assert kstest(p_values, "uniform").pvalue > 1e-4
 
 
 def test_the_two_samplers_draw_independently():

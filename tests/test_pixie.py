@@ -18,10 +18,8 @@ from pingraph.interfaces import Sampler
 from pingraph.samplers import PixieSampler
 from pingraph.samplers.hooks import Walk
 from pingraph.samplers.pixie import step_budgets
+from tests.random_twin import WORD, choose, word
 from tests.sampler_contract import SamplerContract, assert_consistent, assert_same, skewed_graph
-
-SPLITMIX = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-WORD = 2**64 - 1
 
 
 class TestPixieContract(SamplerContract):
@@ -238,19 +236,6 @@ def propose(graph, start, pin, previous, step, sampler, walk_key):
         if (word(rest, 2**41) >> 11) / 2**53 < sampler.bias(walk, reached):
             return int(reached)
     return None
-
-
-def word(key, index):
-    stride, first, second = SPLITMIX
-    value = (key + stride * (index + 1)) & WORD
-    value = (value ^ value >> 30) * first & WORD
-    value = (value ^ value >> 27) * second & WORD
-    return value ^ value >> 31
-
-
-def choose(items, word):
-    product = word * len(items)
-    return items[product >> 64], product & WORD
 
 
 # A bias of one's own.

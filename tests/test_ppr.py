@@ -14,10 +14,9 @@ from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Sampler
 from pingraph.samplers import CoBoardSampler, PinSAGESampler, PPRSampler, exact_ppr
+from tests.random_twin import word
 from tests.sampler_contract import SamplerContract, assert_consistent, assert_same, skewed_graph
 
-SPLITMIX = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-WORD = 2**64 - 1
 ROUNDING = 1e-7  # float32, relative
 EDGES = st.sets(st.tuples(st.integers(0, 11), st.integers(0, 5)), min_size=1, max_size=40)
 RESTARTS = st.sampled_from([0.05, 0.25, 0.5, 0.9, 0.999])
@@ -315,14 +314,6 @@ def twin(graph, start, sampler):
     key = word(0, start)
     scores = [(pin, float(np.float32(mass))) for pin, mass in estimate.items()]
     return sorted(scores, key=lambda item: (-item[1], word(key, item[0])))[: sampler.k]
-
-
-def word(key, index):
-    stride, first, second = SPLITMIX
-    value = (key + stride * (index + 1)) & WORD
-    value = (value ^ value >> 30) * first & WORD
-    value = (value ^ value >> 27) * second & WORD
-    return value ^ value >> 31
 
 
 def test_any_k_keeps_the_best():

@@ -11,9 +11,9 @@ from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.pruning import prune_boards, prune_pins
 from tests.graph_cases import as_dict
+from tests.random_twin import WORD, word
 
 PINS, BOARDS = 9, 6
-WORD = 2**64 - 1
 
 
 @st.composite
@@ -100,13 +100,6 @@ def test_pins_are_pruned_as_by_plain_loops(graph, topics, exponent, seed):
 def cosine(a, b):
     length = math.sqrt(sum(x * x for x in a)) * math.sqrt(sum(x * x for x in b))
     return sum(x * y for x, y in zip(a, b, strict=True)) / length if length else 0.0
-
-
-def word(key, index):
-    value = (key + 0x9E3779B97F4A7C15 * (index + 1)) & WORD
-    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & WORD
-    value = (value ^ value >> 27) * 0x94D049BB133111EB & WORD
-    return value ^ value >> 31
 
 
 @settings(max_examples=50, deadline=None)

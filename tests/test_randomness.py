@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
-from scipy.stats import binom, chi2, kstest
+from scipy.stats import binom, chi2
 
 from pingraph.samplers.randomness import draw, epoch_key, pick
+from tests.chance import assert_chance
 
 WORDS = st.integers(0, 2**64 - 1)
 PARTS = ("seed", "epoch", "pin", "walk", "step")
@@ -143,10 +144,3 @@ def uniformity(values, count):
     observed = np.bincount(values.astype(np.int64), minlength=count)
     expected = len(values) / count
     return chi2.sf(((observed - expected) ** 2 / expected).sum(), count - 1)
-
-
-def assert_chance(p_values):
-    """Check the share below .05 (false alarm rate 1 in 10,000) and uniformity (likewise)."""
-    low, high = binom.ppf([0.5e-4, 1 - 0.5e-4], len(p_values), 0.05)
-    assert low <= np.sum(np.array(p_values) < 0.05) <= high
-    assert kstest(p_values, "uniform").pvalue > 1e-4

@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
-from scipy.stats import binom, chi2, kstest
+from scipy.stats import chi2
 
 from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Sampler
 from pingraph.samplers import PinSAGESampler
+from tests.chance import assert_chance
+from tests.random_twin import WORD, choose, word
 from tests.sampler_contract import SamplerContract, assert_consistent, skewed_graph
-
-SPLITMIX = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-WORD = 2**64 - 1
 
 
 class TestPinSAGEContract(SamplerContract):
@@ -140,19 +139,6 @@ def twin(graph, start, sampler, seed, epoch):
     return sorted(visits.items(), key=lambda item: -item[1])[: sampler.k]
 
 
-def word(key, index):
-    stride, first, second = SPLITMIX
-    value = (key + stride * (index + 1)) & WORD
-    value = (value ^ value >> 30) * first & WORD
-    value = (value ^ value >> 27) * second & WORD
-    return value ^ value >> 31
-
-
-def choose(items, word):
-    product = word * len(items)
-    return items[product >> 64], product & WORD
-
-
 # The exact law, by matrix. Visits of one walk depend on each other, so that the usual sum of
 # (observed - expected)² / expected is no chi-square; with the exact covariance of a walk's visits
 # the quadratic form is. For walks of one traversal the two are the same.
@@ -231,13 +217,6 @@ def p_value(visits, mean, covariance, walks):
     kept = values > 1e-9 * values.max()
     off = (visits - walks * mean) @ vectors[:, kept]
     return chi2.sf(np.sum(off**2 / values[kept]), kept.sum())
-
-
-def assert_chance(p_values):
-    """Check the share below .05 (false alarm rate 1 in 10,000) and uniformity (likewise)."""
-    low, high = binom.ppf([0.5e-4, 1 - 0.5e-4], len(p_values), 0.05)
-    assert low <= np.sum(np.array(p_values) < 0.05) <= high
-    assert kstest(p_values, "uniform").pvalue > 1e-4
 
 
 # The promise that the numbers stay as they are, and the arguments.

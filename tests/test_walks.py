@@ -13,8 +13,9 @@ from pingraph.graph import PinBoardGraph
 from pingraph.samplers import Node2VecSampler, PinSAGESampler, TemporalSampler, WalkSampler
 from pingraph.samplers.alias import alias_tables
 from pingraph.samplers.randomness import draw, pick
+from tests.chance import assert_chance
 from tests.sampler_contract import SamplerContract, assert_same, skewed_graph
-from tests.test_samplers import assert_chance, small_graph
+from tests.test_samplers import small_graph
 
 
 def with_weights_and_times(graph, seed=0):
