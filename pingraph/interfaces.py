@@ -7,12 +7,15 @@ of walks: W walks from each seed, L traversals pin → board → pin of a walk; 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+    from tokenizers import Tokenizer
     from torch import Tensor
 
     from pingraph.graph import PinBoardGraph
@@ -113,31 +116,67 @@ class NegativeSampler(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """What a tower makes of its input: tokens of several depths, and its own summary of them.
+
+    M tokens, C channels; P channels of the summary, which need not be C.
+    """
+
+    levels: tuple[Tensor, ...]  # float [U, M, C] each, from shallow to deep; the last layer's last
+    mask: Tensor  # bool [U, M], false for padding
+    pooled: Tensor  # float [U, P], not normalized
+
+
+@dataclass(frozen=True, kw_only=True)
 class PinContent:
-    """What some pins look like and say; all that an encoder ever sees of them."""
+    """What some pins look like and say; all that an encoder ever sees of them.
+
+    The tokens of a frozen backbone may come along, computed once and read from the disk: then the
+    encoder takes those, and never runs the backbone.
+    """
 
     images: Tensor  # uint8 [U, 3, H, W], RGB; zeros where a pin has no image
     has_image: Tensor  # bool [U]
     tokens: Tensor  # int64 [U, T]
     token_mask: Tensor  # bool [U, T]; a row of False is a pin without text
+    image_tokens: Tokens | None = None
+    text_tokens: Tokens | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relations:
+    """How the distinct pins of a batch belong together: a sampled subgraph without content.
+
+    `anchors`, `positive_rows` and `positive_columns` are places, not ids. Nothing has the size of
+    pins times pins: who shares a board with whom is found, block by block, from the pins' boards.
+    """
+
+    pins: Tensor  # int64 [U], dense indices of the graph, all different, ascending
+    anchors: Tensor  # int64 [B], places of the anchors among the pins
+    neighbors: Tensor  # int64 [B, k], the pins sampled as neighbors of each anchor, -1 for none
+    positive_rows: Tensor  # int64 [P], which anchor (0 … B-1)
+    positive_columns: Tensor  # int64 [P], which pin (0 … U-1): a sampled neighbor in the batch
+    positive_weights: Tensor  # float32 [P], share of the walk's visits; sum to 1 over an anchor's
+    board_offsets: Tensor  # int64 [U + 1]
+    boards: Tensor  # int64, boards[board_offsets[u] : board_offsets[u + 1]]: training boards of u
+    groups: Tensor  # int64 [2, U], equal for pins with the same image; the same text; -1 for none
+    log_counts: Tensor  # float32 [U], log of how often a batch is expected to hold the pin
 
 
 @dataclass(frozen=True, kw_only=True)
 class PinBatch:
-    """A sampled subgraph: the distinct pins of a training step and how they belong together.
+    """A training step: the relations of its pins, and the content of those that this rank encodes.
 
-    `anchors`, `positive_rows` and `positive_columns` index the U pins of the batch, each of which
-    is encoded once.
+    The pins stand in chunks that are encoded one after the other, each pin once. Chunk c holds the
+    pins at places `bounds[c]` up to `bounds[c + 1]`, the same on every rank; `content` is that of
+    this rank's own chunks, from `first_chunk` on.
     """
 
-    pins: Tensor  # int64 [U], dense indices of the graph, all different
-    content: PinContent
-    anchors: Tensor  # int64 [B], places of the anchors among the pins
-    positive_rows: Tensor  # int64 [P], which anchor (0 … B-1)
-    positive_columns: Tensor  # int64 [P], which pin (0 … U-1)
-    positive_weights: Tensor  # float32 [P], share of the walk's visits
-    board_mates: Tensor  # bool [B, U], the anchor and the pin share a training board
-    twins: Tensor  # bool [U, U], same image or same text to the byte; the diagonal is True
+    index: int  # of the batch in the run
+    relations: Relations
+    bounds: tuple[int, ...]
+    first_chunk: int
+    content: tuple[PinContent, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,12 +193,29 @@ class Embeddings:
     has_text: Tensor  # bool [U]
 
 
+class Preparation(Protocol):
+    """How images and texts are made ready for an encoder."""
+
+    image_size: int  # pixels of a side
+    max_tokens: int  # longest text, in tokens
+
+    def pixels(self, image: Image) -> np.ndarray:
+        """Return an image as uint8 [3, image_size, image_size], RGB."""
+        ...
+
+    def tokenizer(self, texts: Iterable[str]) -> Tokenizer:
+        """Return the tokenizer, which cuts texts at `max_tokens`.
+
+        Args:
+            texts: those that training may see, for an encoder that learns its vocabulary.
+        """
+        ...
+
+
 class Encoder(Protocol):
     """A torch module that embeds pins from their content alone."""
 
-    image_size: int  # pixels of a side
-    vocab_size: int  # tokens the text tower knows
-    max_tokens: int  # longest text, in tokens
+    preparation: Preparation
 
     def __call__(self, content: PinContent) -> Embeddings:
         """Embed U pins."""
