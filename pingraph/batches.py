@@ -5,43 +5,67 @@ B anchors, k sampled neighbors of each, m of them drawn into the batch, U distin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from pingraph.errors import PinGraphError
-from pingraph.interfaces import Neighbors, PinBatch, Sampler
+from pingraph.interfaces import (
+    NegativeSampler,
+    Neighbors,
+    PinBatch,
+    PinContent,
+    Relations,
+    Sampler,
+)
+from pingraph.pin_counts import expected_counts
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
     from pingraph.augmentation import Augmentation
-    from pingraph.content import ContentReader
+    from pingraph.datasets import PinBoardDataset
     from pingraph.graph import PinBoardGraph
 
 # Streams of the random generator, so that no draw is used for two things.
 _ORDER, _DRAW, _AUGMENT = range(3)
 
 
+class Reader(Protocol):
+    """Reads the content of pins."""
+
+    dataset: PinBoardDataset
+
+    def read(self, pins: np.ndarray) -> PinContent:
+        """Return the content of pins int64 [U]."""
+        ...
+
+
 class PinBatches(Dataset[PinBatch]):
     """The batches of a training run, as a map-style data set for a DataLoader.
 
     The anchors of a pass are the training pins in a fresh order; each brings `neighbors_per_anchor`
-    of its sampled neighbors along, drawn by weight. Each distinct pin stands in the batch once.
-    Every sampled neighbor that is in the batch, drawn or not, is a positive of its anchor.
+    of its sampled neighbors along, drawn by weight, and the negatives that are drawn for it. Each
+    distinct pin stands in the batch once. Every sampled neighbor that is in the batch, drawn or
+    not, is a positive of its anchor. All ranks have the same batch, and each reads a part of it.
 
     Args:
-        content: reads the pins' images and texts.
+        reader: reads the pins' images and texts.
         graph: the training graph; nothing held out is in it.
-        train_pins: int64, the pins that may be trained on.
+        train_pins: int64 ascending, the pins that may be trained on.
         sampler: finds the neighbors.
         augmentation: changes what is read.
+        negatives: draw pins that come into the batch as negatives beside the others.
         batch_size: anchors B of a batch.
         neighbors_per_anchor: neighbors m that an anchor brings along.
+        chunk_size: most pins of a chunk.
         num_batches: length of the run.
         seed: the random seed.
+        count_pins: find out how often each pin is expected in a batch, for the logQ correction;
+            else the log counts are NaN.
+        rank: this process among
+        ranks: the processes that train together.
 
     Raises:
         PinGraphError: there are no training pins, or a size is below 1.
@@ -49,38 +73,51 @@ class PinBatches(Dataset[PinBatch]):
 
     def __init__(
         self,
-        content: ContentReader,
+        reader: Reader,
         graph: PinBoardGraph,
         train_pins: np.ndarray,
         sampler: Sampler,
         augmentation: Augmentation,
+        negatives: Sequence[NegativeSampler] = (),
         *,
         batch_size: int,
         neighbors_per_anchor: int,
+        chunk_size: int,
         num_batches: int,
         seed: int,
+        count_pins: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
     ):
         for name, value in (
             ("batch_size", batch_size),
             ("neighbors_per_anchor", neighbors_per_anchor),
+            ("chunk_size", chunk_size),
         ):
             if value < 1:
                 raise PinGraphError(f"{name} is {value}: expected 1 or more")
         if not len(train_pins):
             raise PinGraphError("the split leaves no pin to train on")
-        self.content = content
+        self.reader = reader
         self.graph = graph
         self.train_pins = train_pins
         self.sampler = sampler
         self.augmentation = augmentation
+        self.negatives = tuple(negatives)
         self.batch_size = min(batch_size, len(train_pins))
         self.neighbors_per_anchor = neighbors_per_anchor
+        self.chunk_size = chunk_size
         self.num_batches = num_batches
         self.seed = seed
-        dataset = content.dataset
-        # Not the weights: products of small ones would be 0.
-        self._saves = graph.incidence().astype(bool)
+        self.rank = rank
+        self.ranks = ranks
+        dataset = reader.dataset
         self._groups = np.stack([dataset.image_groups, dataset.text_groups])
+        self._trained = np.zeros(graph.num_pins, dtype=bool)
+        self._trained[train_pins] = True
+        self._log_counts = np.full(graph.num_pins, np.nan, np.float32)
+        if count_pins:
+            self._log_counts = self._count_pins()
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -88,22 +125,51 @@ class PinBatches(Dataset[PinBatch]):
 
     def __getitem__(self, index: int) -> PinBatch:
         """Return batch `index`, the same whenever and wherever it is asked for."""
+        relations = self.relations(index)
+        pins = relations.pins.numpy()
+        chunks = -(-len(pins) // self.chunk_size)
+        if chunks < self.ranks:
+            raise PinGraphError(
+                f"chunk_size is {self.chunk_size}: a batch of {len(pins)} pins has {chunks} "
+                f"chunks, expected one or more for each of {self.ranks} ranks"
+            )
+        bounds = [len(pins) * chunk // chunks for chunk in range(chunks + 1)]
+        own = _chunks_of(self.rank, self.ranks, chunks)
+        return PinBatch(
+            index=index,
+            relations=relations,
+            bounds=tuple(bounds),
+            first_chunk=own.start,
+            content=tuple(
+                self.augmentation(
+                    self.reader.read(pins[bounds[chunk] : bounds[chunk + 1]]),
+                    self._rng(_AUGMENT, index, chunk),
+                )
+                for chunk in own
+            ),
+        )
+
+    def relations(self, index: int) -> Relations:
+        """Return who is in batch `index`, and how they belong together."""
         epoch, anchors = self._anchors(index)
         neighbors = self.sampler.sample(self.graph, anchors, seed=self.seed, epoch=epoch)
         drawn = _draw(neighbors, self.neighbors_per_anchor, self._rng(_DRAW, index))
-        pins = np.unique(np.concatenate([anchors, drawn]))
+        pins = np.unique(np.concatenate([anchors, drawn, *self._negatives(anchors, epoch)]))
         rows, columns, weights = _positives(neighbors, pins)
-        content = self.augmentation(self.content.read(pins), self._rng(_AUGMENT, index))
-        return PinBatch(
-            pins=torch.from_numpy(pins),
-            content=content,
-            anchors=torch.from_numpy(np.searchsorted(pins, anchors)),
-            positive_rows=torch.from_numpy(rows),
-            positive_columns=torch.from_numpy(columns),
-            positive_weights=torch.from_numpy(weights),
-            board_mates=torch.from_numpy(_board_mates(self._saves, anchors, pins)),
-            twins=torch.from_numpy(_twins(self._groups[:, pins])),
-        )
+        offsets, boards = _boards(self.graph, pins)
+        arrays = {
+            "pins": pins,
+            "anchors": np.searchsorted(pins, anchors),
+            "neighbors": neighbors.ids.astype(np.int64, copy=False),
+            "positive_rows": rows,
+            "positive_columns": columns,
+            "positive_weights": weights,
+            "board_offsets": offsets,
+            "boards": boards,
+            "groups": self._groups[:, pins],
+            "log_counts": self._log_counts[pins],
+        }
+        return Relations(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
     def _anchors(self, index: int) -> tuple[int, np.ndarray]:
         # Pins left over at the end of a pass are not lost: another order leaves out others.
@@ -112,8 +178,46 @@ class PinBatches(Dataset[PinBatch]):
         chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
         return epoch, self.train_pins[np.sort(chosen)]
 
-    def _rng(self, stream: int, index: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, stream, index])
+    def _negatives(self, anchors: np.ndarray, epoch: int) -> list[np.ndarray]:
+        """The negatives that may be trained on: a sampler may know of pins that are held out."""
+        found = []
+        for sampler in self.negatives:
+            drawn = sampler.sample_negatives(self.graph, anchors, seed=self.seed, epoch=epoch)
+            pins = drawn.ids[drawn.mask]
+            found.append(pins[self._trained[pins]])
+        return found
+
+    def _count_pins(self) -> np.ndarray:
+        counts = expected_counts(
+            self.graph,
+            self.train_pins,
+            self.sampler,
+            self.negatives,
+            neighbors_per_anchor=self.neighbors_per_anchor,
+            seed=self.seed,
+        )
+        # A pin stands in a batch once, however often it is drawn: Poisson's chance of any draw.
+        present = -np.expm1(-counts * (self.batch_size / len(self.train_pins)))
+        with np.errstate(divide="ignore"):  # of a pin that never comes
+            return np.log(present).astype(np.float32)
+
+    def _rng(self, stream: int, *place: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, stream, *place])
+
+
+def rows_of_ranks(bounds: Sequence[int], ranks: int) -> list[int]:
+    """Return how many pins of a batch each rank encodes.
+
+    Args:
+        bounds: of the batch's chunks.
+        ranks: that share them.
+    """
+    own = [_chunks_of(rank, ranks, len(bounds) - 1) for rank in range(ranks)]
+    return [bounds[chunks.stop] - bounds[chunks.start] for chunks in own]
+
+
+def _chunks_of(rank: int, ranks: int, chunks: int) -> range:
+    return range(chunks * rank // ranks, chunks * (rank + 1) // ranks)
 
 
 def _draw(neighbors: Neighbors, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -136,12 +240,9 @@ def _positives(neighbors: Neighbors, pins: np.ndarray) -> tuple[np.ndarray, np.n
     return rows, columns[rows, places], weights[rows, places]
 
 
-def _board_mates(saves: csr_array, anchors: np.ndarray, pins: np.ndarray) -> np.ndarray:
-    """bool [B, U]: whether anchor and pin share a board, from who is saved where [N, boards]."""
-    return (saves[anchors] @ saves[pins].T).toarray()
-
-
-def _twins(groups: np.ndarray) -> np.ndarray:
-    """bool [U, U] from group numbers [2, U], where -1 stands for no group."""
-    same = (groups[:, :, None] == groups[:, None, :]) & (groups[:, :, None] >= 0)
-    return same.any(0) | np.eye(groups.shape[1], dtype=bool)
+def _boards(graph: PinBoardGraph, pins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The boards of pins [U], one after another, int64, and where each pin's begin [U + 1]."""
+    first, last = graph.pin_offsets[pins], graph.pin_offsets[pins + 1]
+    offsets = np.concatenate([[0], np.cumsum(last - first)])
+    places = np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], last - first)
+    return offsets, graph.pin_boards[places].astype(np.int64)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from pingraph.interfaces import PinContent
+from pingraph.interfaces import PinContent, Preparation
 from pingraph.pixel_store import OnBrokenImage, PixelStore
 from pingraph.tokenization import encode
 
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 
 
 class ContentReader:
-    """Reads the content of pins, at an encoder's sizes.
+    """Reads the content of pins, prepared for an encoder.
 
     Args:
         dataset: the pins.
         tokenizer: of their texts.
-        image_size: pixels of a side.
-        max_tokens: longest text, in tokens.
+        preparation: makes pixels of their images.
         on_broken_image: "raise" stops with the pin's id, "skip" takes it for a pin without image.
     """
 
@@ -32,15 +31,13 @@ class ContentReader:
         self,
         dataset: PinBoardDataset,
         tokenizer: Tokenizer,
+        preparation: Preparation,
         *,
-        image_size: int,
-        max_tokens: int,
         on_broken_image: OnBrokenImage = "raise",
     ):
         self.dataset = dataset
         self.tokenizer = tokenizer
-        self.max_tokens = max_tokens
-        self.pixels = PixelStore(dataset, image_size, on_broken_image=on_broken_image)
+        self.pixels = PixelStore(dataset, preparation, on_broken_image=on_broken_image)
 
     def read(self, pins: np.ndarray) -> PinContent:
         """Return the content of pins int64 [U].
@@ -50,7 +47,7 @@ class ContentReader:
         """
         images, has_image = self.pixels.read(pins)
         texts = [self.dataset.texts[pin] for pin in pins]
-        tokens, mask = encode(self.tokenizer, texts, self.max_tokens)
+        tokens, mask = encode(self.tokenizer, texts)
         return PinContent(
             images=torch.from_numpy(images),
             has_image=torch.from_numpy(has_image),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from pingraph.content import ContentReader
 from pingraph.datasets import PinBoardDataset, open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.files import read_json, write_json
-from pingraph.interfaces import PinBatch, Sampler
+from pingraph.interfaces import Encoder, NegativeSampler, PinBatch, Sampler
 from pingraph.interrupts import Uninterrupted
 from pingraph.pixel_store import OnBrokenImage
 from pingraph.run_files import CHECKPOINT_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE
 from pingraph.splits import Split, Splitter
-from pingraph.tokenization import load_tokenizer, save_tokenizer, train_tokenizer
+from pingraph.tokenization import load_tokenizer, save_tokenizer
 
 
 class PinDataModule(LightningDataModule):
@@ -38,12 +38,16 @@ class PinDataModule(LightningDataModule):
         folder: a data set folder, or "icons" or "world".
         split: which pins and edges are held out, such as PinSplit().
         sampler: finds the neighbors of the anchors, such as PinSAGESampler(k=50).
+        encoder: what the content is made ready for; `pingraph fit` takes the model's.
+        negatives: draw pins that come into a batch as negatives beside the anchors and neighbors,
+            such as [PopularityNegatives(n=1)]; None for none.
         augmentation: random changes of the content that is trained on.
-        batch_size: anchors of a batch.
+        batch_size: anchors of a batch, over all ranks.
         neighbors_per_anchor: sampled neighbors that each anchor brings into the batch.
-        image_size: pixels of a side; `pingraph fit` takes it from the encoder.
-        vocab_size: most tokens of the tokenizer; `pingraph fit` takes it from the encoder.
-        max_tokens: longest text, in tokens; `pingraph fit` takes it from the encoder.
+        chunk_size: most pins that are encoded at once. The ranks share the chunks of a batch, and
+            dropout is drawn for each chunk, so that the number of ranks changes nothing.
+        count_pins: find out before training how often each pin comes into a batch, for an objective
+            with `logq`; `pingraph fit` takes it from the objective.
         num_workers: processes that read batches; 0 reads in the training process.
         on_broken_image: "raise" stops with the pin's id, "skip" trains the pin without its image
             and counts it.
@@ -55,12 +59,13 @@ class PinDataModule(LightningDataModule):
         folder: str,
         split: Splitter,
         sampler: Sampler,
+        encoder: Encoder,
+        negatives: list[NegativeSampler] | None = None,
         augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
         batch_size: int = 128,
         neighbors_per_anchor: int = 2,
-        image_size: int = 32,
-        vocab_size: int = 4096,
-        max_tokens: int = 24,
+        chunk_size: int = 256,
+        count_pins: bool = False,
         num_workers: int = 1,
         on_broken_image: OnBrokenImage = "raise",
         seed: int = 0,
@@ -75,12 +80,13 @@ class PinDataModule(LightningDataModule):
             )
         self.splitter = split
         self.sampler = sampler
+        self.preparation = encoder.preparation
+        self.negatives = negatives or []
         self.augmentation = augmentation
         self.batch_size = batch_size
         self.neighbors_per_anchor = neighbors_per_anchor
-        self.image_size = image_size
-        self.vocab_size = vocab_size
-        self.max_tokens = max_tokens
+        self.chunk_size = chunk_size
+        self.count_pins = count_pins
         self.num_workers = num_workers
         self.on_broken_image = on_broken_image
         self.seed = seed
@@ -111,7 +117,7 @@ class PinDataModule(LightningDataModule):
             )
         texts = [self.dataset.texts[pin] for pin in split.train_pins]
         split.save(folder / SPLIT_FILE)
-        save_tokenizer(train_tokenizer(texts, self.vocab_size), folder / TOKENIZER_FILE)
+        save_tokenizer(self.preparation.tokenizer(texts), folder / TOKENIZER_FILE)
         write_json(folder / DATA_FILE, card)
 
     def setup(self, stage: str) -> None:
@@ -121,34 +127,33 @@ class PinDataModule(LightningDataModule):
         self.content = ContentReader(
             self.dataset,
             load_tokenizer(folder / TOKENIZER_FILE),
-            image_size=self.image_size,
-            max_tokens=self.max_tokens,
+            self.preparation,
             on_broken_image=self.on_broken_image,
         )
         steps = self._fitting.max_steps
         if steps < 1:
             raise PinGraphError(f"trainer.max_steps is {steps}: expected 1 or more")
-        batches_per_step = self._fitting.world_size * self._fitting.accumulate_grad_batches
         self.batches = PinBatches(
             self.content,
             split.train_graph(self.dataset.graph),
             split.train_pins,
             self.sampler,
             self.augmentation,
+            self.negatives,
             batch_size=self.batch_size,
             neighbors_per_anchor=self.neighbors_per_anchor,
-            num_batches=steps * batches_per_step,
+            chunk_size=self.chunk_size,
+            num_batches=steps * self._fitting.accumulate_grad_batches,
             seed=self.seed,
+            count_pins=self.count_pins,
+            rank=self._fitting.global_rank,
+            ranks=self._fitting.world_size,
         )
 
     def train_dataloader(self) -> BatchLoader:
         """Return the loader of the run's batches; one Lightning epoch is the whole run."""
         progress = self._fitting.fit_loop.epoch_loop.batch_progress
-        # Rank r of R trains on batches r, r + R, r + 2 R, …
-        places = range(self._fitting.global_rank, len(self.batches), self._fitting.world_size)
-        return BatchLoader(
-            self.batches, places, self.num_workers, trained=lambda: progress.current.ready
-        )
+        return BatchLoader(self.batches, self.num_workers, trained=lambda: progress.current.ready)
 
     def transfer_batch_to_device(
         self, batch: PinBatch, device: torch.device, dataloader_idx: int
@@ -173,29 +178,25 @@ class BatchLoader:
 
     Args:
         batches: of the run.
-        places: which of them, in order.
         num_workers: processes that read them; 0 reads in this one.
-        trained: returns how many of the places are trained on.
+        trained: returns how many of them are trained on.
     """
 
-    def __init__(
-        self, batches: PinBatches, places: range, num_workers: int, *, trained: Callable[[], int]
-    ):
+    def __init__(self, batches: PinBatches, num_workers: int, *, trained: Callable[[], int]):
         self.batches = batches
-        self.places = places
         self.num_workers = num_workers
         self.trained = trained
 
     def __len__(self) -> int:
         """Return how many batches there are, trained on or not."""
-        return len(self.places)
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[PinBatch]:
         """Yield the batches; how many are trained on is asked when the first is wanted.
 
         Lightning makes the iterator before it has read the checkpoint.
         """
-        places = self.places[self.trained() :]
+        places = range(self.trained(), len(self.batches))
         loader = DataLoader(
             self.batches, batch_size=None, sampler=places, num_workers=self.num_workers
         )
@@ -220,11 +221,12 @@ def _same(one: Split, other: Split) -> bool:
     )
 
 
-def _moved(record: Any, device: torch.device) -> Any:
-    values = {field.name: getattr(record, field.name) for field in fields(record)}
-    return type(record)(
-        **{
-            name: value.to(device) if isinstance(value, torch.Tensor) else _moved(value, device)
-            for name, value in values.items()
-        }
-    )
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, tuple):
+        return tuple(_moved(entry, device) for entry in value)
+    if is_dataclass(value):
+        inner = {field.name: _moved(getattr(value, field.name), device) for field in fields(value)}
+        return type(value)(**inner)
+    return value

@@ -143,7 +143,19 @@ class PinBoardDataset:
         """
         from pingraph.images import load_pixels
 
-        return self._images.decode(pin, lambda image: load_pixels(image, size))
+        return self.decode(pin, lambda image: load_pixels(image, size))
+
+    def decode(self, pin: int, finish: Callable[[Image.Image], np.ndarray]) -> np.ndarray | None:
+        """Return what `finish` makes of a pin's image, or None where it has none.
+
+        Args:
+            pin: its dense index.
+            finish: takes the opened image, which is not decoded yet.
+
+        Raises:
+            BrokenImageError: the image cannot be read or decoded; the message names the pin.
+        """
+        return self._images.decode(pin, finish)
 
     @functools.cached_property
     def image_groups(self) -> np.ndarray:

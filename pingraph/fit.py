@@ -186,10 +186,10 @@ class PinCLI(LightningCLI):
         """Set what the constructors can't hold, and give the data the encoder's sizes."""
         parser.set_defaults(DEFAULTS)
         parser.link_arguments("seed_everything", "data.seed", compute_fn=_checked_seed)
-        for size in ("image_size", "vocab_size", "max_tokens"):
-            parser.link_arguments(
-                "model.encoder", f"data.{size}", compute_fn=_attribute(size), apply_on="instantiate"
-            )
+        parser.link_arguments("model.encoder", "data.encoder", apply_on="instantiate")
+        parser.link_arguments(
+            "model.objective", "data.count_pins", compute_fn=_uses_logq, apply_on="instantiate"
+        )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return a trainer that logs and saves into the run folder."""
@@ -258,8 +258,8 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _attribute(name: str) -> Any:
-    return lambda encoder: getattr(encoder, name)
+def _uses_logq(objective: Any) -> bool:
+    return getattr(objective, "logq", False)
 
 
 def _quiet() -> None:

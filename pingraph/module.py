@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from pingraph.batches import rows_of_ranks
 from pingraph.errors import PinGraphError
+from pingraph.gathering import gather_rows
 from pingraph.interfaces import Embeddings, PinBatch, PinContent
 from pingraph.objectives import AlignmentObjective
 
@@ -19,7 +23,10 @@ from pingraph.objectives import AlignmentObjective
 class PinModule(LightningModule):
     """Trains an encoder jointly on image-text alignment and on neighbor alignment.
 
-    AdamW (arXiv 1711.05101); the learning rate rises linearly and falls as a cosine to 0.
+    AdamW (arXiv 1711.05101); the learning rate rises linearly and falls as a cosine to 0. The
+    loss of a batch, its gradient and its dropout are the same on one rank and on several, up to
+    rounding: each rank encodes some of the batch's chunks, all get the embeddings of all pins, and
+    each sums its share of the loss.
 
     Args:
         encoder: embeds pins from their content; has the shape of `interfaces.Encoder`.
@@ -27,6 +34,10 @@ class PinModule(LightningModule):
         learning_rate: its peak.
         weight_decay: of matrices; vectors (biases, norms, temperatures) are not decayed.
         warmup: share of the steps in which the learning rate rises.
+        recompute: keep no activations of a chunk and compute them again for its gradient, so that
+            memory grows with the chunk and not with the batch (GradCache, arXiv 2101.06983), for
+            about a third more time.
+        compile: run the encoder through torch.compile; it pays on a GPU.
 
     Raises:
         PinGraphError: a learning rate or weight decay below 0, or a warm-up outside 0 to 1.
@@ -39,6 +50,8 @@ class PinModule(LightningModule):
         learning_rate: float = 2e-3,
         weight_decay: float = 0.1,
         warmup: float = 0.1,
+        recompute: bool = False,
+        compile: bool = False,
     ):
         super().__init__()
         if not 0 < learning_rate < math.inf or not 0 <= weight_decay < math.inf:
@@ -53,6 +66,9 @@ class PinModule(LightningModule):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
+        self.recompute = recompute
+        if compile:
+            self.encoder.compile()
 
     def forward(self, content: PinContent) -> Embeddings:
         """Embed U pins from their content."""
@@ -62,44 +78,63 @@ class PinModule(LightningModule):
         """Keep the seed that the run was given."""
         self._seed = torch.initial_seed()
 
-    def on_train_batch_start(self, batch: PinBatch, batch_idx: int) -> None:
-        """Draw dropout by (seed, rank, batch), so that an interrupted run goes on exactly."""
-        key = np.random.SeedSequence([self._seed, self.global_rank, batch_idx])
-        torch.manual_seed(int(key.generate_state(1)[0]))
-
     def training_step(self, batch: PinBatch, batch_idx: int) -> Tensor:
-        """Return the total loss of a batch, and log its terms and what they rest on."""
-        losses = self.objective(self.encoder(batch.content), batch)
-        self.log("loss", losses.total, prog_bar=True, batch_size=len(batch.pins))
+        """Return this rank's part of a batch's loss, and log its terms and what they rest on."""
+        rank, ranks = self.global_rank, self.trainer.world_size
+        relations = batch.relations
+        losses = self.objective(self.embed(batch), relations, rank=rank, ranks=ranks)
+        # Of the ranks' parts the mean is taken, of the gradients too; the loss is their sum.
+        total = losses.total * ranks
+        logged = {f"loss/{name}": term * ranks for name, term in losses.terms.items()}
+        self.log("loss", total, prog_bar=True, sync_dist=ranks > 1, batch_size=1)
         self.log_dict(
             {
-                "loss/image_text": losses.image_text,
-                "loss/neighbor": losses.neighbor,
-                "batch/pins": float(len(batch.pins)),
-                "batch/positives_per_anchor": len(batch.positive_rows) / len(batch.anchors),
-                "batch/board_mate_share": batch.board_mates.float().mean(),
+                **logged,
+                "batch/pins": float(len(relations.pins)),
+                "batch/positives_per_anchor": len(relations.positive_rows) / len(relations.anchors),
+                "batch/board_mate_share": losses.board_mate_share * ranks,
                 **{f"scale/{k}": v.exp() for k, v in self.objective.log_scale.items()},
             },
-            batch_size=len(batch.pins),
+            sync_dist=ranks > 1,
+            batch_size=1,
         )
-        if self.trainer.world_size == 1:
-            return losses.total
+        if ranks == 1:
+            return total
         # Ranks wait for a gradient of each parameter, of those too that a batch has no use for.
-        return losses.total + 0 * sum(p.sum() for p in self.parameters() if p.requires_grad)
+        return total + 0 * sum(p.sum() for p in self.parameters() if p.requires_grad)
+
+    def embed(self, batch: PinBatch) -> Embeddings:
+        """Embed the U pins of a batch, of which other ranks encode some, chunk by chunk."""
+        own = []
+        for chunk, content in enumerate(batch.content, start=batch.first_chunk):
+            key = np.random.SeedSequence([self._seed, batch.index, chunk])
+            word = int(key.generate_state(1)[0])
+            if self.recompute:
+                own.append(
+                    checkpoint(
+                        self._encode, content, word, use_reentrant=False, preserve_rng_state=False
+                    )
+                )
+            else:
+                own.append(self._encode(content, word))
+        joined = {
+            field.name: torch.cat([getattr(part, field.name) for part in own])
+            for field in fields(Embeddings)
+        }
+        ranks = self.trainer.world_size
+        if ranks > 1:
+            sizes = rows_of_ranks(batch.bounds, ranks)
+            joined = {name: gather_rows(rows, sizes) for name, rows in joined.items()}
+        return Embeddings(**joined)
+
+    def _encode(self, content: PinContent, word: int) -> Embeddings:
+        torch.manual_seed(word)  # dropout by (seed, batch, chunk): a run that goes on is exact
+        return self.encoder(content)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW and the schedule over the steps of the run."""
         steps = max(1, int(self.trainer.estimated_stepping_batches))
-        matrices = [p for p in self.parameters() if p.ndim > 1]
-        vectors = [p for p in self.parameters() if p.ndim <= 1 and p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": self.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
-            ],
-            lr=self.learning_rate,
-            betas=(0.9, 0.98),
-        )
+        optimizer = torch.optim.AdamW(self._groups(), lr=self.learning_rate, betas=(0.9, 0.98))
         rise = max(1, round(self.warmup * steps))
 
         def factor(step: int) -> float:
@@ -112,6 +147,20 @@ class PinModule(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The trained parameters by their weight decay and by the scale of their learning rate."""
+        scales = getattr(self.encoder, "learning_rate_scales", dict)()
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                decay = self.weight_decay if parameter.ndim > 1 else 0.0
+                scale = scales.get(name.removeprefix("encoder."), 1.0)
+                groups.setdefault((decay, scale), []).append(parameter)
+        return [
+            {"params": parameters, "weight_decay": decay, "lr": scale * self.learning_rate}
+            for (decay, scale), parameters in groups.items()
+        ]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another model before any of it is loaded."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from pingraph.datasets import BrokenImageError, PinBoardDataset
 from pingraph.errors import PinGraphError
+from pingraph.interfaces import Preparation
 
 OnBrokenImage = Literal["raise", "skip"]
 
@@ -28,7 +29,7 @@ class PixelStore:
 
     Args:
         dataset: whose images.
-        size: pixels of a side.
+        preparation: makes pixels of an image.
         on_broken_image: "raise" stops with the pin's id; "skip" counts the pin as one without an
             image, see `broken_pins`.
         max_bytes: largest temporary file, default 4 GiB.
@@ -40,7 +41,7 @@ class PixelStore:
     def __init__(
         self,
         dataset: PinBoardDataset,
-        size: int,
+        preparation: Preparation,
         *,
         on_broken_image: OnBrokenImage = "raise",
         max_bytes: int = 4 << 30,
@@ -50,7 +51,8 @@ class PixelStore:
                 f"on_broken_image is {on_broken_image!r}: expected 'raise' or 'skip'"
             )
         self.dataset = dataset
-        self.size = size
+        self.preparation = preparation
+        self.size = size = preparation.image_size
         self.skip_broken = on_broken_image == "skip"
         self._folder = tempfile.mkdtemp(prefix="pingraph-pixels-")
         # Not weakref.finalize: the processes of multiprocessing, such as the ranks of a training,
@@ -89,7 +91,7 @@ class PixelStore:
 
     def _decode(self, pin: int, out: np.ndarray) -> bool:
         try:
-            pixels = self.dataset.pixels(pin, self.size)
+            pixels = self.dataset.decode(pin, self.preparation.pixels)
         except BrokenImageError:
             if not self.skip_broken:
                 raise

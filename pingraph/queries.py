@@ -11,7 +11,7 @@ import torch
 from pingraph.embeddings import find_rows, nearest
 from pingraph.errors import PinGraphError
 from pingraph.grid import grid_rows, save_grid
-from pingraph.interfaces import PinContent
+from pingraph.interfaces import PinContent, Preparation
 from pingraph.tokenization import UNKNOWN, encode
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def search_text(run: Run, text: str, k: int) -> None:
     dataset = run.dataset()
     if not dataset.has_text.any():
         raise PinGraphError(f"{run.folder} cannot search by text: it was trained without texts")
-    tokens, mask = encode(run.tokenizer, [text], run.encoder.max_tokens)
+    tokens, mask = encode(run.tokenizer, [text])
     if not (mask & (tokens != run.tokenizer.token_to_id(UNKNOWN))).any():
         raise PinGraphError(f"the text {text!r} holds no word that {run.folder} knows")
-    size = run.encoder.image_size
+    size = run.encoder.preparation.image_size
     content = _content(np.zeros((3, size, size), np.uint8), False, tokens, mask)
     vector = run.embed_content(content).text.numpy()
     _print_pins(dataset, *nearest(run.embed(dataset, progress=True), vector, k))
@@ -62,7 +62,7 @@ def search_image(run: Run, path: Path, k: int) -> None:
     dataset = run.dataset()
     if not dataset.has_image.any():
         raise PinGraphError(f"{run.folder} cannot search by image: it was trained without images")
-    pixels = _read_image(path, run.encoder.image_size)
+    pixels = _read_image(path, run.encoder.preparation)
     content = _content(pixels, True, np.zeros((1, 1), np.int64), np.zeros((1, 1), bool))
     vector = run.embed_content(content).image.numpy()
     _print_pins(dataset, *nearest(run.embed(dataset, progress=True), vector, k))
@@ -77,13 +77,13 @@ def _print_pins(dataset: PinBoardDataset, pins: np.ndarray, scores: np.ndarray) 
         print(f"{place:>4}  {score:.3f}  {dataset.pin_ids[pin]!s:<{width}}  {text}".rstrip())
 
 
-def _read_image(path: Path, size: int) -> np.ndarray:
+def _read_image(path: Path, preparation: Preparation) -> np.ndarray:
     from PIL import UnidentifiedImageError
 
-    from pingraph.images import load_pixels, open_image
+    from pingraph.images import open_image
 
     try:
-        return load_pixels(open_image(path), size)
+        return preparation.pixels(open_image(path))
     except UnidentifiedImageError as error:  # its message names a memory address
         raise PinGraphError(f"{path}: no image of a known format") from error
     except OSError as error:

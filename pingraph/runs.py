@@ -111,12 +111,11 @@ class Run:
         )
 
     def reader(self, dataset: PinBoardDataset) -> ContentReader:
-        """Return what reads the content of a data set's pins at this encoder's sizes."""
+        """Return what reads the content of a data set's pins for this encoder."""
         return ContentReader(
             dataset,
             self.tokenizer,
-            image_size=self.encoder.image_size,
-            max_tokens=self.encoder.max_tokens,
+            self.encoder.preparation,
             on_broken_image=self.on_broken_image,
         )
 

@@ -13,7 +13,7 @@ from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
 
@@ -50,16 +50,14 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return _tokenizer(_by_frequency(tokenizer, texts))
 
 
-def encode(
-    tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Tokenize texts, cut to `max_tokens` and padded to the longest of them.
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Tokenize texts, cut where the tokenizer cuts them and padded to the longest of them.
 
     Returns:
         Token ids int64 [U, T] and the mask bool [U, T], T at least 1; a row of the mask is false
-        where the text is empty.
+        where the text holds no token but the special ones that a tokenizer adds to any text.
     """
-    ids = [encoding.ids[:max_tokens] for encoding in tokenizer.encode_batch(list(texts))]
+    ids = [_ids(encoding) for encoding in tokenizer.encode_batch(list(texts))]
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     mask = np.arange(max(1, lengths.max(initial=0))) < lengths[:, None]
     tokens = np.zeros(mask.shape, dtype=np.int64)
@@ -88,6 +86,10 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception for a damaged file
         raise PinGraphError(f"{path}: not a tokenizer ({error})") from error
+
+
+def _ids(encoding: Encoding) -> list[int]:
+    return encoding.ids if 0 in encoding.special_tokens_mask else []
 
 
 def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:

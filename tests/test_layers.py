@@ -12,12 +12,12 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     """errors files interfaces graph build radix edges edge_files ids storage fingerprint
     description convert tables pin_images images datasets splits leaks icons world scenes inspection
-    folder_checks interrupts pruning""",
+    folder_checks interrupts pruning progress""",
     "samplers",
-    "encoders objectives tokenization pixel_store content augmentation batches",
+    "encoders objectives views tokenization pixel_store content augmentation batches pin_counts gathering",
     "run_files parsing data module",
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
-    progress sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets
+    sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets
     sampler_plot sampler_run sampler_guard""",
     "fit fit_failures resuming commands cli experiments",
 ]

@@ -1,0 +1,59 @@
+"""How often a pin comes into a training batch: the sampling bias that logQ corrects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pingraph.progress import progress_bar
+
+if TYPE_CHECKING:
+    from pingraph.graph import PinBoardGraph
+    from pingraph.interfaces import NegativeSampler, Sampler
+
+_BLOCK = 8192  # anchors sampled at once
+
+
+def expected_counts(
+    graph: PinBoardGraph,
+    train_pins: np.ndarray,
+    sampler: Sampler,
+    negatives: Sequence[NegativeSampler] = (),
+    *,
+    neighbors_per_anchor: int,
+    seed: int,
+) -> np.ndarray:
+    """Return how often each pin is drawn in a pass over the training pins.
+
+    Once as an anchor, `neighbors_per_anchor` times its weight for each pin that it is a sampled
+    neighbor of, and once for each time it is drawn as a negative. The walks are those of epoch 0,
+    so the counts are an estimate of what other epochs draw.
+
+    Args:
+        graph: the training graph.
+        train_pins: int64 [N'], the anchors of a pass.
+        sampler: finds the neighbors.
+        negatives: draw negatives of the anchors.
+        neighbors_per_anchor: neighbors drawn of each anchor, by weight and with replacement.
+        seed: of the draws.
+
+    Returns:
+        float64 [N], 0 for pins that never come.
+    """
+    counts = np.zeros(graph.num_pins)
+    counts[train_pins] = 1
+    starts = range(0, len(train_pins), _BLOCK)
+    with progress_bar(len(starts)) as step:
+        for start in starts:
+            step("counting how often pins are drawn")
+            anchors = train_pins[start : start + _BLOCK]
+            found = sampler.sample(graph, anchors, seed=seed)
+            np.add.at(
+                counts, found.ids[found.mask], neighbors_per_anchor * found.weights[found.mask]
+            )
+            for source in negatives:
+                drawn = source.sample_negatives(graph, anchors, seed=seed)
+                np.add.at(counts, drawn.ids[drawn.mask], 1)
+    return counts
