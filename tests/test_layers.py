@@ -14,8 +14,9 @@ LAYERS = [
     description convert tables pin_images images datasets splits leaks icons world scenes inspection
     folder_checks interrupts pruning progress""",
     "samplers",
-    "encoders objectives views tokenization pixel_store content augmentation batches pin_counts gathering",
-    "run_files parsing data module",
+    """encoders objectives views codes neighbor_context tokenization pixel_store content augmentation
+    batches pin_counts gathering""",
+    "run_files parsing data module audits",
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
     sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets
     sampler_plot sampler_run sampler_guard""",
