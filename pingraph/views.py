@@ -99,5 +99,6 @@ def _int8(vectors: Tensor) -> Tensor:
 
 
 def _binary(vectors: Tensor) -> Tensor:
-    height = torch.where((vectors != 0).any(-1, keepdim=True), vectors.shape[-1] ** -0.5, 0.0)
-    return torch.where(vectors >= 0, height, -height).to(vectors.dtype)
+    present = (vectors != 0).any(-1, keepdim=True).to(vectors.dtype)
+    height = present * vectors.shape[-1] ** -0.5
+    return torch.where(vectors >= 0, height, -height)
