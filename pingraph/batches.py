@@ -196,10 +196,12 @@ class PinBatches(Dataset[PinBatch]):
             neighbors_per_anchor=self.neighbors_per_anchor,
             seed=self.seed,
         )
-        # A pin stands in a batch once, however often it is drawn: Poisson's chance of any draw.
-        present = -np.expm1(-counts * (self.batch_size / len(self.train_pins)))
+        # A pin stands in a batch once, as an anchor or by any draw, whose number is Poisson's.
+        share = self.batch_size / len(self.train_pins)
+        absent = np.exp(-counts * share)
+        absent[self.train_pins] *= 1 - share
         with np.errstate(divide="ignore"):  # of a pin that never comes
-            return np.log(present).astype(np.float32)
+            return np.log1p(-absent).astype(np.float32)
 
     def _rng(self, stream: int, *place: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, stream, *place])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
     from pingraph.interfaces import NegativeSampler, Sampler
 
+_ANCHORS = 10_000  # sampled at least
 _BLOCK = 8192  # anchors sampled at once
 
 
@@ -25,11 +27,11 @@ def expected_counts(
     neighbors_per_anchor: int,
     seed: int,
 ) -> np.ndarray:
-    """Return how often each pin is drawn in a pass over the training pins.
+    """Return how often each pin is drawn in a pass over the training pins, beside being an anchor.
 
-    Once as an anchor, `neighbors_per_anchor` times its weight for each pin that it is a sampled
-    neighbor of, and once for each time it is drawn as a negative. The walks are those of epoch 0,
-    so the counts are an estimate of what other epochs draw.
+    That is `neighbors_per_anchor` times its weight for each pin that it is a sampled neighbor of,
+    and once for each time it is drawn as a negative. It is measured on the walks of the first
+    epochs: of one, or of as many as make 10,000 anchors.
 
     Args:
         graph: the training graph.
@@ -43,17 +45,16 @@ def expected_counts(
         float64 [N], 0 for pins that never come.
     """
     counts = np.zeros(graph.num_pins)
-    counts[train_pins] = 1
+    epochs = max(1, _ANCHORS // len(train_pins))
     starts = range(0, len(train_pins), _BLOCK)
-    with progress_bar(len(starts)) as step:
-        for start in starts:
+    with progress_bar(epochs * len(starts)) as step:
+        for epoch, start in itertools.product(range(epochs), starts):
             step("counting how often pins are drawn")
             anchors = train_pins[start : start + _BLOCK]
-            found = sampler.sample(graph, anchors, seed=seed)
-            np.add.at(
-                counts, found.ids[found.mask], neighbors_per_anchor * found.weights[found.mask]
-            )
+            found = sampler.sample(graph, anchors, seed=seed, epoch=epoch)
+            draws = neighbors_per_anchor * found.weights[found.mask].astype(float)
+            np.add.at(counts, found.ids[found.mask], draws)
             for source in negatives:
-                drawn = source.sample_negatives(graph, anchors, seed=seed)
+                drawn = source.sample_negatives(graph, anchors, seed=seed, epoch=epoch)
                 np.add.at(counts, drawn.ids[drawn.mask], 1)
-    return counts
+    return counts / epochs

@@ -11,15 +11,14 @@ from scipy.stats import chi2
 from torch.utils.data import DataLoader
 
 from pingraph.augmentation import Augmentation
-from pingraph.batches import PinBatches, _draw, _twins
+from pingraph.batches import PinBatches, _draw, rows_of_ranks
 from pingraph.content import ContentReader
 from pingraph.data import BatchLoader
+from pingraph.encoders.preparation import SmallPreparation
 from pingraph.errors import PinGraphError
-from pingraph.graph import PinBoardGraph
-from pingraph.interfaces import Neighbors
-from pingraph.samplers import PinSAGESampler
+from pingraph.interfaces import Negatives, Neighbors
+from pingraph.samplers import PinSAGESampler, UniformNegatives
 from pingraph.splits import PinSplit
-from pingraph.tokenization import train_tokenizer
 
 NUM_BATCHES = 7
 SAMPLER = PinSAGESampler(k=6)
@@ -33,11 +32,13 @@ def split(tiny):
 @pytest.fixture(scope="module")
 def make(tiny, split):
     """A function that makes the batches of the tiny data set; sizes may be changed."""
-    content = ContentReader(tiny, train_tokenizer(tiny.texts, 200), image_size=16, max_tokens=8)
+    preparation = SmallPreparation(image_size=16, vocab_size=200, max_tokens=8)
+    reader = ContentReader(tiny, preparation.tokenizer(tiny.texts), preparation)
     graph = split.train_graph(tiny.graph)
     sizes = {
         "batch_size": 8,
         "neighbors_per_anchor": 2,
+        "chunk_size": 4,
         "num_batches": NUM_BATCHES,
         "seed": 5,
         "train_pins": split.train_pins,
@@ -45,7 +46,7 @@ def make(tiny, split):
 
     def batches(graph=graph, **changes):
         given = {**sizes, **changes}
-        return PinBatches(content, graph, given.pop("train_pins"), SAMPLER, Augmentation(), **given)
+        return PinBatches(reader, graph, given.pop("train_pins"), SAMPLER, Augmentation(), **given)
 
     return batches
 
@@ -60,7 +61,7 @@ def direct(make):
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("trained", [0, 3])
 def test_a_loader_goes_on_with_the_same_batches(workers, trained, make, direct):
-    loader = BatchLoader(make(), range(NUM_BATCHES), workers, trained=lambda: trained)
+    loader = BatchLoader(make(), workers, trained=lambda: trained)
     assert len(loader) == NUM_BATCHES
     loaded = list(loader)
     assert len(loaded) == NUM_BATCHES - trained
@@ -77,13 +78,36 @@ def test_spawned_workers_read_the_same_batches(make, direct):
     assert all(map(same, direct, loaded))
 
 
-def test_ranks_deal_out_the_batches(make, direct):
-    for rank in range(2):
-        places = range(rank, NUM_BATCHES, 2)
-        loaded = list(BatchLoader(make(), places, 0, trained=lambda: 1))
-        expected = direct[rank::2][1:]
-        assert len(loaded) == len(expected)
-        assert all(map(same, expected, loaded))
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_ranks_share_the_chunks_of_each_batch(ranks, make, direct):
+    parts = [make(ranks=ranks, rank=rank) for rank in range(ranks)]
+    for index, whole in enumerate(direct):
+        batches = [part[index] for part in parts]
+        content = [chunk for batch in batches for chunk in batch.content]
+        assert len(content) == len(whole.content) == len(whole.bounds) - 1 >= 3
+        assert all(map(same, content, whole.content))
+        sizes = []
+        for batch in batches:
+            assert same(batch.relations, whole.relations)
+            assert batch.bounds == whole.bounds
+            assert ranks == 1 or same(batch.content[0], whole.content[batch.first_chunk])
+            sizes.append(sum(len(chunk.has_image) for chunk in batch.content))
+        assert sizes == rows_of_ranks(whole.bounds, ranks)
+        assert sum(sizes) == len(whole.relations.pins)
+
+
+def test_chunks_are_about_equal_and_none_is_too_large(make):
+    for chunk_size in (1, 5, 7, 100):
+        bounds = make(chunk_size=chunk_size)[0].bounds
+        sizes = np.diff(bounds)
+        assert sizes.max() <= chunk_size
+        assert sizes.max() - sizes.min() <= 1
+        assert len(sizes) == -(-bounds[-1] // chunk_size)
+
+
+def test_fewer_chunks_than_ranks_are_refused(make):
+    with pytest.raises(PinGraphError, match=r"chunk_size is 100: .* has 1 chunks, .* of 2 ranks"):
+        make(chunk_size=100, ranks=2)[0]
 
 
 def test_batches_may_be_asked_for_in_any_order(make, direct):
@@ -95,16 +119,17 @@ def test_batches_may_be_asked_for_in_any_order(make, direct):
 def test_places_and_seeds_give_other_batches(make, direct):
     assert not same(direct[0], direct[1])
     other = make(seed=6)[0]
-    assert not torch.equal(other.pins[other.anchors], direct[0].pins[direct[0].anchors])
+    assert not np.array_equal(anchors_of(other), anchors_of(direct[0]))
 
 
 def test_pins_are_distinct_and_sorted_and_anchors_trained_on(direct, split):
     for batch in direct:
-        assert (batch.pins.diff() > 0).all()
-        assert len(batch.content.has_image) == len(batch.content.tokens) == len(batch.pins)
-        assert len(batch.anchors) == 8
-        assert len(set(batch.anchors.tolist())) == 8
-        assert np.isin(batch.pins[batch.anchors], split.train_pins).all()
+        relations = batch.relations
+        assert (relations.pins.diff() > 0).all()
+        for chunk, size in zip(batch.content, np.diff(batch.bounds), strict=True):
+            assert len(chunk.has_image) == len(chunk.tokens) == size
+        assert len(set(relations.anchors.tolist())) == len(relations.anchors) == 8
+        assert np.isin(anchors_of(batch), split.train_pins).all()
 
 
 def test_nothing_held_out_comes_into_a_batch(make, tiny, split):
@@ -115,7 +140,7 @@ def test_nothing_held_out_comes_into_a_batch(make, tiny, split):
     pins, seen = set(), make(num_batches=60, neighbors_per_anchor=6)
     images = {tiny.image_groups[pin] for pin in cold} - {-1}
     for index in range(60):
-        pins |= set(seen[index].pins.tolist())
+        pins |= set(seen[index].relations.pins.tolist())
     assert pins.isdisjoint(held_out)
     assert {tiny.image_groups[pin] for pin in pins}.isdisjoint(images)
     assert pins == set(split.train_pins.tolist())
@@ -125,7 +150,7 @@ def test_each_anchor_brings_neighbors_along_and_nothing_else_comes(make, tiny, s
     graph = split.train_graph(tiny.graph)
     batches = make(neighbors_per_anchor=3)
     for index in range(NUM_BATCHES):
-        batch = batches[index]
+        batch = batches.relations(index)
         anchors = batch.pins[batch.anchors].numpy()
         epoch = index // (len(split.train_pins) // 8)
         found = SAMPLER.sample(graph, anchors, seed=5, epoch=epoch)
@@ -139,10 +164,11 @@ def test_positives_are_the_sampled_neighbors_in_the_batch(direct, tiny, split):
     """Slow twin: each neighbor of each anchor, with its share of those that are present."""
     graph = split.train_graph(tiny.graph)
     per_pass = len(split.train_pins) // 8
-    for index, batch in enumerate(direct):
+    for index, batch in enumerate(batch.relations for batch in direct):
         places = {pin: place for place, pin in enumerate(batch.pins.tolist())}
         anchors = batch.pins[batch.anchors].numpy()
         found = SAMPLER.sample(graph, anchors, seed=5, epoch=index // per_pass)
+        np.testing.assert_array_equal(batch.neighbors, found.ids)
         expected = {}
         for row in range(len(anchors)):
             present = [
@@ -168,62 +194,65 @@ def test_positives_are_the_sampled_neighbors_in_the_batch(direct, tiny, split):
         assert (own != batch.positive_columns).all()
 
 
-def test_board_mates_share_a_training_board(direct, tiny, split):
+def test_the_boards_of_each_pin_are_those_of_the_training_graph(direct, tiny, split):
     graph = split.train_graph(tiny.graph)
-    boards = [set(graph.boards_of(pin).tolist()) for pin in range(tiny.num_pins)]
-    seen = set()
+    assert graph.num_edges < tiny.graph.num_edges
     for batch in direct:
-        pins = batch.pins.tolist()
-        expected = [[bool(boards[pins[a]] & boards[p]) for p in pins] for a in batch.anchors]
-        assert batch.board_mates.tolist() == expected
-        seen |= set(batch.board_mates.flatten().tolist())
-    assert seen == {False, True}
+        relations = batch.relations
+        offsets = relations.board_offsets.tolist()
+        assert len(offsets) == len(relations.pins) + 1
+        assert offsets[-1] == len(relations.boards)
+        for place, pin in enumerate(relations.pins.tolist()):
+            boards = relations.boards[offsets[place] : offsets[place + 1]].tolist()
+            assert boards == graph.boards_of(pin).tolist()
 
 
-def test_board_mates_share_a_board_however_small_the_weights(make, tiny):
-    """The product of two small weights is 0."""
-    pins, boards = (ends[:300] for ends in tiny.graph.edges())
-    ids = {"pin_ids": np.arange(tiny.num_pins), "board_ids": np.arange(tiny.graph.num_boards)}
-    weights = np.full(len(pins), 1e-30, np.float32)
-    graph = PinBoardGraph.from_edges(pins, boards, weights, **ids)
-    batch = make(graph=graph)[0]
-    expected = make(graph=PinBoardGraph.from_edges(pins, boards, **ids))[0]
-    assert expected.board_mates.sum() > len(expected.anchors)
-    assert torch.equal(batch.board_mates, expected.board_mates)
+def test_groups_are_those_of_the_data_set(direct, tiny):
+    for batch in direct:
+        pins = batch.relations.pins.numpy()
+        expected = np.stack([tiny.image_groups[pins], tiny.text_groups[pins]])
+        np.testing.assert_array_equal(batch.relations.groups, expected)
 
 
-def test_twins_show_the_same_image_or_say_the_same_text(make, tiny):
-    """Over all pins at once, for the tiny data set has few twins."""
-    batches = make(batch_size=60, train_pins=np.arange(tiny.num_pins), num_batches=1)
-    batch = batches[0]
-    images = [tiny.image(pin) and tiny.image(pin).tobytes() for pin in batch.pins.tolist()]
-    texts = [tiny.texts[pin] for pin in batch.pins.tolist()]
-    size = len(images)
-    assert size == tiny.num_pins
-    expected = [
-        [
-            one == other
-            or (images[one] is not None and images[one] == images[other])
-            or (texts[one] != "" and texts[one] == texts[other])
-            for other in range(size)
-        ]
-        for one in range(size)
-    ]
-    assert sum(map(sum, expected)) > size
-    assert batch.twins.tolist() == expected
+class Fixed:
+    """Negatives that are given: the same for each anchor."""
+
+    def __init__(self, *pins):
+        self.pins = np.array(pins, np.int64)
+
+    def sample_negatives(self, graph, seeds, *, seed, epoch=0):
+        ids = np.tile(self.pins, (len(seeds), 1))
+        return Negatives(
+            seeds=seeds, ids=ids, log_probabilities=np.zeros(ids.shape, np.float32), mask=ids >= 0
+        )
 
 
-@given(st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 2)), min_size=1, max_size=8))
-@settings(deadline=None, max_examples=50)
-def test_twins_equal_their_twin(groups):
-    expected = [
-        [
-            i == j or any(a == b != -1 for a, b in zip(groups[i], groups[j], strict=True))
-            for j in range(len(groups))
-        ]
-        for i in range(len(groups))
-    ]
-    assert _twins(np.array(groups).T).tolist() == expected
+def test_negatives_come_into_the_batch_unless_they_are_held_out(make, split, tiny):
+    cold = int(split.cold_pins(tiny.graph)[0])
+    plain = set(make()[0].relations.pins.tolist())
+    others = [pin for pin in split.train_pins.tolist() if pin not in plain]
+    batch = make(negatives=[Fixed(others[0], -1, cold), Fixed(others[1])])[0]
+    assert set(batch.relations.pins.tolist()) == plain | set(others[:2])
+
+
+def test_log_counts_are_nan_unless_pins_are_counted(make, direct):
+    assert direct[0].relations.log_counts.isnan().all()
+    assert make(count_pins=True)[0].relations.log_counts.isfinite().all()
+
+
+@pytest.mark.parametrize("negatives", [[], [UniformNegatives(n=2)]])
+def test_pins_come_as_often_as_they_are_counted(make, split, negatives):
+    """The mean over 3,000 batches beside the estimate, whose chances are Poisson's."""
+    batches = make(count_pins=True, negatives=negatives)
+    seen = np.zeros(batches.graph.num_pins)
+    rounds = 3000
+    for index in range(rounds):
+        seen[batches.relations(index).pins.numpy()] += 1
+    expected = np.exp(batches._log_counts[split.train_pins].astype(float))
+    share = seen[split.train_pins] / rounds
+    assert np.corrcoef(share, expected)[0, 1] > 0.97
+    np.testing.assert_allclose(share, expected, atol=0.08)
+    assert seen.sum() == seen[split.train_pins].sum()
 
 
 @given(st.integers(1, 50), st.integers(0, 3))
@@ -242,7 +271,7 @@ def test_a_pass_takes_each_training_pin_at_most_once(make, split, batch_size, ep
 
 
 def test_more_neighbors_bring_more_pins(make):
-    sizes = [len(make(neighbors_per_anchor=count)[0].pins) for count in (1, 2, 6)]
+    sizes = [make(neighbors_per_anchor=count)[0].bounds[-1] for count in (1, 2, 6)]
     assert sizes[0] < sizes[1] < sizes[2]
 
 
@@ -270,7 +299,7 @@ def test_neighbors_are_drawn_by_their_weights():
             assert chi2.sf(((observed - expected) ** 2 / expected).sum(), real.sum() - 1) > 1e-4
 
 
-@pytest.mark.parametrize("name", ["batch_size", "neighbors_per_anchor"])
+@pytest.mark.parametrize("name", ["batch_size", "neighbors_per_anchor", "chunk_size"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_sizes_below_one_are_refused(name, value, make):
     with pytest.raises(PinGraphError, match=rf"{name} is {value}: expected 1 or more"):
@@ -283,13 +312,20 @@ def test_a_split_without_training_pins_is_refused(make):
 
 
 def test_a_batch_is_no_larger_than_what_there_is(make, split):
-    batch = make(batch_size=10_000)[0]
-    np.testing.assert_array_equal(batch.pins[batch.anchors], split.train_pins)
+    np.testing.assert_array_equal(anchors_of(make(batch_size=10_000)[0]), split.train_pins)
+
+
+def anchors_of(batch):
+    return batch.relations.pins[batch.relations.anchors].numpy()
 
 
 def same(one, other):
     """Whether two records hold the same tensors, also within the records they hold."""
     if isinstance(one, torch.Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
+        return one.dtype == other.dtype and torch.equal(one.nan_to_num(), other.nan_to_num())
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if not dataclasses.is_dataclass(one):
+        return one == other
     names = [field.name for field in dataclasses.fields(one)]
     return all(same(getattr(one, name), getattr(other, name)) for name in names)

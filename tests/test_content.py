@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pingraph.augmentation import Augmentation
 from pingraph.content import ContentReader
 from pingraph.datasets import BrokenImageError, PinBoardDataset, open_dataset
+from pingraph.encoders.preparation import SmallPreparation
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import PinContent
 from pingraph.pixel_store import PixelStore
@@ -28,17 +29,21 @@ FORK = multiprocessing.get_context("fork")
 TEXTS = ["red sky", "red sea", "red", "", "blue sea ☃", "a very long title of a pin", "red"] * 2
 
 
+def of_size(size):
+    return SmallPreparation(image_size=size, vocab_size=2, max_tokens=1)
+
+
 @pytest.fixture
 def decoded(monkeypatch):
     """The pins that were decoded, in order."""
     pins = []
-    pixels = PinBoardDataset.pixels
+    decode = PinBoardDataset.decode
 
-    def counted(dataset, pin, size):
+    def counted(dataset, pin, finish):
         pins.append(pin)
-        return pixels(dataset, pin, size)
+        return decode(dataset, pin, finish)
 
-    monkeypatch.setattr(PinBoardDataset, "pixels", counted)
+    monkeypatch.setattr(PinBoardDataset, "decode", counted)
     return pins
 
 
@@ -51,7 +56,7 @@ def broken(write_folder):
 
 
 def test_images_are_those_of_the_data_set(tiny):
-    images, has_image = PixelStore(tiny, 24).read(np.arange(tiny.num_pins)[::-1])
+    images, has_image = PixelStore(tiny, of_size(24)).read(np.arange(tiny.num_pins)[::-1])
     np.testing.assert_array_equal(has_image, tiny.has_image[::-1])
     assert (images.dtype, images.shape) == (np.uint8, (tiny.num_pins, 3, 24, 24))
     for row, pin in enumerate(range(tiny.num_pins - 1, -1, -1)):
@@ -60,7 +65,7 @@ def test_images_are_those_of_the_data_set(tiny):
 
 
 def test_each_image_is_decoded_once(tiny, decoded):
-    store = PixelStore(tiny, 16)
+    store = PixelStore(tiny, of_size(16))
     pins = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3])
     first = store.read(pins)
     second = store.read(pins)
@@ -70,16 +75,16 @@ def test_each_image_is_decoded_once(tiny, decoded):
 
 
 def test_what_a_forked_worker_decoded_is_there_for_all(tiny, decoded):
-    store = PixelStore(tiny, 16)
+    store = PixelStore(tiny, of_size(16))
     pins = np.arange(20)
     assert in_child(store.read, pins) == 0
     images, _ = store.read(pins)
     assert decoded == []
-    np.testing.assert_array_equal(images, PixelStore(tiny, 16).read(pins)[0])
+    np.testing.assert_array_equal(images, PixelStore(tiny, of_size(16)).read(pins)[0])
 
 
 def test_the_end_of_a_worker_leaves_the_file_to_the_others(tiny):
-    store = PixelStore(tiny, 16)
+    store = PixelStore(tiny, of_size(16))
     assert in_child(os.listdir, store._folder) == 0
     assert Path(store._folder).is_dir()
 
@@ -87,8 +92,8 @@ def test_the_end_of_a_worker_leaves_the_file_to_the_others(tiny):
 def test_images_beyond_the_largest_file_are_decoded_each_time(tiny, decoded):
     needed = tiny.num_pins * 3 * 16 * 16
     pins = np.flatnonzero(tiny.has_image)[:3]
-    assert PixelStore(tiny, 16, max_bytes=needed).keep
-    store = PixelStore(tiny, 16, max_bytes=needed - 1)
+    assert PixelStore(tiny, of_size(16), max_bytes=needed).keep
+    store = PixelStore(tiny, of_size(16), max_bytes=needed - 1)
     assert not store.keep
     first, second = store.read(pins)[0], store.read(pins)[0]
     assert decoded == [*pins, *pins]
@@ -107,7 +112,7 @@ def small_disk():
 
 
 def test_images_are_decoded_each_time_where_the_disk_is_full(tiny, decoded, small_disk):
-    store = PixelStore(tiny, 16)
+    store = PixelStore(tiny, of_size(16))
     pins = np.flatnonzero(tiny.has_image)[:3]
     first, second = store.read(pins)[0], store.read(pins)[0]
     assert decoded == [*pins, *pins]
@@ -116,14 +121,14 @@ def test_images_are_decoded_each_time_where_the_disk_is_full(tiny, decoded, smal
 
 def test_the_file_has_its_place_on_the_disk_before_it_is_mapped(tiny):
     """Else the process that writes to the mapping when the disk is full is killed (SIGBUS)."""
-    store = PixelStore(tiny, 64)
+    store = PixelStore(tiny, of_size(64))
     found = (Path(store._folder) / "pixels").stat()
     assert found.st_size == tiny.num_pins * 3 * 64 * 64
     assert found.st_blocks * 512 >= found.st_size
 
 
 def test_a_copy_for_a_spawned_worker_shares_the_file(tiny, decoded):
-    store = PixelStore(tiny, 16)
+    store = PixelStore(tiny, of_size(16))
     copy = pickle.loads(pickle.dumps(store))
     expected, _ = copy.read(np.arange(9))
     decoded.clear()
@@ -135,7 +140,7 @@ def test_a_copy_for_a_spawned_worker_shares_the_file(tiny, decoded):
 
 
 def test_a_broken_image_is_raised_with_its_pin_each_time(broken):
-    store = PixelStore(broken, 8)
+    store = PixelStore(broken, of_size(8))
     for _ in range(2):
         with pytest.raises(BrokenImageError, match=r"pins\.parquet: pin 'b': image cannot"):
             store.read(np.array([0, 1]))
@@ -144,7 +149,7 @@ def test_a_broken_image_is_raised_with_its_pin_each_time(broken):
 
 
 def test_a_broken_image_is_skipped_and_counted_once_it_is_asked_for(broken, decoded):
-    store = PixelStore(broken, 8, on_broken_image="skip")
+    store = PixelStore(broken, of_size(8), on_broken_image="skip")
     store.read(np.array([0, 2]))
     assert store.broken_pins().tolist() == []
     for _ in range(2):
@@ -156,18 +161,18 @@ def test_a_broken_image_is_skipped_and_counted_once_it_is_asked_for(broken, deco
 
 
 def test_a_broken_image_that_a_worker_met_is_counted(broken):
-    store = PixelStore(broken, 8, on_broken_image="skip")
+    store = PixelStore(broken, of_size(8), on_broken_image="skip")
     assert in_child(store.read, np.arange(4)) == 0
     assert store.broken_pins().tolist() == [1]
 
 
 def test_another_way_with_broken_images_is_refused(tiny):
     with pytest.raises(PinGraphError, match="on_broken_image is 'stop': expected"):
-        PixelStore(tiny, 8, on_broken_image="stop")
+        PixelStore(tiny, of_size(8), on_broken_image="stop")
 
 
 def test_the_file_goes_with_the_object(tiny):
-    store = PixelStore(tiny, 8)
+    store = PixelStore(tiny, of_size(8))
     folder = Path(store._folder)
     assert folder.is_dir()
     del store
@@ -179,9 +184,12 @@ ENDING = """
 import sys
 import numpy as np
 from pingraph.datasets import open_dataset
+from pingraph.encoders.preparation import SmallPreparation
 from pingraph.pixel_store import PixelStore
 
-store = PixelStore(open_dataset(sys.argv[1]), 8)
+store = PixelStore(
+    open_dataset(sys.argv[1]), SmallPreparation(image_size=8, vocab_size=2, max_tokens=1)
+)
 store.read(np.arange(4))
 print(store._folder)
 {end}
@@ -199,7 +207,7 @@ def test_the_file_of_a_rank_goes_with_the_rank(tiny, tmp_path):
     """Processes of multiprocessing end without what other processes do at their end."""
 
     def rank(path):
-        Rank.store = PixelStore(tiny, 8)  # lives until the process ends
+        Rank.store = PixelStore(tiny, of_size(8))  # lives until the process ends
         path.write_text(Rank.store._folder)
 
     assert in_child(rank, tmp_path / "folder") == 0
@@ -227,22 +235,23 @@ def test_a_tokenizer_does_not_depend_on_the_hashes_of_the_process():
 
 def test_ids_are_ranks_of_frequency():
     tokenizer = train_tokenizer(TEXTS, 100)
-    tokens, mask = encode(tokenizer, TEXTS, 100)
+    tokens, mask = encode(tokenizer, TEXTS)
     counts = np.bincount(tokens[mask], minlength=tokenizer.get_vocab_size())[2:]
     assert (np.diff(counts) <= 0).all()
     assert tokenizer.encode("red").ids == [2]
 
 
 def test_content_is_pixels_and_tokens_of_the_pins(tiny):
-    tokenizer = train_tokenizer(tiny.texts, 200)
-    reader = ContentReader(tiny, tokenizer, image_size=16, max_tokens=3)
+    preparation = SmallPreparation(image_size=16, vocab_size=200, max_tokens=3)
+    tokenizer = preparation.tokenizer(tiny.texts)
+    reader = ContentReader(tiny, tokenizer, preparation)
     pins = np.array([7, 0, 59, 7])
     content = reader.read(pins)
     np.testing.assert_array_equal(content.images, reader.pixels.read(pins)[0])
     np.testing.assert_array_equal(content.has_image, tiny.has_image[pins])
     np.testing.assert_array_equal(content.token_mask.any(1), tiny.has_text[pins])
     for row, pin in enumerate(pins):
-        ids = tokenizer.encode(tiny.texts[pin]).ids[:3]
+        ids = train_tokenizer(tiny.texts, 200).encode(tiny.texts[pin]).ids[:3]
         assert content.tokens[row][content.token_mask[row]].tolist() == ids
     everything = reader.read(np.arange(tiny.num_pins))
     np.testing.assert_array_equal(everything.token_mask.any(1), tiny.has_text)
@@ -304,7 +313,7 @@ def test_nothing_changes_at_zero_and_the_draws_alone_decide():
     first, second, other = (
         Augmentation()(content, np.random.default_rng(seed)) for seed in (1, 1, 2)
     )
-    for name in vars(content):
+    for name in ("images", "has_image", "tokens", "token_mask"):
         assert torch.equal(getattr(still, name), getattr(content, name))
         assert torch.equal(getattr(first, name), getattr(second, name))
     assert not torch.equal(first.images, other.images)

@@ -41,7 +41,7 @@ def test_no_token_is_beyond_the_size_of_the_vocabulary(texts, size):
     assert numbers == list(range(len(numbers)))
     assert len(numbers) <= size
     assert (tokenizer.token_to_id(PADDING), tokenizer.token_to_id(UNKNOWN)) == (0, 1)
-    tokens, mask = encode(tokenizer, texts, 8)
+    tokens, mask = encode(tokenizer, texts)
     assert tokens.max(initial=0) < size
     assert (tokens[~mask] == 0).all()
     assert (tokens[mask] > 0).all()
@@ -51,8 +51,8 @@ def test_a_script_of_more_characters_than_tokens_is_cut_to_the_most_frequent():
     texts = [chr(0x4E00 + number) for number in range(3000)] + ["一"] * 5
     tokenizer = train_tokenizer(texts, 512)
     assert tokenizer.get_vocab_size() <= 512
-    assert encode(tokenizer, ["一"], 4)[0].tolist() != [[1]]
-    assert encode(tokenizer, ["語"], 4)[0].tolist() == [[1]]
+    assert encode(tokenizer, ["一"])[0].tolist() != [[1]]
+    assert encode(tokenizer, ["語"])[0].tolist() == [[1]]
 
 
 def test_frequent_words_become_one_token_and_unknown_ones_parts():
@@ -64,11 +64,23 @@ def test_frequent_words_become_one_token_and_unknown_ones_parts():
 
 def test_encoding_cuts_and_pads():
     tokenizer = train_tokenizer(["a b c d"] * 2, 64)
-    tokens, mask = encode(tokenizer, ["a b c d", "", "a"], 3)
+    tokenizer.enable_truncation(3)
+    tokens, mask = encode(tokenizer, ["a b c d", "", "a"])
     assert tokens.shape == (3, 3)
     np.testing.assert_array_equal(mask.sum(1), [3, 0, 1])
-    tokens, mask = encode(tokenizer, ["", ""], 3)
+    tokens, mask = encode(tokenizer, ["", ""])
     assert (tokens.shape, mask.any()) == ((2, 1), False)
+
+
+def test_a_text_of_special_tokens_alone_is_none():
+    from tokenizers import processors
+
+    tokenizer = train_tokenizer(["a b"] * 2, 64)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[UNK] $A", special_tokens=[("[UNK]", 1)]
+    )
+    _, mask = encode(tokenizer, ["a b", "", "  ", "\n"])
+    assert mask.sum(1).tolist() == [3, 0, 0, 0]
 
 
 def test_a_tokenizer_is_the_same_after_a_file(tmp_path):
