@@ -38,10 +38,8 @@ class Codes:
         if self.code == "float":
             return self.values
         if self.code == "int8":
-            # In integers, so that no order of the sum can change the length.
             squares = np.square(self.values, dtype=np.int32).sum(1, keepdims=True, dtype=np.int64)
-            length = np.sqrt(squares.astype(np.float32))
-            return self.values / np.where(length > 0, length, np.float32(1))
+            return self.values * _inverse(np.sqrt(squares).astype(np.float32))
         signs = np.unpackbits(self.values, axis=1, count=self.dim) * np.float32(2) - 1
         return signs * (self.present[:, None] * np.float32(self.dim**-0.5))
 
@@ -111,8 +109,14 @@ def as_served(table: EmbeddingTable, view: View) -> EmbeddingTable:
 
 
 def _int8(vectors: np.ndarray) -> np.ndarray:
-    peak = np.abs(vectors).max(1, keepdims=True)
-    return np.rint(vectors / np.where(peak > 0, peak, np.float32(1)) * 127).astype(np.int8)
+    scale = _inverse(np.abs(vectors).max(1, keepdims=True))
+    return np.rint(vectors * scale * np.float32(127)).astype(np.int8)
+
+
+def _inverse(sizes: np.ndarray) -> np.ndarray:
+    """1 / sizes, and 0 of 0; the twin of that of the views."""
+    tiny = np.finfo(np.float32).tiny
+    return (sizes > tiny) / np.maximum(sizes, tiny)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
