@@ -1,27 +1,78 @@
-"""Fusion of image and text at two levels: their tokens (cross-attention) and their vectors (gates).
+"""Fusion of image and text: early over their tokens, late over their vectors, or both.
 
 U pins, T text tokens, M image tokens, C channels, D embedding dimension.
 """
 
+from __future__ import annotations
+
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
-from pingraph.encoders.layers import AttentionPool, Block
+from pingraph.encoders.layers import AttentionPool, Block, unit
+from pingraph.errors import PinGraphError
+
+FusionKind = Literal["hybrid", "early", "late"]
 
 
-class HybridFusion(nn.Module):
-    """Fuses what a pin has; a missing modality is masked out of both levels.
+class Fusion(nn.Module):
+    """Fuses what a pin has; a missing modality is masked out.
 
-    Tokens: the text's tokens look at the image's by cross-attention, and all of them are pooled by
-    attention. Vectors: the image's, the text's and the pooled tokens' embeddings are mixed by
-    gates that see all three (gated multimodal units, arXiv 1702.01992).
+    Early: the text's tokens look at the image's by cross-attention, and all of them are pooled by
+    attention. Late: the image's and the text's embeddings are mixed by gates that see both (gated
+    multimodal units, arXiv 1702.01992). Hybrid: the gates mix three, the early one among them.
 
     Args:
+        kind: early, late or hybrid.
         dim: channels C of the tokens.
         embed_dim: dimension D of the embeddings.
         heads: attention heads.
         dropout: share of activations dropped in training.
     """
+
+    def __init__(self, kind: FusionKind, dim: int, embed_dim: int, heads: int, dropout: float):
+        super().__init__()
+        if kind not in get_args(FusionKind):
+            raise PinGraphError(f"fusion is {kind!r}: expected hybrid, early or late")
+        early, parts = kind != "late", {"early": 0, "late": 2, "hybrid": 3}[kind]
+        self.tokens = TokenFusion(dim, embed_dim, heads, dropout) if early else None
+        self.gates = nn.Linear(parts * embed_dim, parts) if parts else None
+
+    def forward(
+        self,
+        image_tokens: Tensor,
+        image_mask: Tensor,
+        image: Tensor,
+        text_tokens: Tensor,
+        text_mask: Tensor,
+        text: Tensor,
+    ) -> Tensor:
+        """Fuse.
+
+        Args:
+            image_tokens: [U, M, C].
+            image_mask: bool [U, M], a row of false where there is no image.
+            image: [U, D], of length 1; zero where there is no image.
+            text_tokens: [U, T, C].
+            text_mask: bool [U, T], a row of false where there is no text.
+            text: [U, D], of length 1; zero where there is no text.
+
+        Returns:
+            [U, D], not normalized.
+        """
+        parts = [image, text]
+        if self.tokens is not None:
+            joint = unit(self.tokens(image_tokens, image_mask, text_tokens, text_mask))
+            if self.gates is None:
+                return joint
+            parts.append(joint)
+        gates = torch.sigmoid(self.gates(torch.cat(parts, dim=1)))
+        return (gates.unsqueeze(2) * torch.stack(parts, dim=1)).sum(1)
+
+
+class TokenFusion(nn.Module):
+    """Cross-attention from text to image, and one vector pooled from the tokens of both."""
 
     def __init__(self, dim: int, embed_dim: int, heads: int, dropout: float):
         super().__init__()
@@ -29,41 +80,16 @@ class HybridFusion(nn.Module):
         self.cross = Block(dim, heads, dropout)
         self.pool = AttentionPool(dim, heads)
         self.project = nn.Linear(dim, embed_dim)
-        self.gates = nn.Linear(3 * embed_dim, 3)
 
     def forward(
-        self,
-        image_tokens: Tensor,
-        has_image: Tensor,
-        image: Tensor,
-        text_tokens: Tensor,
-        token_mask: Tensor,
-        text: Tensor,
+        self, image_tokens: Tensor, image_mask: Tensor, text_tokens: Tensor, text_mask: Tensor
     ) -> Tensor:
-        """Fuse.
-
-        Args:
-            image_tokens: [U, M, C].
-            has_image: bool [U].
-            image: [U, D], of length 1; zero where there is no image.
-            text_tokens: [U, T, C].
-            token_mask: bool [U, T], a row of false where there is no text.
-            text: [U, D], of length 1; zero where there is no text.
-
-        Returns:
-            [U, D], not normalized.
-        """
-        U, M, _ = image_tokens.shape
+        """Return [U, D]; arguments as of `Fusion.forward`."""
+        U = len(image_tokens)
         # One key is always visible: a softmax over no keys at all would be NaN.
-        always = has_image.new_ones(U, 1)
-        nothing = self.nothing.expand(U, -1, -1)
-        image_mask = torch.cat([always, has_image.unsqueeze(1).expand(U, M)], dim=1)
-        image_keys = torch.cat([nothing, image_tokens], dim=1)
-        text_tokens = self.cross(text_tokens, image_keys, image_mask)
-        tokens = self.pool(
-            torch.cat([image_keys, text_tokens], dim=1), torch.cat([image_mask, token_mask], dim=1)
-        )
-        tokens = nn.functional.normalize(self.project(tokens.squeeze(1)), dim=1)
-        gates = torch.sigmoid(self.gates(torch.cat([image, text, tokens], dim=1)))
-        parts = torch.stack([image, text, tokens], dim=1)
-        return (gates.unsqueeze(2) * parts).sum(1)
+        keys = torch.cat([self.nothing.expand(U, -1, -1), image_tokens], dim=1)
+        keys_mask = torch.cat([image_mask.new_ones(U, 1), image_mask], dim=1)
+        text_tokens = self.cross(text_tokens, keys, keys_mask)
+        everything = torch.cat([keys, text_tokens], dim=1)
+        pooled = self.pool(everything, torch.cat([keys_mask, text_mask], dim=1))
+        return self.project(pooled.squeeze(1))

@@ -1,123 +1,212 @@
-"""HybridEncoder: a pin's content in, its image, text and fused embeddings out, all in one space."""
+"""HybridEncoder: a pin's content in, its image, text and fused embeddings out, all in one space.
 
+U pins, N image tokens, T text tokens, C channels, D embedding dimension.
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from pingraph.encoders.fusion import HybridFusion
-from pingraph.encoders.text import TextTransformer
-from pingraph.encoders.vision import HybridVisionTransformer
+from pingraph.encoders.backbone import Backbone
+from pingraph.encoders.checks import check_dropout, check_heads, check_sizes
+from pingraph.encoders.fusion import Fusion, FusionKind
+from pingraph.encoders.granularity import Granularities, Granularity, Levels
+from pingraph.encoders.layers import AttentionPool, unit
+from pingraph.encoders.small import SmallBackbone
+from pingraph.encoders.stem import ConvolutionalStem
 from pingraph.errors import PinGraphError
-from pingraph.interfaces import Embeddings, PinContent
+from pingraph.interfaces import Embeddings, PinContent, Tokens
 
 
 class HybridEncoder(nn.Module):
-    """A hybrid vision transformer and a text transformer, fused at token and at pooled level.
+    """The two towers of a backbone, looked at by attention and fused.
 
-    After PinCLIP (arXiv 2603.03544): a hybrid ViT, fusion at several granularities. The paper's
-    sizes are not public; the defaults here train on two CPU cores. The embedding of a pin depends
-    on its content alone, so a pin without a single save is embedded as well as any other.
+    After PinCLIP (arXiv 2603.03544): a hybrid vision transformer on a vision-language backbone,
+    fusion at several granularities. What the abstract leaves open is an option here. The embedding
+    of a pin depends on its content alone, so a pin without a single save is embedded as well as
+    any other.
 
     Args:
-        image_size: pixels of a side of the square images, a multiple of 8.
-        vocab_size: distinct tokens of the tokenizer, at least 2.
-        max_tokens: longest text, in tokens.
-        dim: channels of the tokens, a multiple of 16 and of `heads`.
+        backbone: the towers; a string is a folder or a hub name of a pretrained model, frozen.
+            Small towers trained from scratch if not given.
         embed_dim: dimension D of the embeddings.
-        vision_depth: transformer blocks over the image's coarse tokens.
-        text_depth: transformer blocks over the text's tokens.
-        heads: attention heads of each block.
-        dropout: share of activations dropped in training, 0 up to below 1.
+        dim: channels C in which tokens are pooled and fused, a multiple of `heads`, and of 16 with
+            a stem; the width of the narrower tower if not given.
+        heads: attention heads.
+        dropout: share of activations dropped in training, 0 up to below 1; of the fusion, a
+            backbone has its own.
+        fusion: early over tokens, late over vectors, or hybrid of both.
+        granularities: how the image is looked at: as a whole, by regions, by patches. The image's
+            embedding rests on the vectors of all of them, and the fusion sees the tokens of all.
+        regions: regions of a side that the image is cut into.
+        levels: depths that tokens are taken from, the backbone's deepest. A tower that has fewer
+            gives all it has.
+        stem: whether convolutions look at the pixels beside the backbone. `SmallBackbone` has
+            them inside.
 
     Raises:
-        PinGraphError: a size that is too small, or does not fit another.
+        PinGraphError: a size that is too small, or does not fit another or the backbone; no
+            granularity.
     """
 
     def __init__(
         self,
-        image_size: int = 32,
-        vocab_size: int = 4096,
-        max_tokens: int = 24,
-        dim: int = 96,
+        backbone: Backbone | str | None = None,
         embed_dim: int = 128,
-        vision_depth: int = 2,
-        text_depth: int = 1,
+        dim: int | None = None,
         heads: int = 4,
         dropout: float = 0.1,
+        fusion: FusionKind = "hybrid",
+        granularities: tuple[Granularity, ...] = ("patch",),
+        regions: int = 2,
+        levels: int = 1,
+        stem: bool = False,
     ):
         super().__init__()
-        _check_sizes(
-            image_size=image_size,
-            vocab_size=vocab_size,
-            max_tokens=max_tokens,
-            dim=dim,
-            embed_dim=embed_dim,
-            vision_depth=vision_depth,
-            text_depth=text_depth,
-            heads=heads,
-        )
-        if not 0 <= dropout < 1:
-            raise PinGraphError(f"dropout is {dropout}: expected 0 up to below 1")
-        self.image_size = image_size
-        self.vocab_size = vocab_size
-        self.max_tokens = max_tokens
-        self.vision = HybridVisionTransformer(image_size, dim, vision_depth, heads, dropout)
-        self.text = TextTransformer(vocab_size, max_tokens, dim, text_depth, heads, dropout)
-        self.image_head = nn.Linear(2 * dim, embed_dim)
-        self.text_head = nn.Linear(2 * dim, embed_dim)
-        self.fusion = HybridFusion(dim, embed_dim, heads, dropout)
+        self.backbone = _built(backbone)
+        towers = self.backbone
+        dim = min(towers.image_width, towers.text_width) if dim is None else dim
+        check_sizes(embed_dim=embed_dim, dim=dim, heads=heads, regions=regions, levels=levels)
+        check_heads(dim, heads, multiple=16 if stem else 1)
+        check_dropout(dropout)
+        _check_looks(towers, granularities, regions, levels)
+        self.embed_dim = embed_dim
+        self.dim = dim
+        self.preparation = towers.preparation
+        self.stem = ConvolutionalStem(dim, heads) if stem else None
+        self.image_levels = Levels(towers.image_width, dim, min(levels, towers.image_levels))
+        self.text_levels = Levels(towers.text_width, dim, min(levels, towers.text_levels))
+        self.granularities = Granularities(dim, heads, towers.grid, granularities, regions)
+        self.text_pool = AttentionPool(dim, heads)
+        looks = len(self.granularities.pools) + stem
+        self.image_head = nn.Linear(towers.image_pooled_width + looks * dim, embed_dim)
+        self.text_head = nn.Linear(towers.text_pooled_width + dim, embed_dim)
+        self._align_heads()
+        self.fusion = Fusion(fusion, dim, embed_dim, heads, dropout)
 
     def forward(self, content: PinContent) -> Embeddings:
-        """Embed U pins; each tower runs only on the pins that have its modality."""
-        has_image, token_mask = content.has_image, content.token_mask
-        has_text = token_mask.any(1)
-        image_tokens, image = self._image(content.images, has_image)
-        text_tokens, text = self._text(content.tokens, token_mask, has_text)
-        fused = self.fusion(image_tokens, has_image, image, text_tokens, token_mask, text)
+        """Embed U pins; each tower runs only on the pins that have its modality.
+
+        Raises:
+            PinGraphError: images of another size, or longer texts, than the backbone's.
+        """
+        has_image, has_text = content.has_image, content.token_mask.any(1)
+        image = self._image(content, has_image.nonzero().squeeze(1))
+        text = self._text(content, has_text.nonzero().squeeze(1))
+        fused = unit(self.fusion(*image, *text))
         known = (has_image | has_text).unsqueeze(1)
-        fused = F.normalize(fused, dim=1) * known
         return Embeddings(
-            image=image, text=text, fused=fused, has_image=has_image, has_text=has_text
+            image=image[2],
+            text=text[2],
+            fused=fused * known,
+            has_image=has_image,
+            has_text=has_text,
         )
 
-    def _image(self, images: Tensor, has_image: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [U, M, C] and unit vectors [U, D], zero for the pins without an image."""
-        rows = has_image.nonzero().squeeze(1)
-        if not len(rows):
-            return self._absent(len(images), 1)
-        tokens, pooled = self.vision(images[rows])
-        vectors = F.normalize(self.image_head(pooled), dim=1)
-        return _spread(tokens, rows, len(images)), _spread(vectors, rows, len(images))
+    def learning_rate_scales(self) -> dict[str, float]:
+        """Return what the learning rate of a parameter is multiplied with, by name; 1 if absent."""
+        scales = self.backbone.learning_rate_scales()
+        return {f"backbone.{name}": scale for name, scale in scales.items()}
 
-    def _text(self, tokens: Tensor, mask: Tensor, has_text: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [U, T, C] and unit vectors [U, D], zero for the pins without text."""
-        rows = has_text.nonzero().squeeze(1)
+    def _image(self, content: PinContent, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens [U, N, C], their mask [U, N] and unit vectors [U, D], zero without an image."""
+        pins = len(content.has_image)
         if not len(rows):
-            return self._absent(len(tokens), tokens.shape[1])
-        encoded, pooled = self.text(tokens[rows], mask[rows])
-        vectors = F.normalize(self.text_head(pooled), dim=1)
-        return _spread(encoded, rows, len(tokens)), _spread(vectors, rows, len(tokens))
+            return self._absent(pins)
+        images = content.images
+        if self.stem is not None or content.image_tokens is None:
+            self._check_images(images)
+            images = images[rows]
+        cached = content.image_tokens
+        found = self.backbone.embed_images(images) if cached is None else self._at(cached, rows)
+        details = None if self.stem is None else self.stem(images)[0]
+        tokens, mask, vectors = self.granularities(self.image_levels(found), found.mask, details)
+        if details is not None:
+            vectors.append(details.mean(1))
+        vector = unit(self.image_head(torch.cat([found.pooled, *vectors], dim=1)))
+        return _spread(tokens, rows, pins), _spread(mask, rows, pins), _spread(vector, rows, pins)
 
-    def _absent(self, pins: int, tokens: int) -> tuple[Tensor, Tensor]:
+    def _text(self, content: PinContent, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens [U, T, C], their mask [U, T] and unit vectors [U, D], zero without a text."""
+        pins = len(content.tokens)
+        if not len(rows):
+            return self._absent(pins)
+        if content.text_tokens is None:
+            self._check_texts(content.tokens)
+            found = self.backbone.embed_texts(content.tokens[rows], content.token_mask[rows])
+        else:
+            found = self._at(content.text_tokens, rows)
+        levels = self.text_levels(found)
+        tokens, mask = levels.flatten(1, 2), found.mask.repeat(1, levels.shape[1])
+        pooled = self.text_pool(tokens, mask).squeeze(1)
+        vector = unit(self.text_head(torch.cat([found.pooled, pooled], dim=1)))
+        return _spread(tokens, rows, pins), _spread(mask, rows, pins), _spread(vector, rows, pins)
+
+    def _absent(self, pins: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What a modality gives that no pin has: a hidden token, and zero vectors."""
         weight = self.image_head.weight
         return (
-            weight.new_zeros(pins, tokens, weight.shape[1] // 2),
-            weight.new_zeros(pins, weight.shape[0]),
+            weight.new_zeros(pins, 1, self.dim),
+            weight.new_zeros(pins, 1, dtype=torch.bool),
+            weight.new_zeros(pins, self.embed_dim),
         )
+
+    def _at(self, tokens: Tokens, rows: Tensor) -> Tokens:
+        """Tokens that were read from a cache, at some rows, in the dtype of the parameters."""
+        dtype = self.image_head.weight.dtype
+        return Tokens(
+            levels=tuple(level[rows].to(dtype) for level in tokens.levels),
+            mask=tokens.mask[rows],
+            pooled=tokens.pooled[rows].to(dtype),
+        )
+
+    @torch.no_grad()
+    def _align_heads(self) -> None:
+        """Start with one projection of both summaries: CLIP's are in one space and stay there."""
+        width = self.backbone.image_pooled_width
+        if width == self.backbone.text_pooled_width:
+            self.text_head.weight[:, :width] = self.image_head.weight[:, :width]
+
+    def _check_images(self, images: Tensor) -> None:
+        size = self.preparation.image_size
+        if images.shape[2:] != (size, size):
+            found = " x ".join(map(str, images.shape[2:]))
+            raise PinGraphError(f"images have {found} pixels: expected {size} x {size}")
+
+    def _check_texts(self, tokens: Tensor) -> None:
+        most = self.preparation.max_tokens
+        if tokens.shape[1] > most:
+            raise PinGraphError(f"texts have {tokens.shape[1]} tokens: expected {most} at most")
+
+
+def _built(backbone: Backbone | str | None) -> Backbone:
+    if backbone is None:
+        return SmallBackbone()
+    if isinstance(backbone, str):
+        from pingraph.encoders.pretrained import load_backbone
+
+        return load_backbone(backbone)
+    return backbone
+
+
+def _check_looks(
+    towers: Backbone, granularities: tuple[Granularity, ...], regions: int, levels: int
+) -> None:
+    if not granularities or not set(granularities) <= set(get_args(Granularity)):
+        expected = ", ".join(get_args(Granularity))
+        raise PinGraphError(f"granularities is {granularities}: expected some of {expected}")
+    if "regional" in granularities and regions > towers.grid:
+        raise PinGraphError(
+            f"regions is {regions}: the backbone has {towers.grid} patches of a side"
+        )
+    most = max(towers.image_levels, towers.text_levels)
+    if levels > most:
+        raise PinGraphError(f"levels is {levels}: the backbone gives {most}")
 
 
 def _spread(values: Tensor, rows: Tensor, size: int) -> Tensor:
     """Put values back at their rows among `size`, zeros elsewhere."""
     return values.new_zeros(size, *values.shape[1:]).index_copy(0, rows, values)
-
-
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        least = {"vocab_size": 2, "vision_depth": 0, "text_depth": 0}.get(name, 1)
-        if size < least:
-            raise PinGraphError(f"{name} is {size}: expected {least} or more")
-    stride = HybridVisionTransformer.STRIDE_COARSE
-    if sizes["image_size"] % stride:
-        raise PinGraphError(f"image_size is {sizes['image_size']}: expected a multiple of {stride}")
-    if sizes["dim"] % sizes["heads"] or sizes["dim"] % 16:
-        expected = f"a multiple of 16 and of heads ({sizes['heads']})"
-        raise PinGraphError(f"dim is {sizes['dim']}: expected {expected}")

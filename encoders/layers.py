@@ -29,7 +29,8 @@ class Attention(nn.Module):
         Args:
             queries: [B, N, C].
             keys: [B, M, C].
-            mask: bool [B, M], false where a key is hidden; each row needs one visible key.
+            mask: bool [B, M], false where a key is hidden, or [B, N, M] where that differs by
+                query; each row needs one visible key.
 
         Returns:
             [B, N, C].
@@ -38,9 +39,10 @@ class Attention(nn.Module):
         h, width = self.heads, C // self.heads
         q = self.query(queries).view(B, N, h, width).transpose(1, 2)
         k, v = self.key_value(keys).view(B, keys.shape[1], 2, h, width).unbind(2)
-        visible = None if mask is None else mask[:, None, None, :]
+        if mask is not None:
+            mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None]
         mixed = F.scaled_dot_product_attention(
-            q, k.transpose(1, 2), v.transpose(1, 2), attn_mask=visible
+            q, k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask
         )
         return self.out(mixed.transpose(1, 2).reshape(B, N, C))
 
@@ -84,6 +86,11 @@ class AttentionPool(nn.Module):
         self.attention = Attention(dim, heads)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Pool tokens [B, M, C], visible where mask [B, M] is true, into [B, N, C]."""
+        """Pool tokens [B, M, C] into [B, N, C]; the mask is that of `Attention`."""
         queries = self.queries.expand(tokens.shape[0], -1, -1)
         return self.attention(queries, self.norm(tokens), mask)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Return vectors [B, C] at length 1, in float32 or better, which bf16 is too coarse for."""
+    return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=1)

@@ -3,17 +3,17 @@
 import torch
 from torch import Tensor, nn
 
-from pingraph.encoders.layers import AttentionPool, Block
+from pingraph.encoders.layers import Block
+from pingraph.interfaces import Tokens
 
 
 class TextTransformer(nn.Module):
-    """Turns token ids into contextual tokens and one pooled vector.
+    """Turns token ids into contextual tokens and a bag of words.
 
-    The pooled vector also holds a weighted mean of the input vectors: a bag of words, which learns
-    from few texts what the blocks need many for (fastText, arXiv 1607.01759). Each token has a
-    learned weight. It starts as the logarithm of the token's id, which stands for its inverse
-    document frequency: ids go by falling frequency, and by Zipf's law a frequency falls as one
-    over its rank.
+    The bag is a weighted mean of the input vectors, which learns from few texts what the blocks
+    need many for (fastText, arXiv 1607.01759). Each token has a learned weight. It starts as the
+    logarithm of the token's id, which stands for its inverse document frequency: ids go by falling
+    frequency, and by Zipf's law a frequency falls as one over its rank.
 
     Args:
         vocab_size: distinct tokens, numbered by falling frequency.
@@ -37,9 +37,8 @@ class TextTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
         self.norm_bag = nn.LayerNorm(dim)
-        self.pool = AttentionPool(dim, heads)
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tokens:
         """Encode.
 
         Args:
@@ -47,7 +46,7 @@ class TextTransformer(nn.Module):
             mask: bool [U, T], true for the tokens of the text; each row has one at least.
 
         Returns:
-            Tokens [U, T, C] and the pooled [U, 2 C].
+            Tokens [U, T, C] of the last block alone; as summary the bag of words, [U, C].
         """
         words = self.words(tokens)
         x = words + self.positions[:, : tokens.shape[1]]
@@ -56,4 +55,4 @@ class TextTransformer(nn.Module):
         x = self.norm(x)
         weights = nn.functional.softplus(self.weights(tokens)) * mask.unsqueeze(2)
         bag = (words * weights).sum(1) / weights.sum(1)
-        return x, torch.cat([self.pool(x, mask).squeeze(1), self.norm_bag(bag)], dim=1)
+        return Tokens(levels=(x,), mask=mask, pooled=self.norm_bag(bag))

@@ -1,67 +1,54 @@
 """The hybrid vision transformer: a convolutional stem before a transformer trunk.
 
-The stem gives many fine tokens (texture and edges, where a small data set learns quickest), the
-trunk few coarse ones (the whole object). Early convolutions: arXiv 2106.14881; hybrid ViT:
-arXiv 2010.11929. U images, C channels.
+The stem gives many fine tokens, the trunk few coarse ones (the whole object). Hybrid ViT: arXiv
+2010.11929. U images, S pixels of a side, C channels.
 """
 
 import torch
 from torch import Tensor, nn
 
-from pingraph.encoders.layers import AttentionPool, Block
+from pingraph.encoders.layers import Block
+from pingraph.encoders.stem import ConvolutionalStem
+from pingraph.interfaces import Tokens
 
 
 class HybridVisionTransformer(nn.Module):
-    """Turns images into tokens of two granularities and one pooled vector.
+    """Turns images into tokens of two granularities.
 
     Args:
-        image_size: pixels of a side, a multiple of 8.
-        dim: channels C of the tokens.
+        image_size: pixels S of a side, a multiple of 8.
+        dim: channels C of the tokens, a multiple of 16 and of `heads`.
         depth: transformer blocks of the trunk.
         heads: attention heads of a block.
         dropout: share of activations dropped in training.
     """
 
-    STRIDE_FINE = 4
-    STRIDE_COARSE = 8
-    FINE_TOKENS = 4
+    STRIDE = 2 * ConvolutionalStem.STRIDE
+    LEVELS = 2
 
     def __init__(self, image_size: int, dim: int, depth: int, heads: int, dropout: float):
         super().__init__()
-        side = image_size // self.STRIDE_COARSE
-        # Group norm, not batch norm: a pin's vector must not depend on its batch.
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, dim // 4, kernel_size=3, stride=2, padding=1, bias=False),
-            nn.GroupNorm(4, dim // 4),
-            nn.GELU(),
-            nn.Conv2d(dim // 4, dim // 2, kernel_size=3, stride=2, padding=1, bias=False),
-            nn.GroupNorm(4, dim // 2),
-            nn.GELU(),
-        )
-        self.to_fine = nn.Linear(dim // 2, dim)
-        self.pool_fine = AttentionPool(dim, heads, queries=self.FINE_TOKENS)
+        side = image_size // self.STRIDE
+        self.stem = ConvolutionalStem(dim, heads)
         self.to_coarse = nn.Conv2d(dim // 2, dim, kernel_size=2, stride=2)
         self.positions = nn.Parameter(torch.randn(1, side * side, dim) * 0.02)
         self.trunk = nn.ModuleList(Block(dim, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
-        self.pool_coarse = AttentionPool(dim, heads)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode.
-
-        Args:
-            images: uint8 [U, 3, H, W], RGB.
+    def forward(self, images: Tensor) -> Tokens:
+        """Encode images uint8 [U, 3, S, S], RGB.
 
         Returns:
-            Tokens [U, M, C], the coarse grid and then the fine details, and the pooled [U, 2 C].
+            Tokens before the trunk and after it, the details first and then the coarse grid; as
+            summary the mean of the details, [U, C].
         """
-        pixels = images.to(self.to_fine.weight.dtype) / 127.5 - 1
-        features = self.stem(pixels)
-        # Pooled at once: many fine tokens would cost the fusion more than all the rest.
-        fine = self.pool_fine(self.to_fine(features.flatten(2).transpose(1, 2)))
-        coarse = self.to_coarse(features).flatten(2).transpose(1, 2) + self.positions
+        details, grid = self.stem(images)
+        shallow = self.to_coarse(grid).flatten(2).transpose(1, 2) + self.positions
+        deep = shallow
         for block in self.trunk:
-            coarse = block(coarse)
-        coarse = self.norm(coarse)
-        pooled = torch.cat([self.pool_coarse(coarse).squeeze(1), fine.mean(1)], dim=1)
-        return torch.cat([coarse, fine], dim=1), pooled
+            deep = block(deep)
+        levels = tuple(
+            torch.cat([details, patches], dim=1) for patches in (shallow, self.norm(deep))
+        )
+        visible = torch.ones(levels[0].shape[:2], dtype=torch.bool, device=images.device)
+        return Tokens(levels=levels, mask=visible, pooled=details.mean(1))

@@ -1,0 +1,71 @@
+"""SmallBackbone: two small towers that are trained from scratch, on a CPU if need be."""
+
+from torch import Tensor
+
+from pingraph.encoders.backbone import Backbone
+from pingraph.encoders.checks import check_dropout, check_heads, check_sizes
+from pingraph.encoders.preparation import SmallPreparation
+from pingraph.encoders.text import TextTransformer
+from pingraph.encoders.vision import HybridVisionTransformer
+from pingraph.errors import PinGraphError
+from pingraph.interfaces import Tokens
+
+
+class SmallBackbone(Backbone):
+    """A hybrid vision transformer and a text transformer with a vocabulary of its own.
+
+    Its image tokens come from two depths, before the trunk and after it. Before the patches of
+    each stand the details that the stem sees; their mean is the image tower's summary. The text
+    tower's is a bag of words.
+
+    Args:
+        image_size: pixels of a side of the square images, a multiple of 8.
+        vocab_size: distinct tokens of the tokenizer, at least 2.
+        max_tokens: longest text, in tokens.
+        dim: channels of the tokens, a multiple of 16 and of `heads`.
+        vision_depth: transformer blocks over the image's coarse tokens.
+        text_depth: transformer blocks over the text's tokens.
+        heads: attention heads of each block.
+        dropout: share of activations dropped in training, 0 up to below 1.
+
+    Raises:
+        PinGraphError: a size that is too small, or does not fit another.
+    """
+
+    def __init__(
+        self,
+        image_size: int = 32,
+        vocab_size: int = 4096,
+        max_tokens: int = 24,
+        dim: int = 96,
+        vision_depth: int = 2,
+        text_depth: int = 1,
+        heads: int = 4,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        check_sizes(image_size=image_size, max_tokens=max_tokens, dim=dim, heads=heads)
+        check_sizes(2, vocab_size=vocab_size)
+        check_sizes(0, vision_depth=vision_depth, text_depth=text_depth)
+        stride = HybridVisionTransformer.STRIDE
+        if image_size % stride:
+            raise PinGraphError(f"image_size is {image_size}: expected a multiple of {stride}")
+        check_heads(dim, heads, multiple=16)
+        check_dropout(dropout)
+        self.preparation = SmallPreparation(
+            image_size=image_size, vocab_size=vocab_size, max_tokens=max_tokens
+        )
+        self.image_width = self.image_pooled_width = dim
+        self.text_width = self.text_pooled_width = dim
+        self.image_levels, self.text_levels = HybridVisionTransformer.LEVELS, 1
+        self.grid = image_size // stride
+        self.vision = HybridVisionTransformer(image_size, dim, vision_depth, heads, dropout)
+        self.text = TextTransformer(vocab_size, max_tokens, dim, text_depth, heads, dropout)
+
+    def embed_images(self, images: Tensor) -> Tokens:
+        """Encode images uint8 [U, 3, S, S], RGB."""
+        return self.vision(images)
+
+    def embed_texts(self, tokens: Tensor, mask: Tensor) -> Tokens:
+        """Encode token ids int64 [U, T], seen where mask bool [U, T]; each row has one at least."""
+        return self.text(tokens, mask)
