@@ -21,7 +21,7 @@ from pingraph.samplers.walk import WalkSampler
 
 if TYPE_CHECKING:
     from pingraph.samplers.torch_graph import DeviceGraph
-    from pingraph.samplers.torch_pinsage import DeviceSampler
+    from pingraph.samplers.torch_sampler import DeviceSampler
 
 __all__ = [
     "CachedSampler",
@@ -50,7 +50,7 @@ __all__ = [
 
 _WITH_TORCH = {
     "DeviceGraph": "torch_graph",
-    "DeviceSampler": "torch_pinsage",
+    "DeviceSampler": "torch_sampler",
 }
 
 

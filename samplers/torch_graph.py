@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from pingraph.errors import PinGraphError
 from pingraph.samplers.keeping import kept_with
-from pingraph.samplers.tables import by_weight
+from pingraph.samplers.tables import by_weight, in_time_order
 
 if TYPE_CHECKING:
+    from pingraph.build import Csr
     from pingraph.graph import PinBoardGraph
 
 
@@ -23,19 +24,26 @@ class DeviceRows:
 
     offsets: Tensor  # int64 [N + 1]
     neighbors: Tensor  # int32 or int64 [E], as in the graph
+    longest: int  # neighbors of a node at most
     alias: tuple[Tensor, Tensor] | None  # the tables of `pingraph.samplers.alias`, int32 [E] each
+    in_time: tuple[Tensor, Tensor] | None  # neighbors and their times, int64 [E], oldest first
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DeviceGraph:
-    """The structure of a `PinBoardGraph` in the memory of a device, without ids and times."""
+    """What samplers read of a `PinBoardGraph`, in the memory of a device."""
 
     by_pin: DeviceRows  # the boards of the pins
     by_board: DeviceRows  # the pins of the boards
 
     @classmethod
     def from_graph(
-        cls, graph: PinBoardGraph, device: str = "cuda", *, weighted: bool = False
+        cls,
+        graph: PinBoardGraph,
+        device: str = "cuda",
+        *,
+        weighted: bool = False,
+        timed: bool = False,
     ) -> DeviceGraph:
         """Copy a graph to a device: 8 bytes a node and 8 an edge (16 with int64 neighbors).
 
@@ -43,26 +51,38 @@ class DeviceGraph:
             graph: it may be memory-mapped.
             device: "cuda", "cuda:1", …, or "cpu".
             weighted: with what walks by edge weight need, 16 bytes an edge more.
+            timed: with what walks in time need, 24 bytes an edge more (32).
 
         Raises:
-            PinGraphError: it is no such device, this machine lacks it, or the graph lacks weights.
+            PinGraphError: it is no such device, this machine lacks it, or the graph lacks weights
+                or times.
         """
         home = _device_at_hand(device)
-        tables: list = [None, None]
-        if weighted:
-            found = [
-                torch.tensor(t.view(np.int32), device=home) for t in kept_with(graph, by_weight)
-            ]
-            tables = [tuple(found[:2]), tuple(found[2:])]
-        by_pin, by_board = (
-            DeviceRows(
+        rule = kept_with(graph, by_weight) if weighted else None
+        ordered = kept_with(graph, in_time_order) if timed else None
+
+        def pair(*arrays: np.ndarray) -> tuple[Tensor, ...]:
+            return tuple(torch.tensor(array, device=home) for array in arrays)
+
+        def rows(csr: Csr, alias: Any, in_time: Any) -> DeviceRows:
+            return DeviceRows(
                 offsets=torch.tensor(csr.offsets, device=home),
                 neighbors=torch.tensor(csr.neighbors, device=home),
-                alias=alias,
+                longest=int(np.diff(csr.offsets).max(initial=0)),
+                alias=alias and pair(*(table.view(np.int32) for table in alias)),
+                in_time=in_time and pair(*in_time),
             )
-            for csr, alias in zip((graph.by_pin, graph.by_board), tables, strict=True)
+
+        return cls(
+            by_pin=rows(
+                graph.by_pin, rule and rule[:2], ordered and (ordered.pin_boards, ordered.pin_times)
+            ),
+            by_board=rows(
+                graph.by_board,
+                rule and rule[2:],
+                ordered and (ordered.board_pins, ordered.board_times),
+            ),
         )
-        return cls(by_pin=by_pin, by_board=by_board)
 
     @property
     def num_pins(self) -> int:
@@ -80,13 +100,13 @@ class DeviceGraph:
         return self.by_pin.offsets.device
 
 
-def resident(graph: PinBoardGraph, device: str, weighted: bool) -> DeviceGraph:
+def resident(graph: PinBoardGraph, device: str, weighted: bool, timed: bool) -> DeviceGraph:
     """Return the copy of the graph on the device: one for all samplers, as long as it lives."""
-    return kept_with(graph, _copied, device, weighted)
+    return kept_with(graph, _copied, device, weighted, timed)
 
 
-def _copied(graph: PinBoardGraph, device: str, weighted: bool) -> DeviceGraph:
-    return DeviceGraph.from_graph(graph, device, weighted=weighted)
+def _copied(graph: PinBoardGraph, device: str, weighted: bool, timed: bool) -> DeviceGraph:
+    return DeviceGraph.from_graph(graph, device, weighted=weighted, timed=timed)
 
 
 def known_device(name: str) -> torch.device:

@@ -1,108 +1,149 @@
-"""The random walks of the CPU kernels as tensors of a GPU: same numbers, same traces.
+"""The random walks of the CPU kernels as tensors of a GPU: same numbers, same traces and visits.
 
 All walks of a batch take each step together. Tensors have fixed sizes: a walk that has ended is
 masked, not removed, so that nothing waits for the device between the steps.
 
-Letters: B seeds, W walks of a seed, L traversals of a walk at most.
+Letters: B seeds, k neighbors, W walks of a seed, L traversals of a walk at most, V = L · W visits;
+P pins of the graph.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pingraph.errors import PinGraphError
-from pingraph.samplers.requests import check_draw
-from pingraph.samplers.torch_graph import DeviceGraph, DeviceRows
-from pingraph.samplers.torch_randomness import draw, epoch_key, follow, pick, shift_right
+from pingraph.samplers.torch_hooks import (
+    DeviceRules,
+    earlier,
+    uniform,
+    weighted,
+    with_early_edge,
+    with_edge,
+)
+from pingraph.samplers.torch_method import Method, Request
+from pingraph.samplers.torch_randomness import draw, shift_right
+from pingraph.samplers.torch_tally import rank_visits
+from pingraph.samplers.walking import NO_TIME, WalkingSampler
 
 if TYPE_CHECKING:
-    from pingraph.samplers.pinsage import PinSAGESampler
+    from pingraph.samplers.torch_graph import DeviceGraph
+
+_WALK_BYTES, _VISIT_BYTES = 128, 96  # at most; on CPU tensors the peak is 0.7 of it
 
 
-def trace(
-    graph: DeviceGraph, seeds: Tensor, settings: PinSAGESampler, key: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the pins [B, W, L + 1] and boards [B, W, L] of walks, -1 after a walk's end.
+class WalkMethod(Method):
+    """Follows the samplers that walk; the pins visited most are the neighbors."""
 
-    Raises:
-        PinGraphError: as of `traversals`.
-    """
-    shape = len(seeds), settings.num_walks, settings.walk_length
-    pins = graph.by_board.neighbors.new_full((*shape[:2], shape[2] + 1), -1)
-    boards = graph.by_pin.neighbors.new_full(shape, -1)
-    pins[:, :, 0] = seeds[:, None]
-    for step, (board, pin, walking) in enumerate(traversals(graph, seeds, settings, key)):
-        boards[:, :, step] = torch.where(walking, board, -1)
-        pins[:, :, step + 1] = torch.where(walking, pin, -1)
-    return pins, boards
+    sampler: WalkingSampler
+
+    @abstractmethod
+    def rules(self, graph: DeviceGraph) -> DeviceRules:
+        """Return how the walks go; raise a PinGraphError if the graph lacks what they need."""
+
+    def seed_bytes(self, graph: DeviceGraph) -> int:
+        """Return the bytes of the walks of a seed."""
+        visit_bytes = _VISIT_BYTES * self.sampler.walk_length
+        return self.sampler.num_walks * (_WALK_BYTES + visit_bytes)
+
+    def rank(self, request: Request, ids: Tensor, scores: Tensor) -> None:
+        """Write the pins that the walks visit most; see `Method.rank`."""
+        rank_visits(self._visits(request), request.graph.num_pins, ids, scores)
+
+    def trace(self, request: Request) -> tuple[Tensor, Tensor]:
+        """Return the pins [B, W, L + 1] and boards [B, W, L] of walks, -1 after a walk's end."""
+        graph, seeds = request.graph, request.seeds
+        shape = len(seeds), self.sampler.num_walks, self.sampler.walk_length
+        pins = graph.by_board.neighbors.new_full((*shape[:2], shape[2] + 1), -1)
+        boards = graph.by_pin.neighbors.new_full(shape, -1)
+        pins[:, :, 0] = seeds[:, None]
+        for step, (board, pin, walking) in enumerate(self._traversals(request)):
+            boards[:, :, step] = torch.where(walking, board, -1)
+            pins[:, :, step + 1] = torch.where(walking, pin, -1)
+        return pins, boards
+
+    def _visits(self, request: Request) -> Tensor:
+        """Return the pins visited, [B, V] in the graph's dtype: all first visits, then all second.
+
+        Where there is no visit, or one to the seed itself, stands P, which is no pin.
+        """
+        graph, seeds = request.graph, request.seeds
+        shape = len(seeds), self.sampler.walk_length, self.sampler.num_walks
+        visits = graph.by_board.neighbors.new_full(shape, graph.num_pins)
+        for step, (_, pin, walking) in enumerate(self._traversals(request)):
+            counts = walking & (pin != seeds[:, None])
+            visits[:, step] = torch.where(counts, pin, graph.num_pins)
+        return visits.flatten(1)
+
+    def _traversals(self, request: Request) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield the board, the pin and whether the walk goes there, each [B, W], step by step.
+
+        A walk that has ended goes on all the same, and one that cannot start starts elsewhere: what
+        they meet is masked, and every place that is read exists.
+        """
+        graph, seeds, times, key = request
+        choose, can_start = self.rules(graph)
+        if not graph.num_edges:
+            return
+        go_on = round((1 - self.sampler.restart_probability) * 2**53)
+        shape = len(seeds), self.sampler.num_walks
+        starts = can_start(graph.by_pin, seeds, times)
+        elsewhere = graph.by_board.neighbors[0].long()
+        at = torch.where(starts, seeds, elsewhere)[:, None].expand(shape)
+        walking = starts[:, None].expand(shape)
+        until = None if times is None else times[:, None]
+        keys = draw(draw(key, seeds)[:, None], torch.arange(shape[1], device=graph.device))
+        for step in range(self.sampler.walk_length):
+            board, rest = choose(graph.by_pin, at, draw(keys, step), until)
+            pin, rest = choose(graph.by_board, board.long(), rest, until)
+            yield board, pin, walking
+            at = pin.long()
+            walking = walking & (shift_right(rest, 11) < go_on)
 
 
-def traversals(
-    graph: DeviceGraph, seeds: Tensor, settings: PinSAGESampler, key: Tensor
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield the board, the pin and whether the walk goes there, each [B, W], step by step.
+class FirstOrder(WalkMethod):
+    """Follows `PinSAGESampler`."""
 
-    A walk that has ended goes on all the same, and one that cannot start starts elsewhere: what
-    they meet is masked, and every place that is read exists.
+    @property
+    def weighted(self) -> bool:
+        """Whether edges are chosen by weight."""
+        return self.sampler.weighted
 
-    Raises:
-        PinGraphError: the walks are weighted, and the graph was copied without that.
-    """
-    sides = graph.by_pin, graph.by_board
-    if not settings.weighted:
-        sides = replace(sides[0], alias=None), replace(sides[1], alias=None)
-    elif graph.by_pin.alias is None:
-        raise PinGraphError("weighted walks need DeviceGraph.from_graph(…, weighted=True)")
-    if not graph.num_edges:
-        return
-    go_on = round((1 - settings.restart_probability) * 2**53)
-    shape = len(seeds), settings.num_walks
-    connected = graph.by_pin.offsets[seeds] < graph.by_pin.offsets[seeds + 1]
-    elsewhere = graph.by_board.neighbors[0].long()
-    at = torch.where(connected, seeds, elsewhere)[:, None].expand(shape)
-    walking = connected[:, None].expand(shape)
-    keys = draw(draw(key, seeds)[:, None], torch.arange(shape[1], device=graph.device))
-    for step in range(settings.walk_length):
-        board, rest = _hop(sides[0], at, draw(keys, step))
-        pin, rest = _hop(sides[1], board.long(), rest)
-        yield board, pin, walking
-        at = pin.long()
-        walking = walking & (shift_right(rest, 11) < go_on)
+    def rules(self, graph: DeviceGraph) -> DeviceRules:
+        """Return uniform or weighted steps."""
+        if not self.weighted:
+            return DeviceRules(uniform, with_edge)
+        if graph.by_pin.alias is None:
+            raise PinGraphError("weighted walks need DeviceGraph.from_graph(…, weighted=True)")
+        return DeviceRules(weighted, with_edge)
 
 
-def _hop(rows: DeviceRows, at: Tensor, word: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a neighbor of each node `at`, chosen by its word, and the word of the next choice."""
-    start = rows.offsets[at]
-    place, rest = pick(word, rows.offsets[at + 1] - start)
-    place = start + place
-    if rows.alias is None:
-        return rows.neighbors[place], rest
-    thresholds, aliases = rows.alias
-    threshold = thresholds[place].long() & 0xFFFFFFFF  # they are uint32
-    place = torch.where(shift_right(rest, 32) < threshold, place, start + aliases[place])
-    return rows.neighbors[place], follow(word)
+class InTime(WalkMethod):
+    """Follows `TemporalSampler`."""
+
+    timed = True
+
+    def rules(self, graph: DeviceGraph) -> DeviceRules:
+        """Return steps over older edges."""
+        _edge_times(graph)
+        return DeviceRules(earlier, with_early_edge)
+
+    def own_times(self, graph: DeviceGraph, seeds: Tensor) -> Tensor:
+        """Return for each seed the time just after its newest edge, or the end of all time."""
+        times = _edge_times(graph)
+        if not graph.num_edges:
+            return torch.full_like(seeds, NO_TIME)
+        last = graph.by_pin.offsets[seeds + 1] - 1
+        newest = times[last.clamp(min=0)]
+        known = with_edge(graph.by_pin, seeds, None) & (newest < NO_TIME)
+        return torch.where(known, newest + 1, NO_TIME)
 
 
-def call_key(seed: int, epoch: int) -> Tensor:
-    """Return the `epoch_key` of a call; raise a PinGraphError if a part is out of range."""
-    check_draw(seed, epoch)
-    return epoch_key(int(seed), int(epoch))
-
-
-def check_seed_tensor(graph: DeviceGraph, seeds: Tensor) -> None:
-    """Raise a PinGraphError unless the seeds are pins: a GPU that reads beyond an array is lost."""
-    if seeds.ndim != 1 or seeds.dtype != torch.int64:
-        found = f"{seeds.dtype} of shape {tuple(seeds.shape)}"
-        raise PinGraphError(f"seeds are {found}; expected int64 of shape (B,)")
-    unknown = (seeds < 0) | (seeds >= graph.num_pins)
-    if unknown.any():
-        row = int(unknown.int().argmax())
-        raise PinGraphError(
-            f"seeds[{row}] is {int(seeds[row])}; "
-            f"expected a pin of the graph, 0 to {graph.num_pins - 1}"
-        )
+def _edge_times(graph: DeviceGraph) -> Tensor:
+    if graph.by_pin.in_time is None:
+        raise PinGraphError("walks in time need DeviceGraph.from_graph(…, timed=True)")
+    return graph.by_pin.in_time[1]

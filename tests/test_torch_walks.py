@@ -18,29 +18,37 @@ from numba import njit
 from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Sampler
-from pingraph.samplers import PinSAGESampler, randomness, torch_randomness
-from pingraph.samplers.torch_graph import DeviceGraph, DeviceRows, resident
-from pingraph.samplers.torch_pinsage import DeviceSampler
-from pingraph.samplers.torch_walks import call_key
+from pingraph.samplers import (
+    DeviceGraph,
+    DeviceSampler,
+    MixtureSampler,
+    PinSAGESampler,
+    TemporalSampler,
+    WalkSampler,
+    randomness,
+    torch_randomness,
+)
+from pingraph.samplers.torch_graph import resident
+from pingraph.samplers.torch_requests import call_key
 from tests.sampler_contract import SamplerContract, assert_same, skewed_graph
 from tests.test_samplers import GOLDEN
-
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-DEVICES = ["cpu", pytest.param("cuda", marks=needs_cuda)]
-on_devices = pytest.mark.parametrize("device", DEVICES)
+from tests.torch_cases import (
+    CALL,
+    GRAPH,
+    WALK,
+    assert_same_neighbors,
+    assert_same_walks,
+    enriched,
+    graph_of,
+    moved,
+    needs_cuda,
+    on_devices,
+    one_thread,  # noqa: F401, a fixture for all tests of the file
+)
 
 EDGES = [0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1]
 WORDS = st.sampled_from(EDGES) | st.integers(0, 2**64 - 1)
 CHOICES = st.sampled_from([0, 1, 2**22, 2**31, 2**32, 2**41 - 1]) | st.integers(0, 2**41 - 1)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """One thread of torch: more do not change the results, and cost the other tests their core."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class TestContractOnTensors(SamplerContract):
@@ -139,62 +147,13 @@ def test_shifts_bring_in_zeros(places):
 
 # PinSAGE.
 
-GRAPH = {
-    "edges": st.sets(st.tuples(st.integers(0, 11), st.integers(0, 5)), min_size=1, max_size=40),
-    "wide": st.booleans(),
-    "weighted": st.booleans(),
-    "restart": st.sampled_from([0.0, 0.25, 0.5, 0.9, 0.999]),
-    "seed": st.integers(0, 2**64 - 1),
-    "epoch": st.integers(0, 2**64 - 1),
-    "pins": st.lists(st.integers(0, 11), min_size=1, max_size=30),
-}
-
 
 @on_devices
 @settings(max_examples=60, deadline=None)
-@given(
-    k=st.integers(1, 15),
-    num_walks=st.integers(1, 40),
-    walk_length=st.integers(1, 5),
-    memory=st.sampled_from([1, 20_000, 100_000, 2**30]),
-    **GRAPH,
-)
-def test_neighbors_are_those_of_the_kernel(
-    device, edges, wide, weighted, k, num_walks, walk_length, restart, memory, seed, epoch, pins
-):
-    graph = graph_of(edges, wide)
-    kernel = PinSAGESampler(
-        k=k,
-        num_walks=num_walks,
-        walk_length=walk_length,
-        restart_probability=restart,
-        weighted=weighted,
-    )
-    sampler = DeviceSampler(sampler=kernel, device=device, memory=memory)
-    expected = kernel.sample(graph, pins, seed=seed, epoch=epoch)
-    assert_same(sampler.sample(graph, pins, seed=seed, epoch=epoch), expected)
-    seeds = torch.tensor(pins, dtype=torch.int64)
-    on_device = DeviceGraph.from_graph(graph, device, weighted=weighted)
-    found = sampler.sample_tensors(on_device, seeds, seed=seed, epoch=epoch)
-    assert_same(as_arrays(found), expected)
-
-
-def graph_of(edges, wide=False):
-    """Return a graph of 12 pins and 6 boards, not all with edges; `wide` for int64 neighbors."""
-    pins, boards = zip(*edges, strict=True)
-    weights = [1 + pin * board**2 for pin, board in edges]
-    graph = PinBoardGraph.from_edges(pins, boards, weights, pin_ids=range(12), board_ids=range(6))
-    arrays = graph.arrays()
-    for name in ("pin_boards", "board_pins"):
-        arrays[name] = arrays[name].astype(np.int64 if wide else np.int32)
-    return PinBoardGraph(**arrays)
-
-
-def as_arrays(found):
-    """Return the record of tensors as one of arrays, on which `assert_same` works."""
-    fields = {name: value.cpu().numpy() for name, value in vars(found).items()}
-    assert all(value.device == found.seeds.device for value in vars(found).values())
-    return type(found)(**fields)
+@given(weighted=st.booleans(), options=st.fixed_dictionaries(WALK), **GRAPH, **CALL)
+def test_neighbors_are_those_of_the_kernel(device, edges, wide, weighted, options, pins, **call):
+    kernel = PinSAGESampler(weighted=weighted, **options)
+    assert_same_neighbors(kernel, device, graph_of(edges, wide), pins, **call)
 
 
 @on_devices
@@ -213,26 +172,10 @@ def test_golden(device):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("settings", [{"num_walks": 5_000, "k": 80}, {"walk_length": 50}, {}])
 def test_all_of_a_skewed_graph_is_as_by_the_kernel(device, settings, weighted):
-    graph = weighed(skewed_graph(80, 20, 75))
+    graph = enriched(skewed_graph(80, 20, 75))
     kernel = PinSAGESampler(restart_probability=0.1, weighted=weighted, **settings)
-    sampler = DeviceSampler(sampler=kernel, device=device)
-    expected = kernel.sample(graph, range(80), seed=1)
-    assert_same(sampler.sample(graph, range(80), seed=1), expected)
-    walks, found = (s.walk(graph, range(80), seed=1) for s in (kernel, sampler))
-    np.testing.assert_array_equal(found.pins, walks.pins)
-    np.testing.assert_array_equal(found.boards, walks.boards)
-
-
-def weighed(graph):
-    """Return the graph with a weight for each edge."""
-    pins, boards = graph.edges()
-    return PinBoardGraph.from_edges(
-        graph.pin_ids[pins],
-        graph.board_ids[boards],
-        1 + (pins * 7 + boards) % 5,
-        pin_ids=graph.pin_ids,
-        board_ids=graph.board_ids,
-    )
+    assert_same_neighbors(kernel, device, graph, list(range(80)))
+    assert_same_walks(kernel, device, graph, list(range(80)))
 
 
 @on_devices
@@ -262,34 +205,10 @@ def test_a_graph_without_edges_gives_nothing(device):
 
 @on_devices
 @settings(max_examples=40, deadline=None)
-@given(
-    num_walks=st.integers(1, 6),
-    walk_length=st.integers(1, 6),
-    memory=st.sampled_from([1, 3_000, 2**30]),
-    **GRAPH,
-)
-def test_walks_are_those_of_the_kernel(
-    device, edges, wide, weighted, num_walks, walk_length, restart, memory, seed, epoch, pins
-):
-    graph = graph_of(edges, wide)
-    kernel = PinSAGESampler(
-        num_walks=num_walks,
-        walk_length=walk_length,
-        restart_probability=restart,
-        weighted=weighted,
-    )
-    expected = kernel.walk(graph, pins, seed=seed, epoch=epoch)
-    sampler = DeviceSampler(sampler=kernel, device=device, memory=memory)
-    arrays = sampler.walk(graph, pins, seed=seed, epoch=epoch)
-    on_device = DeviceGraph.from_graph(graph, device, weighted=True)
-    seeds = torch.tensor(pins, dtype=torch.int64)
-    tensors = sampler.walk_tensors(on_device, seeds, seed=seed, epoch=epoch)
-    np.testing.assert_array_equal(arrays.seeds, expected.seeds)
-    for name, tensor in zip(("pins", "boards"), tensors, strict=True):
-        assert tensor.device == on_device.device
-        for found in (getattr(arrays, name), tensor.cpu().numpy()):
-            assert found.dtype == getattr(expected, name).dtype
-            np.testing.assert_array_equal(found, getattr(expected, name))
+@given(weighted=st.booleans(), options=st.fixed_dictionaries(WALK), **GRAPH, **CALL)
+def test_walks_are_those_of_the_kernel(device, edges, wide, weighted, options, pins, **call):
+    kernel = PinSAGESampler(weighted=weighted, **options)
+    assert_same_walks(kernel, device, graph_of(edges, wide), pins, **call)
 
 
 # The graph on the device, memory, arguments.
@@ -299,12 +218,12 @@ def test_a_graph_is_copied_once():
     graph = graph_of([(0, 0), (1, 0)])
     sampler = DeviceSampler(sampler=PinSAGESampler(), device="cpu")
     sampler.sample(graph, [0], seed=1)
-    held = resident(graph, "cpu", False)
+    held = resident(graph, "cpu", False, False)
     other = graph_of([(0, 0), (1, 0)])
     assert other == graph
-    assert resident(other, "cpu", False) is not held
+    assert resident(other, "cpu", False, False) is not held
     sampler.sample(graph, [0], seed=1)
-    assert resident(graph, "cpu", False) is held
+    assert resident(graph, "cpu", False, False) is held
     assert held.by_pin.neighbors.dtype == torch.int32
 
 
@@ -322,42 +241,39 @@ def test_memory_is_kept_to():
     assert torch.cuda.max_memory_allocated() - before < memory + 3 * result
 
 
-def test_no_value_on_the_device_is_looked_at():
+# Followed without a look at the device: PinSAGE and walks in time.
+STEADY = [
+    PinSAGESampler(num_walks=20, walk_length=3),
+    PinSAGESampler(num_walks=20, walk_length=3, weighted=True),
+    TemporalSampler(num_walks=20, walk_length=3),
+]
+
+
+@pytest.mark.parametrize("kernel", STEADY)
+def test_no_value_on_the_device_is_looked_at(kernel):
     """Meta tensors have no values: who asks for one, or mixes devices, gets an error."""
-    graph = weighed(skewed_graph(400, 60, 395))
-    graph = moved(DeviceGraph.from_graph(graph, "cpu", weighted=True), "meta")
+    graph = enriched(skewed_graph(400, 60, 395))
+    graph = moved(DeviceGraph.from_graph(graph, "cpu", weighted=True, timed=True), "meta")
     seeds = torch.arange(400)  # on the CPU, where they are checked
-    for weighted in (False, True):
-        settings = PinSAGESampler(num_walks=20, walk_length=3, weighted=weighted)
-        sampler = DeviceSampler(sampler=settings, memory=2**20)  # several turns
-        found = sampler.sample_tensors(graph, seeds, seed=1)
-        assert {tensor.device.type for tensor in vars(found).values()} == {"meta"}
-        pins, boards = sampler.walk_tensors(graph, seeds, seed=1)
-        assert (pins.shape, boards.shape) == ((400, 20, 4), (400, 20, 3))
-        assert pins.dtype == boards.dtype == torch.int32
-
-
-def moved(graph, device):
-    """Return the graph with all its tensors on another device."""
-
-    def rows(side):
-        alias = tuple(table.to(device) for table in side.alias)
-        return DeviceRows(
-            offsets=side.offsets.to(device), neighbors=side.neighbors.to(device), alias=alias
-        )
-
-    return DeviceGraph(by_pin=rows(graph.by_pin), by_board=rows(graph.by_board))
+    sampler = DeviceSampler(sampler=kernel, memory=2**20)  # several turns
+    found = sampler.sample_tensors(graph, seeds, seed=1)
+    assert {tensor.device.type for tensor in vars(found).values()} == {"meta"}
+    pins, boards = sampler.walk_tensors(graph, seeds, seed=1)
+    assert (pins.shape, boards.shape) == ((400, 20, 4), (400, 20, 3))
+    assert pins.dtype == boards.dtype == torch.int32
 
 
 @needs_cuda
-def test_the_host_does_not_wait_between_the_steps():
-    graph = DeviceGraph.from_graph(skewed_graph(400, 60, 395))
-    sampler = DeviceSampler(sampler=PinSAGESampler(), memory=2**22)  # several turns
-    seeds = torch.arange(400, device="cuda")
-    sampler._sample(graph, seeds, call_key(1, 0))
+@pytest.mark.parametrize("kernel", STEADY)
+def test_the_host_does_not_wait_between_the_steps(kernel):
+    graph = enriched(skewed_graph(400, 60, 395))
+    graph = DeviceGraph.from_graph(graph, weighted=True, timed=True)
+    sampler = DeviceSampler(sampler=kernel, memory=2**20)  # several turns
+    request = sampler._request(graph, torch.arange(400, device="cuda"), None, call_key(1, 0))
+    sampler._sample(request)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        sampler._sample(graph, seeds, call_key(1, 0))
+        sampler._sample(request)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -373,6 +289,7 @@ def test_it_is_chosen_by_class_path():
     parser.add_argument("--sampler", type=Sampler)
     arguments = [
         "--sampler=pingraph.samplers.DeviceSampler",
+        "--sampler.sampler=pingraph.samplers.PinSAGESampler",
         "--sampler.sampler.num_walks=50",
         "--sampler.device=cpu",
     ]
@@ -397,8 +314,9 @@ def test_a_device_that_is_not_here_is_refused():
 def test_arguments_out_of_range_are_refused():
     with pytest.raises(PinGraphError, match=r"^memory is 0; expected a whole number from 1"):
         DeviceSampler(sampler=PinSAGESampler(), memory=0)
-    with pytest.raises(PinGraphError, match=r"^sampler is 7; expected a PinSAGESampler"):
-        DeviceSampler(sampler=7)
+    for other in (7, WalkSampler(num_walks=3), MixtureSampler(samplers=[PinSAGESampler()])):
+        with pytest.raises(PinGraphError, match=r"^sampler is .*, which runs on the CPU only; exp"):
+            DeviceSampler(sampler=other)
     graph = DeviceGraph.from_graph(graph_of([(0, 0)]), "cpu")
     sampler = DeviceSampler(sampler=PinSAGESampler(), device="cpu")
     for call in (sampler.sample_tensors, sampler.walk_tensors):
