@@ -113,8 +113,11 @@ def save_dinov2(folder, **changes):
 
 
 def save_dinov2_with_registers(folder, **changes):
-    from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
-    from transformers import BitImageProcessorPil
+    from transformers import (
+        BitImageProcessorPil,
+        Dinov2WithRegistersConfig,
+        Dinov2WithRegistersModel,
+    )
 
     config = Dinov2WithRegistersConfig(**VISION | {"num_register_tokens": 2} | changes)
     square = {"height": 32, "width": 32}
@@ -203,9 +206,7 @@ def _eos_tokenizer():
     trained = Tokenizer(models.WordPiece({}, unk_token="<unk>"))
     trained.normalizer = normalizers.Lowercase()
     trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=90, special_tokens=special, show_progress=False
-    )
+    trainer = trainers.WordPieceTrainer(vocab_size=90, special_tokens=special, show_progress=False)
     trained.train_from_iterator(TEXTS, trainer)
     trained.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 1)]
@@ -227,8 +228,6 @@ def _bert_tokenizer():
     trained = Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
     trained.normalizer = normalizers.BertNormalizer(lowercase=True)
     trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=90, special_tokens=special, show_progress=False
-    )
+    trainer = trainers.WordPieceTrainer(vocab_size=90, special_tokens=special, show_progress=False)
     trained.train_from_iterator(TEXTS, trainer)
     return BertTokenizer(vocab=trained.get_vocab(), model_max_length=16)

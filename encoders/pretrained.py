@@ -1,0 +1,194 @@
+"""Backbones that were trained on images and texts together: CLIP, SigLIP and SigLIP 2.
+
+CLIP: arXiv 2103.00020. SigLIP: arXiv 2303.15343. SigLIP 2: arXiv 2502.14786.
+U pins, T text tokens, L positions of the text tower, S pixels and g patches of a side.
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pingraph.encoders.backbone import Backbone
+from pingraph.encoders.checkpoints import (
+    load_config,
+    load_image_processor,
+    load_model,
+    load_tokenizer,
+)
+from pingraph.encoders.pretrained_preparation import prepare, square_processor
+from pingraph.encoders.towers import LEVELS, Depths, Scaling
+from pingraph.encoders.tuning import Tower, TunedBackbone, Tuning
+from pingraph.errors import PinGraphError
+from pingraph.interfaces import Tokens
+
+# "siglip" are also the checkpoints of SigLIP 2 of a fixed size; "siglip2" those of any aspect.
+MODEL_TYPES = ("clip", "siglip", "siglip2")
+
+
+def load_backbone(name: str) -> Backbone:
+    """Return the backbone of a folder or hub name, all of it trained.
+
+    Raises:
+        PinGraphError: it cannot be loaded, or is of a model type that no backbone is made for.
+    """
+    from pingraph.encoders.qwen import MODEL_TYPES as QWEN_TYPES
+    from pingraph.encoders.qwen import QwenBackbone
+
+    if load_config(name, (*MODEL_TYPES, *QWEN_TYPES)).model_type in QWEN_TYPES:
+        return QwenBackbone(name)
+    return PretrainedBackbone(name)
+
+
+class PretrainedBackbone(TunedBackbone):
+    """CLIP, SigLIP or SigLIP 2; its pooled vectors are the model's own features.
+
+    SigLIP 2 of any aspect ("NaFlex") sees squares here, of as many patches as its image processor
+    allows; what it makes of square images is the same.
+
+    Args:
+        name: a folder that `save_pretrained` wrote, or a name on the hub.
+        tuning: what of it is trained.
+        levels: the depths that tokens are taken from, as shares of each tower's depth, ascending;
+            the last is 1, the last layer after its final norm.
+
+    Raises:
+        PinGraphError: the model cannot be loaded, is of another type, or its parts do not fit each
+            other; `levels` does not ascend to 1; as of `Tuning.apply`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tuning: Tuning = Tuning(),  # noqa: B008
+        levels: tuple[float, ...] = LEVELS,
+    ):
+        super().__init__()
+        config = load_config(name, MODEL_TYPES)
+        vision, text = config.vision_config, config.text_config
+        processor = load_image_processor(name, config.model_type)
+        tokenizer = load_tokenizer(name, text.vocab_size)
+        self.model_type = config.model_type
+        if config.model_type == "siglip2":
+            processor = _of_squares(name, processor, vision.patch_size)
+        self.preparation = prepare(name, processor, tokenizer, text.max_position_embeddings)
+        self.scaling = Scaling(processor)
+        self.model = load_model(name)
+        self.image_depths = Depths(levels, vision.num_hidden_layers)
+        self.text_depths = Depths(levels, text.num_hidden_layers)
+        self.image_levels, self.text_levels = len(self.image_depths), len(self.text_depths)
+        self.image_width, self.text_width = vision.hidden_size, text.hidden_size
+        self.patch = vision.patch_size
+        self.grid = _grid(name, self.preparation.image_size, vision)
+        self.padding = tokenizer.pad_token_id or 0
+        self.pads_left = tokenizer.padding_side == "left"
+        self.hides_padding = "attention_mask" in tokenizer.model_input_names
+        if config.model_type == "clip":
+            self.image_pooled_width = self.text_pooled_width = config.projection_dim
+        else:
+            self.image_pooled_width = vision.hidden_size
+            self.text_pooled_width = text.projection_size
+        self.tune(tuning, _towers(name, self.model))
+
+    def embed_images(self, images: Tensor) -> Tokens:
+        """Encode images uint8 [U, 3, S, S]; CLIP's class token stands before the g² patches."""
+        pixels = self.scaling(images)
+        given = self._patches(pixels) if self.model_type == "siglip2" else {"pixel_values": pixels}
+        output = self.model.get_image_features(**given, **self.image_depths.arguments())
+        last = output.last_hidden_state
+        if self.model_type == "clip":  # whose last norm sees the class token alone
+            last = self.model.vision_model.post_layernorm(last)
+        return Tokens(
+            levels=self.image_depths.taken(output, last),
+            mask=torch.ones(last.shape[:2], dtype=torch.bool, device=last.device),
+            pooled=output.pooler_output,
+        )
+
+    def embed_texts(self, tokens: Tensor, mask: Tensor) -> Tokens:
+        """Encode token ids int64 [U, T], seen where mask bool [U, T] is true, first in each row.
+
+        SigLIP's tower is given all L positions, with padding, as it was trained; its tokens are
+        those of the T columns, to the right where its tokenizer pads on the left.
+        """
+        tokens = tokens.masked_fill(~mask, self.padding)
+        T, places = tokens.shape[1], slice(None)
+        if self.model_type != "clip":
+            missing = self.preparation.max_tokens - T
+            if self.pads_left:
+                tokens, mask = _to_the_right(tokens, mask)
+                places, sides = slice(missing, None), (missing, 0)
+            else:
+                places, sides = slice(0, T), (0, missing)
+            tokens = F.pad(tokens, sides, value=self.padding)
+            mask = F.pad(mask, sides)
+        output = self.model.get_text_features(
+            input_ids=tokens,
+            attention_mask=mask if self.hides_padding else None,
+            **self.text_depths.arguments(),
+        )
+        levels = self.text_depths.taken(output, output.last_hidden_state)
+        return Tokens(
+            levels=tuple(level[:, places] for level in levels),
+            mask=mask[:, places],
+            pooled=output.pooler_output,
+        )
+
+    def _patches(self, pixels: Tensor) -> dict[str, Tensor]:
+        U, g, p = len(pixels), self.grid, self.patch
+        patches = pixels.view(U, 3, g, p, g, p).permute(0, 2, 4, 3, 5, 1).reshape(U, g * g, -1)
+        return {
+            "pixel_values": patches,
+            "pixel_attention_mask": torch.ones(U, g * g, dtype=torch.long, device=pixels.device),
+            # Stays on the CPU: the model reads it there, image by image.
+            "spatial_shapes": torch.full((U, 2), g),
+        }
+
+
+def _of_squares(name: str, processor: Any, patch: int) -> Any:
+    if processor.patch_size != patch:
+        raise PinGraphError(
+            f"{name}: its image processor makes patches of {processor.patch_size} pixels, but its "
+            f"vision model takes {patch}"
+        )
+    return square_processor(processor, isqrt(processor.max_num_patches) * patch)
+
+
+def _grid(name: str, size: int, vision: Any) -> int:
+    expected = getattr(vision, "image_size", size)  # SigLIP 2 of any aspect has none
+    if size != expected or size % vision.patch_size:
+        raise PinGraphError(
+            f"{name}: its image processor makes {size} pixels of a side, but its vision model "
+            f"takes {expected} in patches of {vision.patch_size}"
+        )
+    return size // vision.patch_size
+
+
+def _towers(name: str, model: Any) -> tuple[Tower, Tower]:
+    vision, text = model.vision_model, model.text_model
+    before, after = [vision.embeddings], [vision.post_layernorm]
+    if model.config.model_type == "clip":
+        before.append(vision.pre_layrnorm)
+        after.append(model.visual_projection)
+        end = model.text_projection
+    elif not vision.use_head:
+        raise PinGraphError(f"{name}: its vision model has no head, so no features of an image")
+    else:
+        after.append(vision.head)
+        end = text.head
+    ends = (text.final_layer_norm, end)
+    return (
+        Tower(before=tuple(before), layers=vision.encoder.layers, after=tuple(after)),
+        Tower(before=(text.embeddings,), layers=text.encoder.layers, after=ends),
+    )
+
+
+def _to_the_right(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Move the tokens of each row, which stand first in it, to its end."""
+    T = tokens.shape[1]
+    places = torch.arange(T, device=tokens.device) + mask.sum(1, keepdim=True)
+    places = places % T
+    return tokens.gather(1, places), mask.gather(1, places)
