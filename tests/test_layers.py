@@ -15,7 +15,7 @@ LAYERS = [
     folder_checks interrupts pruning progress""",
     "samplers",
     """encoders objectives views codes neighbor_context tokenization pixel_store content augmentation
-    batches pin_counts gathering""",
+    batches pin_counts gathering feature_files feature_store""",
     "run_files parsing data module audits",
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
     sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets

@@ -1,0 +1,240 @@
+"""The tokens of a frozen backbone: computed once per pin, and read from the disk from then on.
+
+Letters: N pins of the data set, U pins asked for, L levels, M tokens, C channels, P pooled ones.
+A folder of features holds `card.json`, and for the image, the text and the token ids (words):
+
+    NAME.values   [L, M, C] of each pin that has it, one after the other
+    NAME.offsets  int64 [N + 1]: where a pin's tokens begin and end; none for a pin without it
+    NAME.pooled   [N, P], zeros for a pin without it; not for words
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from pingraph.datasets import cache_folder
+from pingraph.errors import PinGraphError
+from pingraph.feature_files import FeatureFile, FeatureWriter, open_features, save_card
+from pingraph.files import atomic_folder
+from pingraph.interfaces import PinContent, Tokens
+from pingraph.progress import progress_bar
+
+if TYPE_CHECKING:
+    from pingraph.content import ContentReader
+    from pingraph.encoders.backbone import Backbone
+
+Precision = Literal["float16", "float32"]
+
+BLOCK = 64  # pins that the backbone sees at once
+_RECIPE = 1  # raised when features are made in another way, so that none is stale
+
+
+class FeatureStore:
+    """Reads pins as a frozen backbone sees them. Pickled, it carries the folder's name only.
+
+    Args:
+        folder: of the features, as `cached_features` wrote it.
+        reader: reads the images too, for an encoder that looks at the pixels beside the tokens.
+
+    Raises:
+        PinGraphError: a file is missing or damaged; the message names it.
+    """
+
+    def __init__(self, folder: str | Path, *, reader: ContentReader | None = None):
+        self.folder = Path(folder)
+        self.reader = reader
+        self._open()
+
+    def read(self, pins: np.ndarray) -> PinContent:
+        """Return the content of pins int64 [U], with the tokens of both towers as float32.
+
+        Without a `reader` the images are of size 0: [U, 3, 0, 0]. Tokens of a pin without the
+        modality are zeros, and masked.
+
+        Raises:
+            BrokenImageError: images are read, one cannot be decoded, and none may be skipped.
+        """
+        content = self.reader.read(pins) if self.reader else self._without_images(pins)
+        image, text = (self._tokens(name, pins) for name in ("image", "text"))
+        return replace(content, image_tokens=image, text_tokens=text)
+
+    def _tokens(self, name: str, pins: np.ndarray) -> Tokens:
+        file = self._files[name]
+        values, mask = file.read(pins, np.float32)
+        return Tokens(
+            levels=tuple(torch.from_numpy(values)),
+            mask=torch.from_numpy(mask),
+            pooled=torch.from_numpy(file.read_pooled(pins, np.float32)),
+        )
+
+    def _without_images(self, pins: np.ndarray) -> PinContent:
+        words, mask = self._files["words"].read(pins, np.int64)
+        return PinContent(
+            images=torch.zeros(len(pins), 3, 0, 0, dtype=torch.uint8),
+            has_image=torch.from_numpy(self._files["image"].lengths(pins) > 0),
+            tokens=torch.from_numpy(words[0, :, :, 0]),
+            token_mask=torch.from_numpy(mask),
+        )
+
+    def _open(self) -> None:
+        self._files: dict[str, FeatureFile] = open_features(self.folder, self.folder.name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "reader": self.reader}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+
+def cached_features(
+    reader: ContentReader,
+    backbone: Backbone,
+    *,
+    keep_images: bool = False,
+    precision: Precision = "float16",
+    cache: Path | None = None,
+) -> FeatureStore:
+    """Return the features of all pins that a reader has, computed unless they are in the cache.
+
+    The backbone computes on the device it is on, and is left in evaluation mode. Of processes that
+    want the same features, one computes and the others wait. A computation that was killed begins
+    anew, and what it left is removed.
+
+    Args:
+        reader: of the data set, at the backbone's sizes and with its tokenizer.
+        backbone: frozen.
+        keep_images: read the images beside the tokens.
+        precision: of the values on the disk; float16 rounds each by 2^-11 of it at most.
+        cache: where features are kept, default the folder `features` in `cache_folder()`.
+
+    Raises:
+        PinGraphError: the backbone is not frozen, its tokens are not numbers or too large for
+            `precision`, the folder cannot be written, or what is in it is damaged.
+        BrokenImageError: an image cannot be decoded, and the reader may not skip it.
+    """
+    if not backbone.frozen:
+        raise PinGraphError("only the tokens of a frozen backbone can be kept: train 'nothing'")
+    if precision not in ("float16", "float32"):
+        raise PinGraphError(f"precision is {precision!r}: expected 'float16' or 'float32'")
+    key = feature_key(reader, backbone, precision)
+    folder = (cache or cache_folder() / "features") / key
+    if not folder.is_dir():
+        with _alone(folder):
+            if not folder.is_dir():
+                for orphan in folder.parent.glob(f".{key}.*/"):
+                    shutil.rmtree(orphan, ignore_errors=True)
+                _compute(folder, reader, backbone, precision)
+    return FeatureStore(folder, reader=reader if keep_images else None)
+
+
+def feature_key(reader: ContentReader, backbone: Backbone, precision: Precision) -> str:
+    """Return the sha256 of all that the features depend on.
+
+    That is the data set, the tokenizer, what the preparation makes of a picture, and the
+    backbone: its class, structure, plain attributes, parameters and buffers.
+    """
+    digest = hashlib.sha256()
+    plain = {
+        name: value
+        for name, value in vars(backbone).items()
+        if isinstance(value, int | float | str | tuple) and name[0] != "_" and name != "training"
+    }
+    configs = [
+        module.config.to_json_string()
+        for module in backbone.modules()
+        if hasattr(getattr(module, "config", None), "to_json_string")
+    ]
+    for part in (
+        f"features {_RECIPE} {precision}",
+        reader.dataset.fingerprint,
+        f"broken images skipped: {reader.pixels.skip_broken}",
+        reader.tokenizer.to_str(),
+        _picture_prepared(backbone),
+        f"{type(backbone).__module__}.{type(backbone).__qualname__} {backbone!r}",
+        repr(sorted(plain.items())),
+        *configs,
+    ):
+        digest.update(hashlib.sha256(part.encode()).digest())
+    for name, tensor in [*backbone.named_parameters(), *backbone.named_buffers()]:
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _picture_prepared(backbone: Backbone) -> str:
+    """The sha256 of a picture's pixels: two ways of cutting or scaling give two."""
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 256, (45, 67, 3), dtype=np.uint8)
+    pixels = backbone.preparation.pixels(Image.fromarray(noise))
+    return f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}"
+
+
+@torch.inference_mode()
+def _compute(folder: Path, reader: ContentReader, backbone: Backbone, precision: Precision) -> None:
+    pins = reader.dataset.num_pins
+    backbone.eval()
+    device = next(iter(backbone.parameters()), torch.empty(0)).device
+    image_shape = (backbone.image_levels, backbone.image_width, backbone.image_pooled_width)
+    text_shape = (backbone.text_levels, backbone.text_width, backbone.text_pooled_width)
+    with (
+        atomic_folder(folder) as temporary,
+        FeatureWriter(temporary, "image", precision, *image_shape) as image,
+        FeatureWriter(temporary, "text", precision, *text_shape) as text,
+        FeatureWriter(temporary, "words", "int32", 1, 1, 0) as words,
+        progress_bar(-(-pins // BLOCK)) as step,
+    ):
+        for start in range(0, pins, BLOCK):
+            step(f"features of pin {start:,} of {pins:,}")
+            content = reader.read(np.arange(start, min(start + BLOCK, pins)))
+            has_image, has_text = content.has_image, content.token_mask.any(1)
+            if has_image.any():
+                image.add(backbone.embed_images(content.images[has_image].to(device)), has_image)
+            else:
+                image.skip(len(has_image))
+            if has_text.any():
+                ids, mask = content.tokens[has_text], content.token_mask[has_text]
+                text.add(backbone.embed_texts(ids.to(device), mask.to(device)), has_text)
+                words.add(_words(ids, mask), has_text)
+            else:
+                text.skip(len(has_text))
+                words.skip(len(has_text))
+        # Patches are told by their place from the end: no image is padded to fewer than these.
+        parts = {"image": image.close(least=backbone.grid**2)}
+        parts |= {"text": text.close(), "words": words.close()}
+        save_card(temporary, folder.name, parts)
+
+
+def _words(ids: torch.Tensor, mask: torch.Tensor) -> Tokens:
+    return Tokens(levels=(ids.unsqueeze(2),), mask=mask, pooled=ids.new_zeros(len(ids), 0))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process makes the folder; the lock of one that was killed is gone."""
+    import fcntl
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:
+        raise PinGraphError(f"cannot write {folder}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        # Not by closing alone: a process forked meanwhile has the file open too.
+        fcntl.flock(handle, fcntl.LOCK_UN)
+        os.close(handle)
