@@ -118,6 +118,14 @@ def load_image_processor(name: str, model_type: str) -> PilBackend:
         return AutoImageProcessor.from_pretrained(name, backend="pil", trust_remote_code=False)
 
 
+def load_file(name: str, path: str) -> str | None:
+    """Return where a further file of the model lies, or None where it has no such file."""
+    with _named_errors(name, path):
+        from transformers.utils import cached_file
+
+        return cached_file(name, path, _raise_exceptions_for_missing_entries=False)
+
+
 def _is_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
 

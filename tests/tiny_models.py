@@ -57,39 +57,31 @@ def save_clip(folder, text=None, vision=None, **changes):
     _save(folder, CLIPModel(config), processor, tokenizer)
 
 
-def save_siglip(folder, text=None, vision=None, **changes):
+def save_siglip(folder, tokenizer=None, text=None, vision=None, **changes):
     from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel
 
-    tokenizer = _eos_tokenizer()
-    text = TEXT | {"vocab_size": len(tokenizer)} | (text or {})
+    tokenizer = tokenizer or _eos_tokenizer()
+    text = TEXT | _ids(tokenizer) | (text or {})
     config = SiglipConfig(text_config=text, vision_config=VISION | (vision or {}), **changes)
     processor = SiglipImageProcessorPil(size={"height": 32, "width": 32})
     _save(folder, SiglipModel(config), processor, tokenizer)
 
 
-def save_naflex(folder, text=None, padding_side="right"):
-    """SigLIP 2 of any aspect ratio; 20 patches at most, so a square of 4 times 4 is the largest."""
-    from transformers import Siglip2Config, Siglip2ImageProcessorPil, Siglip2Model, Siglip2Tokenizer
+def save_siglip2(folder):
+    """SigLIP 2 of a fixed size: the model of SigLIP, but the tokenizer of Gemma."""
+    save_siglip(folder, tokenizer=_gemma_tokenizer(model_input_names=["input_ids"]))
 
-    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
-    trained = Tokenizer(models.BPE(unk_token="<unk>"))
-    trained.normalizer = normalizers.Replace(" ", "▁")
-    trained.train_from_iterator(
-        [text.lower() for text in TEXTS],
-        trainers.BpeTrainer(vocab_size=80, special_tokens=special, show_progress=False),
-    )
-    tokenizer = Siglip2Tokenizer(
-        vocab=trained.get_vocab(),
-        merges=_merges(trained),
-        model_max_length=16,
-        padding_side=padding_side,
-    )
-    end = tokenizer.eos_token_id
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="$A <eos>", pair="$A <eos> $B <eos>", special_tokens=[("<eos>", end)]
-    )
+
+def save_naflex(folder, **settings):
+    """SigLIP 2 of any aspect ratio; 20 patches at most, so a square of 4 times 4 is the largest.
+
+    `settings` are of its tokenizer, which hides the padding from the model by default.
+    """
+    from transformers import Siglip2Config, Siglip2ImageProcessorPil, Siglip2Model
+
+    tokenizer = _gemma_tokenizer(**settings)
     vision = {k: v for k, v in VISION.items() if k != "image_size"} | {"num_patches": 9}
-    text = TEXT | {"vocab_size": len(tokenizer), "projection_size": 32} | (text or {})
+    text = TEXT | _ids(tokenizer) | {"projection_size": 32}
     config = Siglip2Config(text_config=text, vision_config=vision)
     processor = Siglip2ImageProcessorPil(patch_size=8, max_num_patches=20)
     _save(folder, Siglip2Model(config), processor, tokenizer)
@@ -163,6 +155,7 @@ def save_modernbert(folder, **changes):
 KINDS = {
     "clip": save_clip,
     "siglip": save_siglip,
+    "siglip2": save_siglip2,
     "naflex": save_naflex,
     "vit": save_vit,
     "dinov2": save_dinov2,
@@ -219,6 +212,27 @@ def _eos_tokenizer():
         model_max_length=16,
         model_input_names=["input_ids"],
     )
+
+
+def _gemma_tokenizer(**settings):
+    from transformers import Siglip2Tokenizer
+
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    trained = Tokenizer(models.BPE(unk_token="<unk>"))
+    trained.normalizer = normalizers.Replace(" ", "▁")
+    trainer = trainers.BpeTrainer(vocab_size=80, special_tokens=special, show_progress=False)
+    trained.train_from_iterator([text.lower() for text in TEXTS], trainer)
+    settings = {"model_max_length": 16, "padding_side": "right"} | settings
+    tokenizer = Siglip2Tokenizer(vocab=trained.get_vocab(), merges=_merges(trained), **settings)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <eos>", special_tokens=[("<eos>", tokenizer.eos_token_id)]
+    )
+    return tokenizer
+
+
+def _ids(tokenizer):
+    names = ("pad_token_id", "bos_token_id", "eos_token_id")
+    return {"vocab_size": len(tokenizer)} | {name: getattr(tokenizer, name) for name in names}
 
 
 def _bert_tokenizer():
