@@ -15,6 +15,7 @@ _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # the constants of randomness.py, as int64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
 _SPREAD = 0xD1342543DE82EF95 - 2**64
+_ACCEPTANCE = 2**41  # as in hooks.py
 
 
 def bits(number: int) -> Tensor:
@@ -58,6 +59,11 @@ def pick(word: Tensor, choices: Tensor) -> tuple[Tensor, Tensor]:
 def follow(word: Tensor) -> Tensor:
     """Return a fresh word after one that a choice has used up."""
     return (word ^ shift_right(word, 32)) * _SPREAD
+
+
+def coin(word: Tensor) -> Tensor:
+    """Return a number of [0, 1) that the words give, float64: what an acceptance is drawn by."""
+    return shift_right(draw(word, _ACCEPTANCE), 11).double() * 2.0**-53
 
 
 def epoch_key(seed: int, epoch: int) -> Tensor:

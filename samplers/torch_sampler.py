@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors, Sampler, Walks
+from pingraph.samplers.node2vec import Node2VecSampler
 from pingraph.samplers.pinsage import PinSAGESampler
 from pingraph.samplers.requests import check_seeds, check_whole
 from pingraph.samplers.temporal import TemporalSampler
@@ -22,6 +23,7 @@ from pingraph.samplers.torch_requests import (
     check_time_tensor,
     time_tensor,
 )
+from pingraph.samplers.torch_second_order import SecondOrder
 from pingraph.samplers.torch_walks import FirstOrder, InTime, WalkMethod
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 _METHODS: dict[type, type[Method]] = {
     PinSAGESampler: FirstOrder,
     TemporalSampler: InTime,
+    Node2VecSampler: SecondOrder,
 }
 
 
@@ -56,8 +59,8 @@ class DeviceSampler:
     thousands rather than hundreds.
 
     Args:
-        sampler: the settings; its `num_threads` have no meaning here. A `PinSAGESampler` or
-            `TemporalSampler`.
+        sampler: the settings; its `num_threads` have no meaning here. A `PinSAGESampler`,
+            `TemporalSampler` or `Node2VecSampler`.
         device: "cuda", "cuda:1", …, or "cpu" (to try things out: the kernels are much faster).
         memory: bytes for the work of a call, beside the graph and the result. Seeds beyond it wait
             for their turn; it does not change the result. One seed at a time is the least.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,6 +34,26 @@ if TYPE_CHECKING:
     from pingraph.samplers.torch_graph import DeviceGraph
 
 _WALK_BYTES, _VISIT_BYTES = 128, 96  # at most; on CPU tensors the peak is 0.7 of it
+
+
+class Lanes(NamedTuple):
+    """Walks that step together, [B, W] or any other shape."""
+
+    keys: Tensor  # what their random words are drawn from, int64
+    previous: Tensor | None  # the pins before, int64; None at the seeds
+    at: Tensor  # the pins where they are, int64
+    walking: Tensor  # whether they still do; the others are masked
+    times: Tensor | None  # of their seeds, int64
+
+
+class Traversal(NamedTuple):
+    """Where a step has led, in the shape of the lanes."""
+
+    boards: Tensor
+    pins: Tensor
+    rests: Tensor  # what is left of the random words
+    walking: Tensor  # whether the traversal is made
+    proposals: Tensor | None  # not accepted before; None if the first one always is
 
 
 class WalkMethod(Method):
@@ -61,10 +81,17 @@ class WalkMethod(Method):
         pins = graph.by_board.neighbors.new_full((*shape[:2], shape[2] + 1), -1)
         boards = graph.by_pin.neighbors.new_full(shape, -1)
         pins[:, :, 0] = seeds[:, None]
-        for step, (board, pin, walking) in enumerate(self._traversals(request)):
-            boards[:, :, step] = torch.where(walking, board, -1)
-            pins[:, :, step + 1] = torch.where(walking, pin, -1)
+        for step, made in enumerate(self._traversals(request)):
+            boards[:, :, step] = torch.where(made.walking, made.boards, -1)
+            pins[:, :, step + 1] = torch.where(made.walking, made.pins, -1)
         return pins, boards
+
+    def step(self, graph: DeviceGraph, rules: DeviceRules, lanes: Lanes, number: int) -> Traversal:
+        """Return a traversal of each walk, made with its random word of this number."""
+        word = draw(lanes.keys, number)
+        board, rest = rules.choose(graph.by_pin, lanes.at, word, lanes.times)
+        pin, rest = rules.choose(graph.by_board, board.long(), rest, lanes.times)
+        return Traversal(board, pin, rest, lanes.walking, None)
 
     def _visits(self, request: Request) -> Tensor:
         """Return the pins visited, [B, V] in the graph's dtype: all first visits, then all second.
@@ -72,37 +99,47 @@ class WalkMethod(Method):
         Where there is no visit, or one to the seed itself, stands P, which is no pin.
         """
         graph, seeds = request.graph, request.seeds
-        shape = len(seeds), self.sampler.walk_length, self.sampler.num_walks
-        visits = graph.by_board.neighbors.new_full(shape, graph.num_pins)
-        for step, (_, pin, walking) in enumerate(self._traversals(request)):
-            counts = walking & (pin != seeds[:, None])
-            visits[:, step] = torch.where(counts, pin, graph.num_pins)
+        length, walks = self.sampler.walk_length, self.sampler.num_walks
+        visits = graph.by_board.neighbors.new_full((len(seeds), length, walks), graph.num_pins)
+        place = torch.arange(walks, device=graph.device).expand(len(seeds), walks)
+        for step, made in enumerate(self._traversals(request)):
+            counts = made.walking & (made.pins != seeds[:, None])
+            pins = torch.where(counts, made.pins, graph.num_pins)
+            if made.proposals is not None:  # the kernel walks those on first that it accepts first
+                order = (made.proposals * walks + place).argsort(dim=1)
+                pins, place = pins.gather(1, order), order.argsort(dim=1)
+            visits[:, step] = pins
         return visits.flatten(1)
 
-    def _traversals(self, request: Request) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield the board, the pin and whether the walk goes there, each [B, W], step by step.
+    def _traversals(self, request: Request) -> Iterator[Traversal]:
+        """Yield the traversals of all walks, [B, W], step by step.
 
         A walk that has ended goes on all the same, and one that cannot start starts elsewhere: what
         they meet is masked, and every place that is read exists.
         """
         graph, seeds, times, key = request
-        choose, can_start = self.rules(graph)
+        rules = self.rules(graph)
         if not graph.num_edges:
             return
         go_on = round((1 - self.sampler.restart_probability) * 2**53)
         shape = len(seeds), self.sampler.num_walks
-        starts = can_start(graph.by_pin, seeds, times)
+        starts = rules.can_start(graph.by_pin, seeds, times)
         elsewhere = graph.by_board.neighbors[0].long()
-        at = torch.where(starts, seeds, elsewhere)[:, None].expand(shape)
-        walking = starts[:, None].expand(shape)
-        until = None if times is None else times[:, None]
-        keys = draw(draw(key, seeds)[:, None], torch.arange(shape[1], device=graph.device))
+        lanes = Lanes(
+            keys=draw(draw(key, seeds)[:, None], torch.arange(shape[1], device=graph.device)),
+            previous=None,
+            at=torch.where(starts, seeds, elsewhere)[:, None].expand(shape),
+            walking=starts[:, None].expand(shape),
+            times=None if times is None else times[:, None],
+        )
         for step in range(self.sampler.walk_length):
-            board, rest = choose(graph.by_pin, at, draw(keys, step), until)
-            pin, rest = choose(graph.by_board, board.long(), rest, until)
-            yield board, pin, walking
-            at = pin.long()
-            walking = walking & (shift_right(rest, 11) < go_on)
+            made = self.step(graph, rules, lanes, step)
+            yield made
+            lanes = lanes._replace(
+                previous=lanes.at,
+                at=made.pins.long(),
+                walking=made.walking & (shift_right(made.rests, 11) < go_on),
+            )
 
 
 class FirstOrder(WalkMethod):

@@ -99,7 +99,8 @@ def assert_same_walks(kernel, device, graph, pins, *, seed=1, epoch=0, memory=2*
     asked = call if times is None else {**call, "times": times}
     expected = kernel.walk(graph, pins, **asked)
     arrays = sampler.walk(graph, pins, **asked)
-    on_device = DeviceGraph.from_graph(graph, device, weighted=True, timed=True)
+    has = {"weighted": graph.pin_weights is not None, "timed": graph.pin_times is not None}
+    on_device = DeviceGraph.from_graph(graph, device, **has)
     asked = call if times is None else {**call, "times": torch.tensor(times)}
     tensors = sampler.walk_tensors(on_device, torch.tensor(pins, dtype=torch.int64), **asked)
     np.testing.assert_array_equal(arrays.seeds, expected.seeds)
