@@ -1,71 +1,37 @@
 """What training asks for: images near their texts, pins near their neighbors on the graph.
 
-B anchors, U pins of the batch, M columns, D embedding dimension.
+B anchors, U pins of the batch, M columns (those pins, and those of a bank), D embedding dimension.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from itertools import product
 
 import torch
 from torch import Tensor, nn
 
+from pingraph.batch_alignments import BatchAlignments
+from pingraph.embedding_bank import EmbeddingBank
 from pingraph.errors import PinGraphError
-from pingraph.interfaces import Embeddings, PinBatch
+from pingraph.false_negatives import board_mate_share
+from pingraph.interfaces import Embeddings, Relations
+from pingraph.losses import FORMS, Alignment, Form
+from pingraph.neighbor_context import NeighborContext
+from pingraph.views import View
 
-Form = Literal["softmax", "sigmoid"]
-
-
-def softmax_loss(logits: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-    """Cross-entropy of a softmax over positives and negatives against the positives' weights.
-
-    With one positive a row it is InfoNCE (arXiv 1807.03748), with several the weighted form of
-    SupCon's L_out (arXiv 2004.11362): Σ_j w_ij (logsumexp_m s_im − s_ij), averaged over rows.
-
-    Args:
-        logits: float [B, M], the similarities s times the logit scale.
-        positives: float [B, M], weights w; each row sums to 1, or to 0 and is then left out.
-        negatives: bool [B, M], the columns that a row is pushed away from. A column that is
-            neither positive nor negative plays no part.
-
-    Returns:
-        A scalar; 0, with a gradient of zeros, when no row has a positive.
-    """
-    rows = positives.sum(1) > 0
-    shown = negatives | (positives > 0)
-    # The smallest finite number, not -inf, so that rows without any column have no NaN gradient.
-    masked = logits.masked_fill(~shown, torch.finfo(logits.dtype).min)
-    losses = masked.logsumexp(1) - (positives * logits).sum(1)
-    return torch.where(rows, losses, 0).sum() / rows.sum().clamp(min=1)
-
-
-def sigmoid_loss(logits: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-    """Binary cross-entropy of each pair by itself (SigLIP, arXiv 2303.15343).
-
-    −Σ_j [w_ij log σ(s_ij) + n_ij log σ(−s_ij)], averaged over the rows with a positive.
-
-    Args:
-        logits: float [B, M], the similarities times the logit scale, plus the bias.
-        positives: float [B, M], weights w; each row sums to 1, or to 0 and is then left out.
-        negatives: bool [B, M], the pairs n that are pushed apart.
-
-    Returns:
-        A scalar; 0, with a gradient of zeros, when no row has a positive.
-    """
-    rows = positives.sum(1) > 0
-    logsigmoid = nn.functional.logsigmoid
-    attract = -(positives * logsigmoid(logits)).sum(1)
-    repel = -(negatives * logsigmoid(-logits)).sum(1)
-    return torch.where(rows, attract + repel, 0).sum() / rows.sum().clamp(min=1)
+MODALITIES = ("image", "text", "fused")
+PAIRS = {"image-text": 1.0, "fused-image": 0.25, "fused-text": 0.25}
+_TERMS = ("image_text", "neighbor")
+NEIGHBOR_PAIRS = tuple(f"{x}->{y}" for x, y in product(MODALITIES, MODALITIES))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """The terms of the objective, scalars; `total` is what is minimized."""
+    """What a rank adds to the objective: the sums over ranks are the values of the batch."""
 
-    total: Tensor
-    image_text: Tensor
-    neighbor: Tensor
+    total: Tensor  # what is minimized
+    terms: dict[str, Tensor]  # "image_text" and "neighbor", not weighted; weighted, the context's
+    board_mate_share: Tensor  # of the pairs of an anchor and another pin of the batch
 
 
 class AlignmentObjective(nn.Module):
@@ -80,12 +46,27 @@ class AlignmentObjective(nn.Module):
 
     Args:
         neighbor_weight: λ; 0 leaves the graph out and gives the image-text baseline.
-        form: "softmax" over the batch, or "sigmoid" of each pair by itself.
-        fused_weight: weight of the fused embedding's part beside the image-text pairs.
-        temperature: initial temperature of the softmax form; learned from there.
+        form: "softmax" of each positive pair by itself, "multi_softmax" with an anchor's other
+            positives in the denominator, or "sigmoid" of each pair, negatives too, by itself.
+        pairs: weights of the pairs within a pin, symmetric, of "image-text", "fused-image" and
+            "fused-text"; None stands for 1, 0.25 and 0.25. A pair that is not named has weight 0.
+        neighbor_pairs: weights of the pairs from an anchor's modality to its neighbors', such as
+            {"image->text": 0.5}, of image, text and fused; None stands for {"fused->fused": 1.0}.
+        temperature: initial temperature of the softmax forms; learned from there, by term.
+        mask_false_negatives: leave out twins, board-mates and sampled neighbors as negatives; else
+            only the pin itself and its positives in the batch.
+        logq: subtract log_counts of a column from its logits (Yi et al., RecSys 2019), so that a
+            pin is not pushed away more for coming more often.
+        bank_size: most pins of earlier batches that are negatives of the neighbor term.
+        bank_dim: dimension D of the embeddings, which a bank has to know from the start.
+        views: short forms of the embeddings to train as well; each loss is the mean over them by
+            their weights. None stands for the whole embeddings.
+        context: lets pins see their neighbors in training, with terms of its own.
+        block_rows: rows of a loss that are computed at once. Memory grows with block_rows x M.
 
     Raises:
-        PinGraphError: a negative weight, an unknown form, a temperature of 0 or below.
+        PinGraphError: a weight, size or temperature out of range, an unknown form or pair, or
+            nothing to learn.
     """
 
     MAX_SCALE = 100.0
@@ -93,82 +74,170 @@ class AlignmentObjective(nn.Module):
     def __init__(
         self,
         neighbor_weight: float = 1.0,
-        form: Form = "softmax",
-        fused_weight: float = 0.5,
+        form: Form = "multi_softmax",
+        pairs: dict[str, float] | None = None,
+        neighbor_pairs: dict[str, float] | None = None,
         temperature: float = 0.07,
+        mask_false_negatives: bool = True,
+        logq: bool = False,
+        bank_size: int = 0,
+        bank_dim: int = 128,
+        views: list[View] | None = None,
+        context: NeighborContext | None = None,
+        block_rows: int = 1024,
     ):
         super().__init__()
-        _check(neighbor_weight, form, fused_weight, temperature)
+        pairs = dict(PAIRS) if pairs is None else pairs
+        neighbor_pairs = {"fused->fused": 1.0} if neighbor_pairs is None else neighbor_pairs
+        _check_weight("neighbor_weight", neighbor_weight)
+        _check_pairs("pairs", pairs, tuple(PAIRS))
+        _check_pairs("neighbor_pairs", neighbor_pairs, NEIGHBOR_PAIRS)
+        _check(form, temperature, bank_size, block_rows)
         self.neighbor_weight = neighbor_weight
-        self.fused_weight = fused_weight
-        self.pair_loss = softmax_loss if form == "softmax" else sigmoid_loss
+        self.form = form
+        self.pairs = _split(pairs, "-")
+        self.neighbor_pairs = _split(neighbor_pairs if neighbor_weight else {}, "->")
+        if not self.pairs and not self.neighbor_pairs:
+            raise PinGraphError("pairs and neighbor_pairs have no weight above 0: nothing to learn")
+        self.mask_false_negatives = mask_false_negatives
+        self.logq = logq
+        self.views = [View()] if views is None else views
+        if not self.views:
+            raise PinGraphError("views is empty: expected one or more, or none given")
+        self.context = context
+        self.block_rows = block_rows
         # SigLIP starts at scale 10 and bias -10, so that the many negatives do not swamp step 1.
-        scale, bias = (1 / temperature, 0.0) if form == "softmax" else (10.0, -10.0)
+        scale, bias = (10.0, -10.0) if form == "sigmoid" else (1 / temperature, 0.0)
         self.log_scale = nn.ParameterDict(
-            {
-                term: nn.Parameter(torch.tensor(math.log(scale)))
-                for term in ("image_text", "neighbor")
-            }
+            {term: nn.Parameter(torch.tensor(math.log(scale))) for term in _TERMS}
         )
         self.bias = nn.ParameterDict(
             {
                 term: nn.Parameter(torch.tensor(bias), requires_grad=form == "sigmoid")
-                for term in ("image_text", "neighbor")
+                for term in _TERMS
             }
         )
+        self.bank = None
+        if bank_size and self.neighbor_pairs:
+            modalities = dict.fromkeys(y for _, y in self.neighbor_pairs)
+            self.bank = EmbeddingBank(bank_size, bank_dim, tuple(modalities))
 
-    def forward(self, embeddings: Embeddings, batch: PinBatch) -> Losses:
-        """Compute the losses of a batch.
+    def forward(
+        self, embeddings: Embeddings, relations: Relations, *, rank: int = 0, ranks: int = 1
+    ) -> Losses:
+        """Compute a rank's share of the losses of a batch: those of some of its rows.
 
         Args:
-            embeddings: of the U pins of the batch.
-            batch: who is a neighbor, a board-mate and a twin of whom.
+            embeddings: of the U pins of the batch, of all ranks.
+            relations: who is a neighbor, a board-mate and a twin of whom; on the same device.
+            rank: this process among
+            ranks: those that share the rows.
 
         Returns:
-            The scalar losses; a term that the batch has no pair for is 0.
+            Scalars, float32 under autocast too. Their sums over the ranks are the losses of the
+            batch, and so are those of their gradients. A term without any pair is 0.
+
+        Raises:
+            PinGraphError: the embeddings do not fit the relations or the bank; a term has positives
+                and no negative at all; or a log count that `logq` needs is missing.
         """
-        image_text = self._image_text(embeddings, batch.twins)
-        neighbor = image_text.new_zeros(())
-        if self.neighbor_weight:
-            neighbor = self._neighbor(embeddings.fused, batch)
-        total = image_text + self.neighbor_weight * neighbor
-        return Losses(total=total, image_text=image_text, neighbor=neighbor)
+        with torch.autocast(embeddings.fused.device.type, enabled=False):
+            batch = self._alignments(embeddings, relations)
+            pairs = {
+                "image_text": [
+                    (weight / 2, batch.within(*names))
+                    for (x, y), weight in self.pairs.items()
+                    for names in ((x, y), (y, x))
+                ],
+                "neighbor": [
+                    (weight, batch.neighbors(x, y))
+                    for (x, y), weight in self.neighbor_pairs.items()
+                ],
+            }
+            terms = {name: self._term(name, pairs[name], rank, ranks) for name in _TERMS}
+            total = terms["image_text"] + self.neighbor_weight * terms["neighbor"]
+            if self.context is not None:
+                found = self.context(batch.fused, relations, rank=rank, ranks=ranks)
+                total = total + sum(found.values())
+                terms |= found
+        anchors = share_of(rank, ranks, len(relations.anchors))
+        mates = board_mate_share(batch.own, relations, anchors, self.block_rows)
+        if self.bank is not None and self.training:
+            self.bank.push(embeddings, relations)
+        return Losses(total=total, terms=terms, board_mate_share=mates)
 
-    def _image_text(self, embeddings: Embeddings, twins: Tensor) -> Tensor:
-        has_image, has_text = embeddings.has_image, embeddings.has_text
-        image, text, fused = embeddings.image, embeddings.text, embeddings.fused
-        pair = self._paired(image, text, has_image & has_text, twins)
-        with_image = self._paired(fused, image, has_image, twins)
-        with_text = self._paired(fused, text, has_text, twins)
-        return pair + self.fused_weight * (with_image + with_text) / 2
+    def _alignments(self, embeddings: Embeddings, relations: Relations) -> BatchAlignments:
+        kept = None
+        if self.bank is not None:
+            self.bank.check(embeddings)
+            kept = self.bank.beside(relations.pins)
+        return BatchAlignments(
+            embeddings,
+            relations,
+            kept,
+            views=self.views,
+            mask_false_negatives=self.mask_false_negatives,
+            logq=self.logq,
+        )
 
-    def _paired(self, x: Tensor, y: Tensor, present: Tensor, twins: Tensor) -> Tensor:
-        """Align x [U, D] with y [U, D] row by row, among the rows that are present."""
-        positives = torch.diag(present.to(x.dtype))
-        negatives = ~twins & present.unsqueeze(0)
-        logits = self._logits("image_text", x, y)
-        forward = self.pair_loss(logits, positives, negatives)
-        return (forward + self.pair_loss(logits.T, positives, negatives)) / 2
-
-    def _neighbor(self, fused: Tensor, batch: PinBatch) -> Tensor:
-        anchors = fused[batch.anchors]
-        positives = fused.new_zeros(len(anchors), len(fused))
-        weights = batch.positive_weights.to(fused.dtype)
-        positives[batch.positive_rows, batch.positive_columns] = weights
-        # A walk reaches pins that share no board with the anchor: no negatives of it either.
-        negatives = ~(batch.board_mates | batch.twins[batch.anchors]) & (positives == 0)
-        return self.pair_loss(self._logits("neighbor", anchors, fused), positives, negatives)
-
-    def _logits(self, term: str, x: Tensor, y: Tensor) -> Tensor:
-        scale = self.log_scale[term].exp().clamp(max=self.MAX_SCALE)
-        return scale * x @ y.T + self.bias[term]
+    def _term(
+        self, name: str, pairs: list[tuple[float, Alignment]], rank: int, ranks: int
+    ) -> Tensor:
+        scale = self.log_scale[name].exp().clamp(max=self.MAX_SCALE)
+        if not pairs:
+            return scale.new_zeros(())
+        _check_negatives(name, [alignment for _, alignment in pairs])
+        total = 0.0
+        for weight, alignment in pairs:
+            rows = share_of(rank, ranks, len(alignment))
+            loss = alignment.loss(self.form, scale, self.bias[name], rows, self.block_rows)
+            total = total + weight * loss / max(1, len(alignment))
+        return total
 
 
-def _check(neighbor_weight: float, form: str, fused_weight: float, temperature: float) -> None:
-    for name, weight in (("neighbor_weight", neighbor_weight), ("fused_weight", fused_weight)):
-        if not 0 <= weight < math.inf:
-            raise PinGraphError(f"{name} is {weight}: expected a number of 0 or more")
-    if form not in get_args(Form):
-        raise PinGraphError(f"form is {form!r}: expected one of {', '.join(get_args(Form))}")
+def share_of(rank: int, ranks: int, rows: int) -> range:
+    """Return the rows of a rank, of those that all ranks share."""
+    return range(rows * rank // ranks, rows * (rank + 1) // ranks)
+
+
+def _check_negatives(term: str, alignments: list[Alignment]) -> None:
+    rows = sum(len(alignment) for alignment in alignments)
+    if rows and not any(alignment.has_negatives() for alignment in alignments):
+        raise PinGraphError(
+            f"the {term} term has {rows} rows with positives and no negative for any: all columns "
+            "are twins, board-mates or neighbors of the rows; expected larger batches, smaller "
+            "boards or mask_false_negatives: false"
+        )
+
+
+def _split(pairs: dict[str, float], separator: str) -> dict[tuple[str, str], float]:
+    """The pairs of a weight above 0, by their two modalities."""
+    found = {}
+    for name, weight in pairs.items():
+        x, y = name.split(separator)
+        if weight:
+            found[x, y] = weight
+    return found
+
+
+def _check_pairs(name: str, pairs: dict[str, float], known: tuple[str, ...]) -> None:
+    for pair, weight in pairs.items():
+        if pair not in known:
+            raise PinGraphError(f"{name} has {pair!r}: expected one of {', '.join(known)}")
+        _check_weight(f"{name}[{pair!r}]", weight)
+
+
+def _check_weight(name: str, weight: float) -> None:
+    if not 0 <= weight < math.inf:
+        raise PinGraphError(f"{name} is {weight}: expected a number of 0 or more")
+
+
+def _check(form: str, temperature: float, bank_size: int, block_rows: int) -> None:
+    if form not in FORMS:
+        raise PinGraphError(f"form is {form!r}: expected one of {', '.join(FORMS)}")
     if not 0 < temperature < math.inf:
         raise PinGraphError(f"temperature is {temperature}: expected a number above 0")
+    if bank_size < 0:
+        raise PinGraphError(f"bank_size is {bank_size}: expected 0 (no bank) or more")
+    if block_rows < 1:
+        raise PinGraphError(f"block_rows is {block_rows}: expected 1 or more")

@@ -14,7 +14,8 @@ LAYERS = [
     description convert tables pin_images images datasets splits leaks icons world scenes inspection
     folder_checks interrupts pruning progress""",
     "samplers",
-    """encoders objectives views codes neighbor_context tokenization pixel_store content augmentation
+    """encoders objectives losses false_negatives embedding_bank batch_alignments views codes
+    neighbor_context tokenization pixel_store content augmentation
     batches pin_counts gathering feature_files feature_store""",
     "run_files parsing data module audits",
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
