@@ -11,10 +11,12 @@ from torch import Tensor
 
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors, Sampler, Walks
+from pingraph.samplers.co_board import CoBoardSampler
 from pingraph.samplers.node2vec import Node2VecSampler
 from pingraph.samplers.pinsage import PinSAGESampler
 from pingraph.samplers.requests import check_seeds, check_whole
 from pingraph.samplers.temporal import TemporalSampler
+from pingraph.samplers.torch_co_board import CoBoard
 from pingraph.samplers.torch_graph import DeviceGraph, known_device, resident
 from pingraph.samplers.torch_method import Method, Request
 from pingraph.samplers.torch_requests import (
@@ -35,6 +37,7 @@ _METHODS: dict[type, type[Method]] = {
     PinSAGESampler: FirstOrder,
     TemporalSampler: InTime,
     Node2VecSampler: SecondOrder,
+    CoBoardSampler: CoBoard,
 }
 
 
@@ -60,7 +63,7 @@ class DeviceSampler:
 
     Args:
         sampler: the settings; its `num_threads` have no meaning here. A `PinSAGESampler`,
-            `TemporalSampler` or `Node2VecSampler`.
+            `TemporalSampler`, `Node2VecSampler` or `CoBoardSampler`.
         device: "cuda", "cuda:1", …, or "cpu" (to try things out: the kernels are much faster).
         memory: bytes for the work of a call, beside the graph and the result. Seeds beyond it wait
             for their turn; it does not change the result. One seed at a time is the least.

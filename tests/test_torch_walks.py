@@ -19,6 +19,7 @@ from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Sampler
 from pingraph.samplers import (
+    CoBoardSampler,
     DeviceGraph,
     DeviceSampler,
     MixtureSampler,
@@ -241,24 +242,38 @@ def test_memory_is_kept_to():
     assert torch.cuda.max_memory_allocated() - before < memory + 3 * result
 
 
-# Followed without a look at the device: PinSAGE and walks in time.
-STEADY = [
+# Followed without a look at the device.
+WALKERS = [
     PinSAGESampler(num_walks=20, walk_length=3),
     PinSAGESampler(num_walks=20, walk_length=3, weighted=True),
     TemporalSampler(num_walks=20, walk_length=3),
 ]
+STEADY = [
+    *WALKERS,
+    CoBoardSampler(draws=20),
+    CoBoardSampler(draws=20, weighting="inverse_size"),
+]
+
+
+@pytest.fixture(scope="module")
+def graph_without_values():
+    """Return a graph on the meta device: who asks for a value, or mixes devices, gets an error."""
+    graph = enriched(skewed_graph(400, 60, 395))
+    return moved(DeviceGraph.from_graph(graph, "cpu", weighted=True, timed=True), "meta")
 
 
 @pytest.mark.parametrize("kernel", STEADY)
-def test_no_value_on_the_device_is_looked_at(kernel):
-    """Meta tensors have no values: who asks for one, or mixes devices, gets an error."""
-    graph = enriched(skewed_graph(400, 60, 395))
-    graph = moved(DeviceGraph.from_graph(graph, "cpu", weighted=True, timed=True), "meta")
+def test_neighbors_are_found_without_a_look_at_the_device(graph_without_values, kernel):
     seeds = torch.arange(400)  # on the CPU, where they are checked
     sampler = DeviceSampler(sampler=kernel, memory=2**20)  # several turns
-    found = sampler.sample_tensors(graph, seeds, seed=1)
+    found = sampler.sample_tensors(graph_without_values, seeds, seed=1)
     assert {tensor.device.type for tensor in vars(found).values()} == {"meta"}
-    pins, boards = sampler.walk_tensors(graph, seeds, seed=1)
+
+
+@pytest.mark.parametrize("kernel", WALKERS)
+def test_walks_are_made_without_a_look_at_the_device(graph_without_values, kernel):
+    sampler = DeviceSampler(sampler=kernel, memory=2**20)
+    pins, boards = sampler.walk_tensors(graph_without_values, torch.arange(400), seed=1)
     assert (pins.shape, boards.shape) == ((400, 20, 4), (400, 20, 3))
     assert pins.dtype == boards.dtype == torch.int32
 
