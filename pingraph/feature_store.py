@@ -10,14 +10,13 @@ A folder of features holds `card.json`, and for the image, the text and the toke
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ import torch
 from pingraph.datasets import cache_folder
 from pingraph.errors import PinGraphError
 from pingraph.feature_files import FeatureFile, FeatureWriter, open_features, save_card
+from pingraph.feature_key import Precision, feature_key
 from pingraph.files import atomic_folder
 from pingraph.interfaces import PinContent, Tokens
 from pingraph.progress import progress_bar
@@ -33,10 +33,7 @@ if TYPE_CHECKING:
     from pingraph.content import ContentReader
     from pingraph.encoders.backbone import Backbone
 
-Precision = Literal["float16", "float32"]
-
 BLOCK = 64  # pins that the backbone sees at once
-_RECIPE = 1  # raised when features are made in another way, so that none is stale
 
 
 class FeatureStore:
@@ -136,50 +133,6 @@ def cached_features(
                     shutil.rmtree(orphan, ignore_errors=True)
                 _compute(folder, reader, backbone, precision)
     return FeatureStore(folder, reader=reader if keep_images else None)
-
-
-def feature_key(reader: ContentReader, backbone: Backbone, precision: Precision) -> str:
-    """Return the sha256 of all that the features depend on.
-
-    That is the data set, the tokenizer, what the preparation makes of a picture, and the
-    backbone: its class, structure, plain attributes, parameters and buffers.
-    """
-    digest = hashlib.sha256()
-    plain = {
-        name: value
-        for name, value in vars(backbone).items()
-        if isinstance(value, int | float | str | tuple) and name[0] != "_" and name != "training"
-    }
-    configs = [
-        module.config.to_json_string()
-        for module in backbone.modules()
-        if hasattr(getattr(module, "config", None), "to_json_string")
-    ]
-    for part in (
-        f"features {_RECIPE} {precision}",
-        reader.dataset.fingerprint,
-        f"broken images skipped: {reader.pixels.skip_broken}",
-        reader.tokenizer.to_str(),
-        _picture_prepared(backbone),
-        f"{type(backbone).__module__}.{type(backbone).__qualname__} {backbone!r}",
-        repr(sorted(plain.items())),
-        *configs,
-    ):
-        digest.update(hashlib.sha256(part.encode()).digest())
-    for name, tensor in [*backbone.named_parameters(), *backbone.named_buffers()]:
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _picture_prepared(backbone: Backbone) -> str:
-    """The sha256 of a picture's pixels: two ways of cutting or scaling give two."""
-    from PIL import Image
-
-    noise = np.random.default_rng(0).integers(0, 256, (45, 67, 3), dtype=np.uint8)
-    pixels = backbone.preparation.pixels(Image.fromarray(noise))
-    return f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}"
 
 
 @torch.inference_mode()

@@ -21,10 +21,15 @@ from pingraph.content import ContentReader
 from pingraph.datasets import open_dataset
 from pingraph.encoders.backbone import Backbone
 from pingraph.encoders.preparation import SmallPreparation
+from pingraph.encoders.pretrained import PretrainedBackbone
+from pingraph.encoders.towers import Depths
+from pingraph.encoders.tuning import Tuning
 from pingraph.errors import PinGraphError
 from pingraph.feature_files import FeatureWriter, open_features, save_card
-from pingraph.feature_store import FeatureStore, cached_features, feature_key
+from pingraph.feature_key import feature_key
+from pingraph.feature_store import FeatureStore, cached_features
 from pingraph.interfaces import Tokens
+from tests import tiny_models
 from tests.conftest import plain_tables
 
 FORK = multiprocessing.get_context("fork")
@@ -219,7 +224,12 @@ def test_the_key_tells_apart_what_gives_other_features(reader, tiny, write_folde
     cropped, buffered = Random(), Random()
     cropped.preparation = Cropped(image_size=8, vocab_size=60, max_tokens=7)
     buffered.register_buffer("mean", torch.zeros(3), persistent=False)
+    deeper, listed, noted = Random(), Random(), Random()
+    deeper.depths = Depths((0.5, 1.0), 12)
+    listed.depths = Depths((0.25, 1.0), 12)
+    noted.settings = {"offset": np.zeros(3)}
     backbones = [Random(seed=1), Random(scale=2.0), Other(), moved, cropped, buffered]
+    backbones += [deeper, listed, noted]
     keys |= {feature_key(reader, one, "float16") for one in backbones}
     keys.add(feature_key(reader, Random(), "float32"))
     shorter = PREPARATION.tokenizer(tiny.texts)
@@ -230,7 +240,7 @@ def test_the_key_tells_apart_what_gives_other_features(reader, tiny, write_folde
         ContentReader(tiny, reader.tokenizer, PREPARATION, on_broken_image="skip"),
     ]
     keys |= {feature_key(one, Random(), "float16") for one in others}
-    assert len(keys) == 11
+    assert len(keys) == 14
 
 
 def test_texts_alone_and_images_alone(write_folder, tmp_path):
@@ -257,6 +267,22 @@ def test_texts_alone_and_images_alone(write_folder, tmp_path):
         pins,
         exact=False,
     )
+
+
+def test_the_features_of_a_pretrained_model(tiny, tmp_path):
+    frozen = Tuning(train="nothing")
+    name = tiny_models.save("clip", tmp_path / "clip")
+    backbone = PretrainedBackbone(name, frozen)
+    reader = ContentReader(tiny, backbone.preparation.tokenizer([]), backbone.preparation)
+    kept = cached_features(reader, backbone.train(), cache=tmp_path)
+    pins = np.arange(0, 60, 3)
+    check(kept.read(pins), reader, PretrainedBackbone(name, frozen), pins, exact=False)
+    keys = {
+        feature_key(reader, PretrainedBackbone(name, frozen, levels), "float16")
+        for levels in ((0.33, 0.67, 1.0), (0.33, 1.0), (0.67, 1.0))
+    }
+    assert len(keys) == 3
+    assert kept.folder.name in keys
 
 
 def test_float16_rounds_by_half_a_unit_and_refuses_what_it_cannot_hold(reader, tmp_path):

@@ -16,7 +16,7 @@ LAYERS = [
     "samplers",
     """encoders objectives losses false_negatives embedding_bank batch_alignments views codes
     neighbor_context tokenization pixel_store content augmentation
-    batches pin_counts gathering feature_files feature_store""",
+    batches pin_counts gathering feature_files feature_key feature_store""",
     "run_files parsing data module audits",
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
     sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets
