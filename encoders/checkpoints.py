@@ -29,11 +29,12 @@ def load_config(name: str, supported: Collection[str]) -> PretrainedConfig:
     Raises:
         PinGraphError: there is no such folder, no config in it, or it is of another model type.
     """
-    if _is_path(name) and not Path(name).is_dir():
+    folder = Path(name).is_dir()
+    if _is_path(name) and not folder:
         raise PinGraphError(f"{name}: no such folder")
-    if Path(name).is_dir() and not Path(name, "config.json").is_file():
+    if folder and not Path(name, "config.json").is_file():
         raise PinGraphError(f"{name}: no config.json in this folder, so no pretrained model")
-    with _named_errors(name, "config"):
+    with _named_errors(name, "config" if folder else "config from the hub (no folder either)"):
         from transformers import AutoConfig
         from transformers.configuration_utils import PretrainedConfig
 
@@ -88,12 +89,7 @@ def load_tokenizer(name: str, vocab_size: int) -> PreTrainedTokenizerFast:
         PinGraphError: it is missing, damaged, or has more tokens than the model's `vocab_size`.
     """
     with _named_errors(name, "tokenizer"):
-        from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        if getattr(tokenizer, "backend_tokenizer", None) is None:
-            # SigLIP's is one of sentencepiece, but its tokenizer.json holds the same.
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(name)
+        tokenizer = _tokenizer(name)
         # Where its file is missing, the library makes one that knows no word.
         if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
             raise PinGraphError(f"{name}: no tokenizer, expected tokenizer.json in this folder")
@@ -124,6 +120,19 @@ def load_file(name: str, path: str) -> str | None:
         from transformers.utils import cached_file
 
         return cached_file(name, path, _raise_exceptions_for_missing_entries=False)
+
+
+def _tokenizer(name: str) -> PreTrainedTokenizerFast:
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        if hasattr(tokenizer, "backend_tokenizer"):
+            return tokenizer
+    except ImportError:
+        pass
+    # SigLIP's needs sentencepiece and is run by it; tokenizer.json beside it holds the same.
+    return PreTrainedTokenizerFast.from_pretrained(name)
 
 
 def _is_path(name: str) -> bool:

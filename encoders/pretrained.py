@@ -76,6 +76,7 @@ class PretrainedBackbone(TunedBackbone):
         if config.model_type == "siglip2":
             processor = _of_squares(name, processor, vision.patch_size)
         self.preparation = prepare(name, processor, tokenizer, text.max_position_embeddings)
+        self.grid = _grid(name, self.preparation.image_size, vision)
         self.scaling = Scaling(processor)
         self.model = load_model(name)
         self.image_depths = Depths(levels, vision.num_hidden_layers)
@@ -83,10 +84,11 @@ class PretrainedBackbone(TunedBackbone):
         self.image_levels, self.text_levels = len(self.image_depths), len(self.text_depths)
         self.image_width, self.text_width = vision.hidden_size, text.hidden_size
         self.patch = vision.patch_size
-        self.grid = _grid(name, self.preparation.image_size, vision)
         self.padding = tokenizer.pad_token_id or 0
         self.pads_left = tokenizer.padding_side == "left"
-        self.hides_padding = "attention_mask" in tokenizer.model_input_names
+        # CLIP's tokens see those before them alone, and its padding comes last.
+        masked = "attention_mask" in tokenizer.model_input_names and self.model_type != "clip"
+        self.hides_padding = masked
         if config.model_type == "clip":
             self.image_pooled_width = self.text_pooled_width = config.projection_dim
         else:
