@@ -30,8 +30,8 @@ class HybridEncoder(nn.Module):
     any other.
 
     Args:
-        backbone: the towers; a string is a folder or a hub name of a pretrained model, frozen.
-            Small towers trained from scratch if not given.
+        backbone: the towers; a string is the folder or hub name of a pretrained model, all of it
+            trained. `SmallBackbone()` if not given.
         embed_dim: dimension D of the embeddings.
         dim: channels C in which tokens are pooled and fused, a multiple of `heads`, and of 16 with
             a stem; the width of the narrower tower if not given.

@@ -73,22 +73,42 @@ class Block(nn.Module):
 class AttentionPool(nn.Module):
     """Pools tokens into a few vectors by learned queries (Set Transformer, arXiv 1810.00825).
 
+    Multi-head attention, computed the other way around: as the queries are the same for all rows,
+    keys need not be made of the tokens, but a direction of the tokens of each query; and tokens
+    are mixed before they become values. So a token costs heads times queries, not C, times C.
+
     Args:
-        dim: channels C.
+        dim: channels C, a multiple of `heads`.
         heads: attention heads.
         queries: vectors N to pool into.
     """
 
     def __init__(self, dim: int, heads: int, queries: int = 1):
         super().__init__()
-        self.queries = nn.Parameter(torch.randn(1, queries, dim) * dim**-0.5)
+        self.heads = heads
+        self.queries = nn.Parameter(torch.randn(queries, dim) * dim**-0.5)
         self.norm = nn.LayerNorm(dim)
-        self.attention = Attention(dim, heads)
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim, bias=False)  # a bias would move all scores alike
+        self.value = nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Pool tokens [B, M, C] into [B, N, C]; the mask is that of `Attention`."""
-        queries = self.queries.expand(tokens.shape[0], -1, -1)
-        return self.attention(queries, self.norm(tokens), mask)
+        B, M, C = tokens.shape
+        h, N = self.heads, len(self.queries)
+        tokens = self.norm(tokens)
+        q = self.query(self.queries).view(N, h, C // h) * (C // h) ** -0.5
+        directions = torch.einsum("nhw,hwc->nhc", q, self.key.weight.view(h, C // h, C))
+        scores = F.linear(tokens, directions.flatten(0, 1)).transpose(1, 2).view(B, N, h, M)
+        if mask is not None:
+            mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, :, None, :]
+            scores = scores.masked_fill(~mask, -torch.inf)
+        mixed = torch.softmax(scores, dim=3).flatten(1, 2).to(tokens.dtype) @ tokens
+        values = torch.einsum(
+            "bnhc,hwc->bnhw", mixed.view(B, N, h, C), self.value.weight.view(h, C // h, C)
+        )
+        return self.out(values.reshape(B, N, C) + self.value.bias)
 
 
 def unit(vectors: Tensor) -> Tensor:

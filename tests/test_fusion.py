@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pingraph.encoders.fusion import Fusion
 from pingraph.encoders.granularity import Granularities, Levels
-from pingraph.encoders.layers import Attention, unit
+from pingraph.encoders.layers import Attention, AttentionPool, unit
 from pingraph.interfaces import Tokens
 
 DIM, HEADS, D = 16, 2, 12
@@ -19,20 +19,25 @@ def draw(*shape, seed=0):
 
 def slow_attention(attention, queries, keys):
     """Attention of one row of queries [N, C] over the keys [M, C] that it sees, head by head."""
-    q = attention.query(queries)
     k, v = attention.key_value(keys).chunk(2, dim=1)
-    width = q.shape[1] // attention.heads
-    heads = []
-    for head in range(attention.heads):
-        own = slice(head * width, (head + 1) * width)
-        shares = torch.softmax(q[:, own] @ k[:, own].T / width**0.5, dim=1)
-        heads.append(shares @ v[:, own])
-    return attention.out(torch.cat(heads, dim=1))
+    return attention.out(slow_heads(attention.query(queries), k, v, attention.heads))
 
 
 def slow_pool(pool, keys, query=0):
     """What a query of an AttentionPool takes from the keys [M, C] that it sees."""
-    return slow_attention(pool.attention, pool.queries[0, query : query + 1], pool.norm(keys))[0]
+    keys = pool.norm(keys)
+    q = pool.query(pool.queries[query : query + 1])
+    return pool.out(slow_heads(q, pool.key(keys), pool.value(keys), pool.heads))[0]
+
+
+def slow_heads(q, k, v, heads):
+    width = q.shape[1] // heads
+    mixed = []
+    for head in range(heads):
+        own = slice(head * width, (head + 1) * width)
+        shares = torch.softmax(q[:, own] @ k[:, own].T / width**0.5, dim=1)
+        mixed.append(shares @ v[:, own])
+    return torch.cat(mixed, dim=1)
 
 
 @settings(deadline=None, max_examples=20)
@@ -50,6 +55,20 @@ def test_attention_is_its_loop(seed, by_query):
             seen = keys[row, mask[row, query] if by_query else mask[row]]
             expected = slow_attention(attention, queries[row, query : query + 1], seen)
             assert torch.allclose(found[row, query], expected[0], atol=1e-12)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 99), queries=st.integers(1, 3), masked=st.booleans())
+def test_pooling_by_attention_is_its_loop(seed, queries, masked):
+    torch.manual_seed(seed)
+    pool = AttentionPool(DIM, HEADS, queries).double()
+    tokens, mask = draw(3, 5, DIM, seed=seed), draw(3, queries, 5, seed=seed) > 0
+    mask[:, :, seed % 5] = True
+    found = pool(tokens, mask if masked else None)
+    for row in range(3):
+        for query in range(queries):
+            seen = tokens[row, mask[row, query]] if masked else tokens[row]
+            assert torch.allclose(found[row, query], slow_pool(pool, seen, query), atol=1e-12)
 
 
 @settings(deadline=None, max_examples=25)
