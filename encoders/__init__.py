@@ -2,6 +2,8 @@
 
 from pingraph.encoders.backbone import Backbone
 from pingraph.encoders.hybrid import HybridEncoder
+from pingraph.encoders.qwen import QwenBackbone
 from pingraph.encoders.small import SmallBackbone
+from pingraph.encoders.tuning import Tuning
 
-__all__ = ["Backbone", "HybridEncoder", "SmallBackbone"]
+__all__ = ["Backbone", "HybridEncoder", "QwenBackbone", "SmallBackbone", "Tuning"]

@@ -86,7 +86,7 @@ class Tuning:
             if self.train == "lora":
                 _add_lora(tower.layers, self.rank or 1)
             if self.checkpointing:
-                _checkpoint(layer for layer in tower.layers if _is_trained(layer))
+                _checkpoint(tower.layers)
 
     def learning_rate_scales(self, model: nn.Module, towers: Sequence[Tower]) -> dict[str, float]:
         """Return what the learning rate of each trained parameter is multiplied with, by name.
@@ -180,7 +180,7 @@ def _add_lora(layers: nn.ModuleList, rank: int) -> None:
     inject_adapter_in_model(config, layers)
 
 
-def _checkpoint(layers: Iterable[nn.Module]) -> None:
+def _checkpoint(layers: nn.ModuleList) -> None:
     # Not by the model's own method, which makes the input of frozen layers require gradients.
     for layer in layers:
         if not hasattr(layer, "gradient_checkpointing"):

@@ -131,10 +131,6 @@ class FeatureFile:
             out[:, row, :length] = values.reshape(self.levels, length, self.width)
         return out, mask
 
-    def read_pooled(self, pins: np.ndarray, dtype: DTypeLike) -> np.ndarray:
-        """Return the pooled vectors [U, P] of pins int64 [U]."""
-        return self.pooled[pins].astype(dtype)
-
 
 def save_card(folder: Path, key: str, parts: dict[str, dict[str, Any]]) -> None:
     """Write the card of a folder whose files are finished.

@@ -53,7 +53,7 @@ class FeatureStore:
         self._open()
 
     def read(self, pins: np.ndarray) -> PinContent:
-        """Return the content of pins int64 [U], with the tokens of both towers as float32.
+        """Return the content of pins int64 [U], with the tokens of both towers as they were kept.
 
         Without a `reader` the images are of size 0: [U, 3, 0, 0]. Tokens of a pin without the
         modality are zeros, and masked.
@@ -67,11 +67,11 @@ class FeatureStore:
 
     def _tokens(self, name: str, pins: np.ndarray) -> Tokens:
         file = self._files[name]
-        values, mask = file.read(pins, np.float32)
+        values, mask = file.read(pins, file.values.dtype)
         return Tokens(
             levels=tuple(torch.from_numpy(values)),
             mask=torch.from_numpy(mask),
-            pooled=torch.from_numpy(file.read_pooled(pins, np.float32)),
+            pooled=torch.from_numpy(file.pooled[pins]),
         )
 
     def _without_images(self, pins: np.ndarray) -> PinContent:

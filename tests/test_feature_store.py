@@ -20,6 +20,7 @@ from pingraph import feature_store
 from pingraph.content import ContentReader
 from pingraph.datasets import open_dataset
 from pingraph.encoders.backbone import Backbone
+from pingraph.encoders.hybrid import HybridEncoder
 from pingraph.encoders.preparation import SmallPreparation
 from pingraph.encoders.pretrained import PretrainedBackbone
 from pingraph.encoders.towers import Depths
@@ -119,9 +120,10 @@ def check(content, reader, backbone, pins, *, exact):
             for depth, level in enumerate(tokens.levels):
                 assert (level[row, count:] == 0).all()
                 if present:
-                    torch.testing.assert_close(level[row, :count], made().levels[depth][0], **close)
-            wanted = made().pooled[0] if present else torch.zeros_like(tokens.pooled[row])
-            torch.testing.assert_close(tokens.pooled[row], wanted, **close)
+                    wanted = made().levels[depth][0]
+                    torch.testing.assert_close(level[row, :count].float(), wanted, **close)
+            wanted = made().pooled[0] if present else torch.zeros(tokens.pooled.shape[1])
+            torch.testing.assert_close(tokens.pooled[row].float(), wanted, **close)
 
 
 def same_json(damaged, whole):
@@ -147,7 +149,7 @@ def test_a_pin_reads_as_the_backbone_sees_it(store, reader, pins):
     content = store.read(np.array(pins))
     assert content.images.shape == (len(pins), 3, 0, 0)
     assert content.images.dtype == torch.uint8
-    assert {level.dtype for level in content.image_tokens.levels} == {torch.float32}
+    assert {level.dtype for level in content.image_tokens.levels} == {torch.float16}
     assert content.tokens.dtype == torch.int64
     check(content, reader, Random(), pins, exact=False)
 
@@ -283,6 +285,24 @@ def test_the_features_of_a_pretrained_model(tiny, tmp_path):
     }
     assert len(keys) == 3
     assert kept.folder.name in keys
+
+
+def test_an_encoder_says_the_same_of_features_as_of_pixels(tiny, tmp_path):
+    for kind, stem in (("clip", False), ("clip", True)):
+        name = tiny_models.save(kind, tmp_path / f"{kind}{stem}")
+        backbone = PretrainedBackbone(name, Tuning(train="nothing"))
+        torch.manual_seed(3)
+        encoder = HybridEncoder(backbone, embed_dim=16, dim=16, levels=2, stem=stem).eval()
+        reader = ContentReader(tiny, backbone.preparation.tokenizer([]), backbone.preparation)
+        kept = cached_features(reader, backbone, keep_images=stem, cache=tmp_path)
+        pins = np.arange(60)
+        with torch.no_grad():
+            made, wanted = encoder(kept.read(pins)), encoder(reader.read(pins))
+        for part in ("image", "text", "fused"):
+            error = (getattr(made, part) - getattr(wanted, part)).norm(dim=1).max()
+            assert error < 2e-3, part
+        assert torch.equal(made.has_image, wanted.has_image)
+        assert torch.equal(made.has_text, wanted.has_text)
 
 
 def test_float16_rounds_by_half_a_unit_and_refuses_what_it_cannot_hold(reader, tmp_path):

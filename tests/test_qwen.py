@@ -9,9 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonargparse import ArgumentParser
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from pingraph.encoders.backbone import Backbone
 from pingraph.encoders.qwen import MODEL_TYPES, QwenBackbone
 from pingraph.encoders.tuning import Tuning
 from pingraph.errors import PinGraphError
@@ -269,6 +271,24 @@ def test_it_can_be_tuned(folders, kind, tuning):
     if tuning.layer_decay != 1:
         assert scales["model.visual.patch_embed.proj.weight"] == 0.5**4
         assert scales["model.language_model.layers.2.input_layernorm.weight"] == 0.5
+
+
+def test_it_is_chosen_by_class_path_in_yaml(folders):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--backbone", type=Backbone)
+    parsed = parser.parse_string(f"""
+        backbone:
+          class_path: pingraph.encoders.QwenBackbone
+          init_args:
+            name: {folders("qwen3_vl")}
+            image_size: 32
+            tuning: {{train: last, layers: 1}}
+    """)
+    backbone = parser.instantiate(parsed).backbone
+    assert isinstance(backbone, QwenBackbone)
+    trained = {name for name, value in backbone.named_parameters() if value.requires_grad}
+    assert "model.language_model.layers.2.mlp.up_proj.weight" in trained
+    assert "model.language_model.layers.1.mlp.up_proj.weight" not in trained
 
 
 def test_it_is_frozen_and_its_preparation_is_square(backbones):
