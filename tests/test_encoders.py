@@ -5,12 +5,15 @@ import copy
 import pytest
 import torch
 from jsonargparse import ArgumentParser
+from PIL import Image
 from torch import nn
 
 from pingraph.encoders import Backbone, HybridEncoder, SmallBackbone
 from pingraph.encoders.preparation import SmallPreparation
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import PinContent, Tokens
+from pingraph.tokenization import encode
+from tests import tiny_models
 
 SIZES = {"image_size": 16, "vocab_size": 50, "max_tokens": 6, "dim": 32}
 SETTINGS = {"embed_dim": 24, "dropout": 0.0}
@@ -457,6 +460,64 @@ def test_a_backbone_is_given_by_class_or_by_name(tmp_path):
     encoder = parser.instantiate(config).model.encoder
     assert (encoder.preparation.image_size, encoder.dim) == (16, 16)
     assert encoder.stem is not None
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return tiny_models.save("clip", tmp_path_factory.mktemp("models") / "clip")
+
+
+def prepared(encoder):
+    """Two pins with image and text, one with a text alone, made ready by the encoder itself."""
+    noise = torch.randint(0, 256, (2, 40, 40, 3), generator=torch.Generator().manual_seed(0))
+    images = [Image.fromarray(one.to(torch.uint8).numpy()) for one in noise]
+    pixels = torch.stack([torch.from_numpy(encoder.preparation.pixels(one)) for one in images])
+    tokens, mask = encode(encoder.preparation.tokenizer([]), ["a red chair", "kitchen", "table"])
+    return PinContent(
+        images=torch.cat([pixels, torch.zeros_like(pixels[:1])]),
+        has_image=torch.tensor([True, True, False]),
+        tokens=torch.from_numpy(tokens),
+        token_mask=torch.from_numpy(mask),
+    )
+
+
+def test_a_name_is_enough_for_a_pretrained_backbone(clip):
+    encoder = HybridEncoder(
+        clip, levels=3, granularities=ALL, stem=True, dim=16, **SETTINGS | {"fusion": "early"}
+    )
+    found = encoder(prepared(encoder))
+    assert (found.fused.norm(dim=1) - 1).abs().max() < 1e-5
+    assert (found.image.norm(dim=1) - torch.tensor([1, 1, 0])).abs().max() < 1e-5
+    sum((value * torch.randn_like(value)).sum() for value in vectors(found).values()).backward()
+    trained = {name: p for name, p in encoder.named_parameters() if p.requires_grad}
+    assert not [name for name, p in trained.items() if p.grad is None]
+    assert all(p.grad.isfinite().all() for p in trained.values())
+    assert any(name.startswith("backbone.model.vision_model") for name in trained)
+
+
+def test_a_pretrained_backbone_is_tuned_from_the_command_line(clip):
+    chosen = "--model.encoder.backbone=pingraph.encoders.pretrained.PretrainedBackbone"
+    parser, config = parse(
+        chosen,
+        f"--model.encoder.backbone.name={clip}",
+        "--model.encoder.backbone.tuning.train=nothing",
+        "--model.encoder.levels=2",
+    )
+    encoder = parser.instantiate(config).model.encoder.eval()
+    assert encoder.backbone.frozen
+    given = prepared(encoder)
+    expected, kept = encoder(given), cached(encoder.backbone, given)
+    encoder.backbone.embed_images = encoder.backbone.embed_texts = None
+    assert close(encoder(kept), expected)
+    parser, config = parse(
+        chosen,
+        f"--model.encoder.backbone.name={clip}",
+        "--model.encoder.backbone.tuning.layer_decay=0.5",
+    )
+    encoder = parser.instantiate(config).model.encoder
+    scales = encoder.learning_rate_scales()
+    assert set(scales) <= dict(encoder.named_parameters()).keys()
+    assert len(set(scales.values())) > 2
 
 
 @pytest.mark.parametrize(
