@@ -6,109 +6,176 @@ Losses are made of torch scalars, so that their gradients can be compared too.
 import torch
 
 
-def softmax_loss(logits, positives, negatives):
-    """Σ_j w_ij · −log(exp s_ij / Σ_shown exp s_im), averaged over the rows with a positive."""
-    losses = []
-    for row, weights, pushed in zip(logits, positives, negatives, strict=True):
-        chosen = [j for j in range(len(row)) if weights[j] > 0]
-        shown = [j for j in range(len(row)) if weights[j] > 0 or pushed[j]]
-        if chosen:
-            total = sum(torch.exp(row[j]) for j in shown)
-            losses.append(sum(-weights[j] * torch.log(torch.exp(row[j]) / total) for j in chosen))
-    return mean(losses, logits)
+class NoNegativesError(Exception):
+    """A term has positives, and nothing to push away."""
 
 
-def sigmoid_loss(logits, positives, negatives):
-    """−Σ_j w_ij log σ(s_ij) − Σ_j n_ij log σ(−s_ij), averaged over the rows with a positive."""
+def softmax_loss(logits, weights, negatives):
+    """Σ_j w_j · −log(exp s_j / (exp s_j + Σ_negatives exp s_m)) of each row."""
     losses = []
-    for row, weights, pushed in zip(logits, positives, negatives, strict=True):
-        attract = [-weights[j] * torch.log(sigma(row[j])) for j in range(len(row)) if weights[j]]
+    for row, own, pushed in zip(logits, weights, negatives, strict=True):
+        away = sum(torch.exp(row[m]) for m in range(len(row)) if pushed[m])
+        chosen = [j for j in range(len(row)) if own[j] > 0]
+        shares = [torch.exp(row[j]) / (torch.exp(row[j]) + away) for j in chosen]
+        pairs = zip(chosen, shares, strict=True)
+        losses.append(sum(-own[j] * torch.log(share) for j, share in pairs))
+    return losses
+
+
+def multi_softmax_loss(logits, weights, negatives):
+    """Σ_j w_j · −log(exp s_j / Σ_shown exp s_m) of each row, its positives among the shown."""
+    losses = []
+    for row, own, pushed in zip(logits, weights, negatives, strict=True):
+        chosen = [j for j in range(len(row)) if own[j] > 0]
+        shown = [j for j in range(len(row)) if own[j] > 0 or pushed[j]]
+        total = sum(torch.exp(row[j]) for j in shown)
+        losses.append(sum(-own[j] * torch.log(torch.exp(row[j]) / total) for j in chosen))
+    return losses
+
+
+def sigmoid_loss(logits, weights, negatives):
+    """−Σ_j w_j log σ(s_j) − Σ_negatives log σ(−s_m) of each row with a positive."""
+    losses = []
+    for row, own, pushed in zip(logits, weights, negatives, strict=True):
+        attract = [-own[j] * torch.log(sigma(row[j])) for j in range(len(row)) if own[j]]
         repel = [-torch.log(sigma(-row[j])) for j in range(len(row)) if pushed[j]]
-        if attract:
-            losses.append(sum(attract) + sum(repel))
-    return mean(losses, logits)
+        losses.append(sum(attract) + sum(repel) if attract else 0)
+    return losses
 
 
-PAIR_LOSSES = {"softmax": softmax_loss, "sigmoid": sigmoid_loss}
+ROW_LOSSES = {
+    "softmax": softmax_loss,
+    "multi_softmax": multi_softmax_loss,
+    "sigmoid": sigmoid_loss,
+}
 
 
-def objective(embeddings, batch, *, neighbor_weight, form, fused_weight, scale, bias):
-    """The total loss; scale and bias hold "image_text" and "neighbor"."""
-    loss = PAIR_LOSSES[form]
-    pins = range(len(embeddings.fused))
+class Pin:
+    """All that is known of a pin of a batch, or of one that a bank remembers."""
 
-    def aligned(x, y, present):
-        """Each present pin's x finds its own y among the present pins' that are no twins of it."""
-        logits = scale["image_text"] * x @ y.T + bias["image_text"]
-        own = [[float(i == j and bool(present[i])) for j in pins] for i in pins]
-        others = [[bool(present[j]) and not batch.twins[i, j] for j in pins] for i in pins]
-        own, others = torch.tensor(own, dtype=logits.dtype), torch.tensor(others)
-        return (loss(logits, own, others) + loss(logits.T, own, others)) / 2
+    def __init__(self, embeddings, relations, place):
+        self.id = int(relations.pins[place])
+        self.image = embeddings.image[place] if embeddings.has_image[place] else None
+        self.text = embeddings.text[place] if embeddings.has_text[place] else None
+        has_any = embeddings.has_image[place] or embeddings.has_text[place]
+        self.fused = embeddings.fused[place] if has_any else None
+        first, last = relations.board_offsets[place : place + 2].tolist()
+        self.boards = set(relations.boards[first:last].tolist())
+        self.groups = relations.groups[:, place].tolist()
+        self.log_count = relations.log_counts[place]
 
-    both = embeddings.has_image & embeddings.has_text
-    total = aligned(embeddings.image, embeddings.text, both)
-    total = total + fused_weight / 2 * (
-        aligned(embeddings.fused, embeddings.image, embeddings.has_image)
-        + aligned(embeddings.fused, embeddings.text, embeddings.has_text)
+
+def pins_of(embeddings, relations):
+    return [Pin(embeddings, relations, place) for place in range(len(relations.pins))]
+
+
+def is_twin(one, other):
+    return any(a == b and a >= 0 for a, b in zip(one.groups, other.groups, strict=True))
+
+
+def is_no_negative(anchor, other, neighbors, masked=True):
+    """Of the neighbor term."""
+    if anchor.id == other.id:
+        return True
+    related = other.id in neighbors or bool(anchor.boards & other.boards) or is_twin(anchor, other)
+    return masked and related
+
+
+def neighbor_weights(relations, columns, row, x, y):
+    """Share of each of the columns in the visits of an anchor, of those that have y."""
+    anchor = columns[relations.anchors[row]]
+    weights = [0.0] * len(columns)
+    triples = zip(
+        relations.positive_rows, relations.positive_columns, relations.positive_weights, strict=True
+    )
+    for place, column, weight in triples:
+        if place == row and getattr(columns[column], y) is not None:
+            weights[column] = float(weight)
+    total = sum(weights) if getattr(anchor, x) is not None else 0
+    return [weight / total if total else 0.0 for weight in weights]
+
+
+def objective(
+    embeddings,
+    relations,
+    *,
+    form,
+    neighbor_weight,
+    pairs,
+    neighbor_pairs,
+    scale,
+    bias,
+    masked=True,
+    logq=False,
+    bank=(),
+):
+    """The total loss; scale and bias hold "image_text" and "neighbor", bank holds pins."""
+    pins = pins_of(embeddings, relations)
+    here = {pin.id for pin in pins}
+    columns = pins + [pin for pin in bank if pin.id not in here]
+
+    def loss(term, rows, x, y, columns):
+        """Mean over the rows (anchor, weights, negatives) with positives; numbers of both."""
+        rows = [row for row in rows if any(row[1])]
+        losses, pushed = [], 0
+        zero = 0 * embeddings.fused.sum()
+        for anchor, weights, negatives in rows:
+            logits = []
+            for column in columns:
+                vector = getattr(column, y)
+                s = zero
+                if vector is not None:
+                    s = scale[term] * (getattr(anchor, x) * vector).sum() + bias[term]
+                logits.append(s - column.log_count if logq else s)
+            losses += ROW_LOSSES[form]([torch.stack(logits)], [weights], [negatives])
+            pushed += sum(negatives)
+        return (sum(losses) / len(losses) if losses else zero), len(losses), pushed
+
+    def term(name, parts):
+        found = [(weight, loss(name, *part)) for weight, part in parts if weight]
+        if sum(rows for _, (_, rows, _) in found) and not sum(count for *_, (_, _, count) in found):
+            raise NoNegativesError(name)
+        return sum(weight * value for weight, (value, _, _) in found)
+
+    def within(x, y):
+        rows = []
+        for i, anchor in enumerate(pins):
+            if getattr(anchor, x) is None or getattr(anchor, y) is None:
+                continue
+            both = [getattr(p, x) is not None and getattr(p, y) is not None for p in pins]
+            others = [
+                both[j] and i != j and not (masked and is_twin(anchor, p))
+                for j, p in enumerate(pins)
+            ]
+            rows.append((anchor, [float(i == j) for j in range(len(pins))], others))
+        return rows, x, y, pins
+
+    def neighbors(x, y):
+        rows = []
+        for row, place in enumerate(relations.anchors.tolist()):
+            weights = neighbor_weights(relations, pins, row, x, y) + [0.0] * (
+                len(columns) - len(pins)
+            )
+            sampled = set(relations.neighbors[row].tolist())
+            others = [
+                getattr(p, y) is not None
+                and not weights[j]
+                and not is_no_negative(pins[place], p, sampled, masked)
+                for j, p in enumerate(columns)
+            ]
+            rows.append((pins[place], weights, others))
+        return rows, x, y, columns
+
+    symmetric = [(w / 2, name.split("-")) for name, w in pairs.items()]
+    total = term(
+        "image_text",
+        [(w, within(*names)) for w, (x, y) in symmetric for names in ((x, y), (y, x))],
     )
     if not neighbor_weight:
         return total
-    weights = torch.zeros(len(batch.anchors), len(pins), dtype=embeddings.fused.dtype)
-    triples = zip(batch.positive_rows, batch.positive_columns, batch.positive_weights, strict=True)
-    for row, column, weight in triples:
-        weights[row, column] = weight
-    others = torch.tensor(
-        [
-            [
-                not (batch.board_mates[row, pin] or batch.twins[anchor, pin] or weights[row, pin])
-                for pin in pins
-            ]
-            for row, anchor in enumerate(batch.anchors.tolist())
-        ]
-    )
-    logits = scale["neighbor"] * embeddings.fused[batch.anchors] @ embeddings.fused.T
-    return total + neighbor_weight * loss(logits + bias["neighbor"], weights, others)
-
-
-def positives(neighbors, pins):
-    """(row, column, weight) of each sampled neighbor among the pins; a row's weights sum to 1."""
-    found = []
-    for row in range(len(neighbors.seeds)):
-        inside = [
-            (pins.index(pin), weight)
-            for pin, weight, valid in zip(
-                neighbors.ids[row].tolist(),
-                neighbors.weights[row].tolist(),
-                neighbors.mask[row].tolist(),
-                strict=True,
-            )
-            if valid and pin in pins
-        ]
-        total = sum(weight for _, weight in inside)
-        found += [(row, column, weight / total) for column, weight in inside]
-    return found
-
-
-def board_mates(graph, anchors, pins):
-    """For each anchor and pin: do they share a board?"""
-    boards = {pin: set(graph.boards_of(pin).tolist()) for pin in pins}
-    return [[bool(boards[anchor] & boards[pin]) for pin in pins] for anchor in anchors]
-
-
-def twins(images, texts, pins):
-    """For each two pins: the same, or the same image bytes or letters, where they have them?"""
-
-    def same(i, j):
-        if i == j:
-            return True
-        return any(of[i] and of[i] == of[j] for of in (images, texts))
-
-    return [[same(i, j) for j in pins] for i in pins]
+    directed = [(w, neighbors(*name.split("->"))) for name, w in neighbor_pairs.items()]
+    return total + neighbor_weight * term("neighbor", directed)
 
 
 def sigma(x):
     return 1 / (1 + torch.exp(-x))
-
-
-def mean(losses, logits):
-    return sum(losses) / len(losses) if losses else 0 * logits.sum()
