@@ -6,7 +6,7 @@ B anchors, k sampled neighbors of each, m of them drawn into the batch, U distin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from pingraph.interfaces import (
     NegativeSampler,
     Neighbors,
     PinBatch,
-    PinContent,
     Relations,
     Sampler,
 )
@@ -25,21 +24,12 @@ from pingraph.pin_counts import expected_counts
 
 if TYPE_CHECKING:
     from pingraph.augmentation import Augmentation
+    from pingraph.content import Reader
     from pingraph.datasets import PinBoardDataset
     from pingraph.graph import PinBoardGraph
 
 # Streams of the random generator, so that no draw is used for two things.
 _ORDER, _DRAW, _AUGMENT = range(3)
-
-
-class Reader(Protocol):
-    """Reads the content of pins."""
-
-    dataset: PinBoardDataset
-
-    def read(self, pins: np.ndarray) -> PinContent:
-        """Return the content of pins int64 [U]."""
-        ...
 
 
 class PinBatches(Dataset[PinBatch]):
@@ -51,6 +41,7 @@ class PinBatches(Dataset[PinBatch]):
     not, is a positive of its anchor. All ranks have the same batch, and each reads a part of it.
 
     Args:
+        dataset: whose pins they are.
         reader: reads the pins' images and texts.
         graph: the training graph; nothing held out is in it.
         train_pins: int64 ascending, the pins that may be trained on.
@@ -73,6 +64,7 @@ class PinBatches(Dataset[PinBatch]):
 
     def __init__(
         self,
+        dataset: PinBoardDataset,
         reader: Reader,
         graph: PinBoardGraph,
         train_pins: np.ndarray,
@@ -111,7 +103,6 @@ class PinBatches(Dataset[PinBatch]):
         self.seed = seed
         self.rank = rank
         self.ranks = ranks
-        dataset = reader.dataset
         self._groups = np.stack([dataset.image_groups, dataset.text_groups])
         self._trained = np.zeros(graph.num_pins, dtype=bool)
         self._trained[train_pins] = True

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 
-from pingraph.interfaces import PinContent, Preparation
+from pingraph.encoders.backbone import Backbone
+from pingraph.feature_store import cached_features
+from pingraph.interfaces import Encoder, PinContent, Preparation
 from pingraph.pixel_store import OnBrokenImage, PixelStore
 from pingraph.tokenization import encode
 
@@ -15,6 +17,18 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from pingraph.datasets import PinBoardDataset
+
+
+class Reader(Protocol):
+    """Reads the content of pins."""
+
+    def read(self, pins: np.ndarray) -> PinContent:
+        """Return the content of pins int64 [U].
+
+        Raises:
+            BrokenImageError: an image cannot be decoded and broken ones are not skipped.
+        """
+        ...
 
 
 class ContentReader:
@@ -54,3 +68,20 @@ class ContentReader:
             tokens=torch.from_numpy(tokens),
             token_mask=torch.from_numpy(mask),
         )
+
+
+def reader_for(encoder: Encoder, reader: ContentReader) -> Reader:
+    """Return what reads pins for an encoder: from the disk, where its backbone is frozen.
+
+    Args:
+        encoder: whose preparation `reader` follows.
+        reader: of the pins as they are.
+
+    Raises:
+        PinGraphError: the tokens of a frozen backbone cannot be computed, written or read.
+    """
+    backbone = getattr(encoder, "backbone", None)
+    if isinstance(backbone, Backbone) and backbone.frozen:
+        looks_at_pixels = getattr(encoder, "stem", None) is not None
+        return cached_features(reader, backbone, keep_images=looks_at_pixels)
+    return reader

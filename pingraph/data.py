@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from lightning import LightningDataModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from pingraph.augmentation import Augmentation
 from pingraph.batches import PinBatches
-from pingraph.content import ContentReader
+from pingraph.content import ContentReader, reader_for
 from pingraph.datasets import PinBoardDataset, open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.files import read_json, write_json
-from pingraph.interfaces import Encoder, NegativeSampler, PinBatch, Sampler
+from pingraph.interfaces import NegativeSampler, PinBatch, Sampler
 from pingraph.interrupts import Uninterrupted
 from pingraph.pixel_store import OnBrokenImage
 from pingraph.run_files import CHECKPOINT_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE
@@ -38,7 +39,8 @@ class PinDataModule(LightningDataModule):
         folder: a data set folder, or "icons" or "world".
         split: which pins and edges are held out, such as PinSplit().
         sampler: finds the neighbors of the anchors, such as PinSAGESampler(k=50).
-        encoder: what the content is made ready for; `pingraph fit` takes the model's.
+        encoder: what the content is made ready for, of the shape of `interfaces.Encoder`;
+            `pingraph fit` takes the model's.
         negatives: draw pins that come into a batch as negatives beside the anchors and neighbors,
             such as [PopularityNegatives(n=1)]; None for none.
         augmentation: random changes of the content that is trained on.
@@ -59,7 +61,7 @@ class PinDataModule(LightningDataModule):
         folder: str,
         split: Splitter,
         sampler: Sampler,
-        encoder: Encoder,
+        encoder: nn.Module,
         negatives: list[NegativeSampler] | None = None,
         augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
         batch_size: int = 128,
@@ -80,7 +82,7 @@ class PinDataModule(LightningDataModule):
             )
         self.splitter = split
         self.sampler = sampler
-        self.preparation = encoder.preparation
+        self.encoder: Any = encoder  # of the shape of interfaces.Encoder
         self.negatives = negatives or []
         self.augmentation = augmentation
         self.batch_size = batch_size
@@ -117,7 +119,7 @@ class PinDataModule(LightningDataModule):
             )
         texts = [self.dataset.texts[pin] for pin in split.train_pins]
         split.save(folder / SPLIT_FILE)
-        save_tokenizer(self.preparation.tokenizer(texts), folder / TOKENIZER_FILE)
+        save_tokenizer(self.encoder.preparation.tokenizer(texts), folder / TOKENIZER_FILE)
         write_json(folder / DATA_FILE, card)
 
     def setup(self, stage: str) -> None:
@@ -127,14 +129,15 @@ class PinDataModule(LightningDataModule):
         self.content = ContentReader(
             self.dataset,
             load_tokenizer(folder / TOKENIZER_FILE),
-            self.preparation,
+            self.encoder.preparation,
             on_broken_image=self.on_broken_image,
         )
         steps = self._fitting.max_steps
         if steps < 1:
             raise PinGraphError(f"trainer.max_steps is {steps}: expected 1 or more")
         self.batches = PinBatches(
-            self.content,
+            self.dataset,
+            reader_for(self.encoder, self.content),
             split.train_graph(self.dataset.graph),
             split.train_pins,
             self.sampler,

@@ -20,6 +20,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from pingraph.audits import TrainingAudit
 from pingraph.data import PinDataModule
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file
@@ -30,7 +31,10 @@ from pingraph.resuming import check_resumable
 from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE
 
 DEFAULTS = {
-    "model.encoder": {"class_path": "pingraph.encoders.HybridEncoder"},
+    "model.encoder": {
+        "class_path": "pingraph.encoders.HybridEncoder",
+        "init_args": {"backbone": {"class_path": "pingraph.encoders.SmallBackbone"}},
+    },
     "model.objective": {"class_path": "pingraph.objectives.AlignmentObjective"},
     "data.split": {"class_path": "pingraph.splits.PinSplit"},
     "data.sampler": {"class_path": "pingraph.samplers.PinSAGESampler", "init_args": {"k": 50}},
@@ -198,6 +202,8 @@ class PinCLI(LightningCLI):
         if trainer["logger"] is None:
             kwargs["logger"] = [CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")]
         callbacks = [*_listed(trainer["callbacks"]), WholeSteps()]
+        if trainer["log_every_n_steps"]:
+            callbacks.append(TrainingAudit(trainer["log_every_n_steps"]))
         if trainer["enable_checkpointing"] is not False:
             callbacks.append(RunCheckpoint(folder / CHECKPOINT_FILE))
         if trainer["enable_progress_bar"] is not False:

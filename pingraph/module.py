@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from pingraph.audits import effective_rank, gradient_norms, modality_gap
 from pingraph.batches import rows_of_ranks
 from pingraph.errors import PinGraphError
 from pingraph.gathering import gather_rows
@@ -38,9 +39,13 @@ class PinModule(LightningModule):
             memory grows with the chunk and not with the batch (GradCache, arXiv 2101.06983), for
             about a third more time.
         compile: run the encoder through torch.compile; it pays on a GPU.
+        audit_every_n_steps: how often the embeddings of a batch are looked at: effective rank,
+            modality gap, pull of each term; 0 for never. A multiple of the trainer's
+            `log_every_n_steps`, since Lightning drops what is logged in other steps.
 
     Raises:
-        PinGraphError: a learning rate or weight decay below 0, or a warm-up outside 0 to 1.
+        PinGraphError: a learning rate, weight decay or number of steps below 0, or a warm-up
+            outside 0 to 1.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class PinModule(LightningModule):
         warmup: float = 0.1,
         recompute: bool = False,
         compile: bool = False,
+        audit_every_n_steps: int = 50,
     ):
         super().__init__()
         if not 0 < learning_rate < math.inf or not 0 <= weight_decay < math.inf:
@@ -61,12 +67,15 @@ class PinModule(LightningModule):
             )
         if not 0 <= warmup < 1:
             raise PinGraphError(f"warmup is {warmup}: expected 0 up to below 1")
+        if audit_every_n_steps < 0:
+            raise PinGraphError(f"audit_every_n_steps is {audit_every_n_steps}: expected 0 or more")
         self.encoder = encoder
         self.objective = objective
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.recompute = recompute
+        self.audit_every_n_steps = audit_every_n_steps
         if compile:
             self.encoder.compile()
 
@@ -82,7 +91,10 @@ class PinModule(LightningModule):
         """Return this rank's part of a batch's loss, and log its terms and what they rest on."""
         rank, ranks = self.global_rank, self.trainer.world_size
         relations = batch.relations
-        losses = self.objective(self.embed(batch), relations, rank=rank, ranks=ranks)
+        embeddings = self.embed(batch)
+        losses = self.objective(embeddings, relations, rank=rank, ranks=ranks)
+        if self.audit_every_n_steps and (self.global_step + 1) % self.audit_every_n_steps == 0:
+            self._audit(embeddings, losses.terms)
         # Of the ranks' parts the mean is taken, of the gradients too; the loss is their sum.
         total = losses.total * ranks
         logged = {f"loss/{name}": term * ranks for name, term in losses.terms.items()}
@@ -102,6 +114,17 @@ class PinModule(LightningModule):
             return total
         # Ranks wait for a gradient of each parameter, of those too that a batch has no use for.
         return total + 0 * sum(p.sum() for p in self.parameters() if p.requires_grad)
+
+    def _audit(self, embeddings: Embeddings, terms: dict[str, Tensor]) -> None:
+        pulls = gradient_norms(terms, embeddings, ranks=self.trainer.world_size)
+        self.log_dict(
+            {
+                "audit/effective_rank": effective_rank(embeddings.fused),
+                "audit/modality_gap": modality_gap(embeddings),
+                **{f"audit/pull_{name}": norm for name, norm in pulls.items()},
+            },
+            batch_size=1,
+        )
 
     def embed(self, batch: PinBatch) -> Embeddings:
         """Embed the U pins of a batch, of which other ranks encode some, chunk by chunk."""

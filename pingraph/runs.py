@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import yaml
 
-from pingraph.content import ContentReader
+from pingraph.content import ContentReader, Reader, reader_for
 from pingraph.datasets import PinBoardDataset, open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.files import read_json
@@ -110,14 +110,15 @@ class Run:
             },
         )
 
-    def reader(self, dataset: PinBoardDataset) -> ContentReader:
+    def reader(self, dataset: PinBoardDataset) -> Reader:
         """Return what reads the content of a data set's pins for this encoder."""
-        return ContentReader(
+        content = ContentReader(
             dataset,
             self.tokenizer,
             self.encoder.preparation,
             on_broken_image=self.on_broken_image,
         )
+        return reader_for(self.encoder, content)
 
     @torch.inference_mode()
     def embed_content(self, content: PinContent) -> Embeddings:

@@ -46,7 +46,9 @@ def make(tiny, split):
 
     def batches(graph=graph, **changes):
         given = {**sizes, **changes}
-        return PinBatches(reader, graph, given.pop("train_pins"), SAMPLER, Augmentation(), **given)
+        return PinBatches(
+            tiny, reader, graph, given.pop("train_pins"), SAMPLER, Augmentation(), **given
+        )
 
     return batches
 

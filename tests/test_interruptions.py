@@ -33,8 +33,8 @@ def args(data, run, *more, steps=STEPS, workers=0):
         f"--trainer.default_root_dir={run}",
         f"--trainer.max_steps={steps}",
         f"--data.num_workers={workers}",
-        "--model.encoder.image_size=16",
-        "--model.encoder.dropout=0.1",
+        "--model.encoder.backbone.image_size=16",
+        "--model.encoder.backbone.dropout=0.1",
         *TINY,
         *more,
     ]

@@ -1,11 +1,13 @@
 """Training through `fit`: one seed, one result; an interruption changes nothing; it learns."""
 
+import copy
 import csv
 import dataclasses
 import functools
 import json
 import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,10 +17,14 @@ import yaml
 
 import pingraph.batches
 import pingraph.runs
+from pingraph.augmentation import Augmentation
 from pingraph.batches import PinBatches
+from pingraph.content import ContentReader
 from pingraph.datasets import open_dataset, write_dataset
+from pingraph.encoders import HybridEncoder, SmallBackbone
 from pingraph.errors import PinGraphError
 from pingraph.fit import fit
+from pingraph.interfaces import Embeddings, PinBatch, PinContent
 from pingraph.module import PinModule
 from pingraph.objectives import AlignmentObjective
 from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE
@@ -30,21 +36,25 @@ from tests.command_line import start
 
 STEPS = 8
 SIZES = {
-    "model.encoder.image_size": 16,
-    "model.encoder.vocab_size": 200,
-    "model.encoder.max_tokens": 8,
-    "model.encoder.dim": 32,
     "model.encoder.embed_dim": 16,
-    "model.encoder.vision_depth": 1,
-    "model.encoder.text_depth": 1,
     "model.encoder.heads": 2,
     "model.encoder.dropout": 0.1,
+    "model.encoder.backbone.image_size": 16,
+    "model.encoder.backbone.vocab_size": 200,
+    "model.encoder.backbone.max_tokens": 8,
+    "model.encoder.backbone.dim": 32,
+    "model.encoder.backbone.vision_depth": 1,
+    "model.encoder.backbone.text_depth": 1,
+    "model.encoder.backbone.heads": 2,
+    "model.encoder.backbone.dropout": 0.1,
     "model.learning_rate": 0.002,
     "model.weight_decay": 0.1,
     "model.warmup": 0.1,
     "model.objective.neighbor_weight": 1.0,
+    "model.audit_every_n_steps": 4,
     "data.batch_size": 8,
     "data.neighbors_per_anchor": 2,
+    "data.chunk_size": 4,
     "data.sampler.k": 10,
     "data.num_workers": 0,
     "trainer.log_every_n_steps": 1,
@@ -160,7 +170,7 @@ def test_without_the_graph_loss_the_neighbors_weights_play_no_part(
 
 
 def test_the_loss_of_a_small_world_falls(train):
-    run = train(trainer__max_steps=80, data__batch_size=40, model__encoder__dropout=0.0)
+    run = train(trainer__max_steps=80, data__batch_size=40, data__chunk_size=100)
     for column in ("loss", "loss/image_text", "loss/neighbor"):
         curve = losses(run, column)
         assert np.mean(curve[-5:]) < 0.75 * curve[0], column
@@ -214,7 +224,8 @@ def test_embeddings_have_length_one_where_there_is_something_to_embed(embedded, 
 
 def test_a_run_folder_holds_what_the_run_rests_on(whole, tiny):
     config = yaml.safe_load((whole / CONFIG_FILE).read_text())
-    assert config["model"]["encoder"]["init_args"]["dim"] == 32
+    backbone = config["model"]["encoder"]["init_args"]["backbone"]
+    assert backbone["init_args"]["dim"] == 32
     assert config["data"]["sampler"]["init_args"]["num_walks"] > 0  # a default
     assert json.loads((whole / DATA_FILE).read_text())["fingerprint"] == tiny.fingerprint
     split = Split.load(whole / SPLIT_FILE)
@@ -226,6 +237,30 @@ def test_a_run_folder_holds_what_the_run_rests_on(whole, tiny):
     assert list(whole.glob("tensorboard/version_0/events.*"))
     assert losses(whole, "step") == list(range(STEPS))
     assert all(value > 0 for value in losses(whole, "loss/neighbor"))
+
+
+def test_a_run_logs_what_there_is_to_watch(whole):
+    with (whole / "csv" / "version_0" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    audits = [name for name in rows[0] if name.startswith("audit/")]
+    assert sorted(audits) == [
+        "audit/effective_rank",
+        "audit/modality_gap",
+        "audit/pull_image_text",
+        "audit/pull_neighbor",
+    ]
+    for name in audits:
+        steps = [int(row["step"]) for row in rows if row[name]]
+        assert steps == [3, 7]
+        assert all(float(row[name]) > 0 for row in rows if row[name])
+    for row in rows:
+        assert float(row["speed/pins_per_second"]) > 0
+        assert 0 <= float(row["speed/data_wait_share"]) < 1
+        assert float(row["speed/encoded_per_pin"]) == 1
+
+
+def test_looking_changes_nothing(train, whole):
+    assert same_weights(train("unwatched", model__audit_every_n_steps=0), whole)
 
 
 def test_a_configuration_gives_the_run_again(whole, tmp_path):
@@ -256,14 +291,43 @@ def test_the_seed_decides_the_batches_and_the_dropout(train, monkeypatch):
     for name, seed in (("a", 0), ("b", 1)):
         train(name, seed_everything=seed, trainer__max_steps=2)
     assert seen[:2] != seen[2:]
-    module, draws = PinModule(torch.nn.Linear(1, 1), AlignmentObjective()), {}
+
+
+class Noise(torch.nn.Module):
+    """An encoder whose embeddings are what dropout draws."""
+
+    def forward(self, content):
+        drawn = torch.nn.functional.dropout(torch.ones(len(content.has_image), 40), training=True)
+        has = content.has_image
+        return Embeddings(image=drawn, text=drawn, fused=drawn, has_image=has, has_text=has)
+
+
+def test_dropout_is_drawn_anew_for_each_chunk_of_each_batch_of_each_seed():
+    content = PinContent(
+        images=torch.zeros(4, 3, 1, 1),
+        has_image=torch.ones(4, dtype=torch.bool),
+        tokens=torch.zeros(4, 1),
+        token_mask=torch.zeros(4, 1),
+    )
+    module, draws = PinModule(Noise(), AlignmentObjective()), {}
+    module._trainer = SimpleNamespace(world_size=1)
     for seed in (0, 1, 0):
         torch.manual_seed(seed)
         module.on_train_start()
-        for place in (0, 1):
-            module.on_train_batch_start(None, place)
-            draws.setdefault((seed, place), set()).add(torch.rand(1).item())
-    assert len(draws) == len(set.union(*draws.values())) == 4
+        for index in (0, 1):
+            for first in (0, 1):
+                batch = PinBatch(
+                    index=index,
+                    relations=None,
+                    bounds=(),
+                    first_chunk=first,
+                    content=(content,) * 2,
+                )
+                for chunk, rows in enumerate(module.embed(batch).fused.split(4), start=first):
+                    draws.setdefault((seed, index, chunk), set()).add(
+                        tuple(rows.flatten().tolist())
+                    )
+    assert len(draws) == len(set.union(*draws.values())) == 12
 
 
 def test_a_split_that_leaks_is_not_trained_on(train, tmp_path, monkeypatch):
@@ -314,7 +378,8 @@ class Ending(Callback):
 
 
 @pytest.mark.xdist_group("commands")
-def test_two_ranks_share_the_batches_of_one(tiny_folder, train, tmp_path, monkeypatch):
+def test_two_ranks_train_as_one(tiny_folder, train, tmp_path, monkeypatch):
+    """The same batches, losses and weights, up to the order in which floats are added."""
     (tmp_path / "recording.py").write_text(RECORDING)
     changes = {
         "trainer.strategy": "ddp_fork",
@@ -322,22 +387,66 @@ def test_two_ranks_share_the_batches_of_one(tiny_folder, train, tmp_path, monkey
         "trainer.max_steps": 4,
         "trainer.callbacks": "recording.Ending",
         "data.sampler": "recording.Recording",
+        "data.chunk_size": 3,
     }
     args = options(tiny_folder, tmp_path / "ranks", changes)
     args = [option for option in args if not option.startswith("--data.sampler.k=")]
     env = {"PYTHONPATH": str(tmp_path), "SEEN": str(tmp_path / "seen")}
     ended = start("fit", *args, env=env, timeout=90)
     assert ended.status == 0, ended.err
-    lines = [(tmp_path / f"seen{rank}").read_text().splitlines() for rank in range(2)]
-    of_ranks = [list(map(json.loads, of_rank)) for of_rank in lines]
-    assert [len(of_rank) for of_rank in of_ranks] == [4, 4]
-    weights_of_ranks = [(tmp_path / f"seenweights{rank}").read_text() for rank in range(2)]
-    assert weights_of_ranks[0] == weights_of_ranks[1]
     seen = recorded_anchors(monkeypatch)
-    train(trainer__max_steps=8)
-    assert of_ranks == [seen[0::2], seen[1::2]]
-    state = torch.load(tmp_path / "ranks" / CHECKPOINT_FILE, weights_only=True)
-    assert state["global_step"] == 4
+    one = train(trainer__max_steps=4, data__chunk_size=3)
+    for rank in range(2):
+        lines = (tmp_path / f"seen{rank}").read_text().splitlines()
+        assert list(map(json.loads, lines)) == seen
+    weights_of_ranks = {(tmp_path / f"seenweights{rank}").read_text() for rank in range(2)}
+    assert len(weights_of_ranks) == 1
+    for column in ("loss", "loss/image_text", "loss/neighbor", "batch/board_mate_share"):
+        expected = losses(one, column)
+        assert losses(tmp_path / "ranks", column) == pytest.approx(expected, abs=1e-4), column
+    for name, value in weights(one).items():
+        other = weights(tmp_path / "ranks")[name]
+        torch.testing.assert_close(other, value, atol=2e-4, rtol=0, msg=name)
+
+
+def gradients(content_of, **options):
+    """The loss and gradients of one batch of a module in training mode, dropout and all."""
+    batch, encoder = content_of
+    module = PinModule(copy.deepcopy(encoder), AlignmentObjective(), **options)
+    module._trainer = SimpleNamespace(world_size=1)
+    module._seed = 3
+    total = module.objective(module.embed(batch), batch.relations).total
+    total.backward()
+    found = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+    return total, found
+
+
+def test_chunks_that_are_computed_again_give_the_same_gradients(tiny):
+    """GradCache: to the bit, dropout included."""
+    backbone = SmallBackbone(image_size=16, vocab_size=100, max_tokens=8, dim=32, heads=2)
+    encoder = HybridEncoder(backbone, embed_dim=16, heads=2)
+    preparation = encoder.preparation
+    batches = PinBatches(
+        tiny,
+        ContentReader(tiny, preparation.tokenizer(tiny.texts), preparation),
+        tiny.graph,
+        np.arange(tiny.num_pins),
+        PinSAGESampler(k=5),
+        Augmentation(),
+        batch_size=12,
+        neighbors_per_anchor=2,
+        chunk_size=5,
+        num_batches=1,
+        seed=0,
+    )
+    batch = batches[0]
+    assert len(batch.content) > 3
+    loss, expected = gradients((batch, encoder))
+    again, found = gradients((batch, encoder), recompute=True)
+    assert torch.equal(loss, again)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
 
 
 def recorded_anchors(monkeypatch):
