@@ -75,7 +75,7 @@ class QwenBackbone(TunedBackbone):
         square = square_processor(processor, image_size)
         self.preparation = prepare(name, square, tokenizer, max_tokens)
         self.scaling = Scaling(processor)
-        self.model = load_model(name)
+        self.model: Any = load_model(name)
         self.padding = tokenizer.pad_token_id or 0
         self.grid = image_size // unit
         self.text_depths = Depths(levels, text.num_hidden_layers)

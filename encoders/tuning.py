@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -180,7 +180,7 @@ def _add_lora(layers: nn.ModuleList, rank: int) -> None:
     inject_adapter_in_model(config, layers)
 
 
-def _checkpoint(layers: nn.ModuleList) -> None:
+def _checkpoint(layers: Iterable[Any]) -> None:
     # Not by the model's own method, which makes the input of frozen layers require gradients.
     for layer in layers:
         if not hasattr(layer, "gradient_checkpointing"):

@@ -97,8 +97,10 @@ class FeatureWriter:
         cast = values.to(getattr(torch, self.dtype))
         if not torch.isfinite(cast).all():
             largest = values.abs().max().item()
-            reason = f"the largest is {largest:.3g}, which is no {self.dtype}"
-            raise PinGraphError(f"{self.name} tokens cannot be kept: {reason}")
+            advice = "; float32 can" if torch.isfinite(values).all() else ""
+            raise PinGraphError(
+                f"{self.name} tokens: {self.dtype} cannot hold the largest, {largest:.3g}{advice}"
+            )
         return cast.cpu().numpy()
 
 

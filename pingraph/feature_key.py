@@ -24,11 +24,7 @@ def feature_key(reader: ContentReader, backbone: Backbone, precision: Precision)
     backbone: its structure, its attributes, its configs, and each bit of its weights.
     """
     digest = hashlib.sha256()
-    configs = [
-        module.config.to_json_string()
-        for module in backbone.modules()
-        if hasattr(getattr(module, "config", None), "to_json_string")
-    ]
+    configs: list[Any] = [getattr(module, "config", None) for module in backbone.modules()]
     for part in (
         f"features {_RECIPE} {precision}",
         reader.dataset.fingerprint,
@@ -37,7 +33,7 @@ def feature_key(reader: ContentReader, backbone: Backbone, precision: Precision)
         _picture_prepared(backbone),
         repr(backbone),
         *(f"{name} {_attributes(module)}" for name, module in backbone.named_modules()),
-        *configs,
+        *(one.to_json_string() for one in configs if hasattr(one, "to_json_string")),
     ):
         digest.update(_hash(part.encode()).encode())
     for name, tensor in [*backbone.named_parameters(), *backbone.named_buffers()]:
