@@ -39,13 +39,9 @@ class PinModule(LightningModule):
             memory grows with the chunk and not with the batch (GradCache, arXiv 2101.06983), for
             about a third more time.
         compile: run the encoder through torch.compile; it pays on a GPU.
-        audit_every_n_steps: how often the embeddings of a batch are looked at: effective rank,
-            modality gap, pull of each term; 0 for never. A multiple of the trainer's
-            `log_every_n_steps`, since Lightning drops what is logged in other steps.
 
     Raises:
-        PinGraphError: a learning rate, weight decay or number of steps below 0, or a warm-up
-            outside 0 to 1.
+        PinGraphError: a learning rate or weight decay below 0, or a warm-up outside 0 to 1.
     """
 
     def __init__(
@@ -57,7 +53,6 @@ class PinModule(LightningModule):
         warmup: float = 0.1,
         recompute: bool = False,
         compile: bool = False,
-        audit_every_n_steps: int = 50,
     ):
         super().__init__()
         if not 0 < learning_rate < math.inf or not 0 <= weight_decay < math.inf:
@@ -67,15 +62,12 @@ class PinModule(LightningModule):
             )
         if not 0 <= warmup < 1:
             raise PinGraphError(f"warmup is {warmup}: expected 0 up to below 1")
-        if audit_every_n_steps < 0:
-            raise PinGraphError(f"audit_every_n_steps is {audit_every_n_steps}: expected 0 or more")
         self.encoder = encoder
         self.objective = objective
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.recompute = recompute
-        self.audit_every_n_steps = audit_every_n_steps
         if compile:
             self.encoder.compile()
 
@@ -93,7 +85,8 @@ class PinModule(LightningModule):
         relations = batch.relations
         embeddings = self.embed(batch)
         losses = self.objective(embeddings, relations, rank=rank, ranks=ranks)
-        if self.audit_every_n_steps and (self.global_step + 1) % self.audit_every_n_steps == 0:
+        every = self.trainer.log_every_n_steps
+        if every and (self.global_step + 1) % every == 0:
             self._audit(embeddings, losses.terms)
         # Of the ranks' parts the mean is taken, of the gradients too; the loss is their sum.
         total = losses.total * ranks

@@ -193,7 +193,10 @@ def test_a_run_is_not_written_over(trained, commands, tiny_folder):
     [
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
         (["--ckpt_path={run}/data.json"], "data.json: not a checkpoint, or a damaged one"),
-        (["--ckpt_path={checkpoint}", "--model.encoder.backbone.dim=32"], "last.ckpt is of another model"),
+        (
+            ["--ckpt_path={checkpoint}", "--model.encoder.embed_dim=32"],
+            "last.ckpt is of another model",
+        ),
         (["--ckpt_path={checkpoint}", "--data.split.seed=3"], "the split is not the one"),
     ],
 )
