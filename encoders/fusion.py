@@ -63,10 +63,9 @@ class Fusion(nn.Module):
         """
         parts = [image, text]
         if self.tokens is not None:
-            joint = unit(self.tokens(image_tokens, image_mask, text_tokens, text_mask))
-            if self.gates is None:
-                return joint
-            parts.append(joint)
+            parts.append(unit(self.tokens(image_tokens, image_mask, text_tokens, text_mask)))
+        if self.gates is None:
+            return parts[-1]
         gates = torch.sigmoid(self.gates(torch.cat(parts, dim=1)))
         return (gates.unsqueeze(2) * torch.stack(parts, dim=1)).sum(1)
 

@@ -60,6 +60,8 @@ class Granularities(nn.Module):
         regions: regions of a side; a patch belongs to the region that its corner lies in.
     """
 
+    members: Tensor  # bool [R, G²]
+
     def __init__(
         self, dim: int, heads: int, grid: int, kinds: tuple[Granularity, ...], regions: int
     ):
@@ -72,7 +74,7 @@ class Granularities(nn.Module):
         side = torch.arange(grid) * regions // grid
         region = (side[:, None] * regions + side).flatten()
         members = region == torch.arange(regions * regions)[:, None]
-        self.register_buffer("members", members, persistent=False)  # bool [R, G²]
+        self.register_buffer("members", members, persistent=False)
 
     def forward(
         self, levels: Tensor, mask: Tensor, details: Tensor | None
@@ -96,21 +98,21 @@ class Granularities(nn.Module):
             visible = torch.cat([visible.new_ones(details.shape[:2]), visible], dim=1)
         tokens, masks, vectors = [], [], []
         for kind, pool in self.pools.items():
-            if kind == "global":
-                found = pool(everything, visible)
-                present = visible.new_ones(found.shape[:2])
+            if kind == "patch":
+                found, present = everything, visible
+                vector = pool(patches, patch_mask).squeeze(1)
             elif kind == "regional":
                 found, present = self._regions(pool, patches, patch_mask)
+                vector = found.sum(1) / present.sum(1, keepdim=True)
             else:
-                vectors.append(pool(patches, patch_mask).squeeze(1))
-                found, present = everything, visible
+                found = pool(everything, visible)
+                present, vector = visible.new_ones(found.shape[:2]), found.squeeze(1)
             tokens.append(found)
             masks.append(present)
-            if kind != "patch":
-                vectors.append(found.sum(1) / present.sum(1, keepdim=True))
+            vectors.append(vector)
         return torch.cat(tokens, dim=1), torch.cat(masks, dim=1), vectors
 
-    def _regions(self, pool: AttentionPool, patches: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _regions(self, pool: nn.Module, patches: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """A token of each region, [U, R, C]; zero and hidden where all its patches are."""
         levels = patches.shape[1] // self.patches
         seen = mask[:, None, :] & self.members.repeat(1, levels)
