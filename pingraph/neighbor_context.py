@@ -60,6 +60,7 @@ class NeighborContext(nn.Module):
     ):
         super().__init__()
         _check(embed_dim, kind, weight, distill_weight, heads, temperature)
+        self.embed_dim = embed_dim
         self.weight = weight
         self.distill_weight = distill_weight
         self.enrich = (
@@ -83,7 +84,14 @@ class NeighborContext(nn.Module):
             "context" and "distillation", scalars. An anchor with one neighbor has only a
             distillation, one without has neither; where no anchor has any, they are 0 with a
             gradient of zeros.
+
+        Raises:
+            PinGraphError: the embeddings have another dimension.
         """
+        if fused.shape[1] != self.embed_dim:
+            raise PinGraphError(
+                f"embed_dim is {self.embed_dim}: the embeddings have {fused.shape[1]} channels"
+            )
         first, last = (2 * (len(relations.anchors) * end // ranks) for end in (rank, rank + 1))
         if first == last:  # more ranks than anchors
             return dict.fromkeys(("context", "distillation"), 0 * fused.sum())

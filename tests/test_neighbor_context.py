@@ -437,3 +437,9 @@ def test_it_can_be_written_in_yaml():
 def test_wrong_arguments_are_refused(arguments, words):
     with pytest.raises(PinGraphError, match=words):
         NeighborContext(**arguments)
+
+
+def test_embeddings_of_another_dimension_are_refused():
+    fused, relations = case(11)
+    with pytest.raises(PinGraphError, match="embed_dim is 16: the embeddings have 8 channels"):
+        NeighborContext(16)(fused, relations)
