@@ -68,7 +68,7 @@ class EmbeddingBank(nn.Module):
         self.register_buffer("present", torch.zeros(size, kinds, dtype=torch.bool))
 
     def beside(self, pins: Tensor) -> Kept:
-        """Return what is kept, but for the stale embeddings of the pins of a batch, int64 [U]."""
+        """Return copies of what is kept, without the stale ones of a batch's pins int64 [U]."""
         slots = ((self.pins >= 0) & ~torch.isin(self.pins, pins)).nonzero().ravel()
         vectors, present = self.vectors[slots].unbind(1), self.present[slots].unbind(1)
         return Kept(
@@ -139,7 +139,5 @@ class EmbeddingBank(nn.Module):
         return (fits & (needed <= room)).nonzero().ravel()[-len(self.pins) :]
 
     def _set(self, name: str, values: Tensor, free: int = 0) -> None:
-        # A new tensor: the gradient of this batch may need the old one.
-        buffer = torch.full_like(getattr(self, name), free)
+        buffer = getattr(self, name).fill_(free)
         buffer[: len(values)] = values
-        setattr(self, name, buffer)
