@@ -2,8 +2,18 @@
 
 from pingraph.encoders.backbone import Backbone
 from pingraph.encoders.hybrid import HybridEncoder
+from pingraph.encoders.pretrained import PretrainedBackbone
 from pingraph.encoders.qwen import QwenBackbone
 from pingraph.encoders.small import SmallBackbone
 from pingraph.encoders.tuning import Tuning
+from pingraph.encoders.two_tower import TwoTowerBackbone
 
-__all__ = ["Backbone", "HybridEncoder", "QwenBackbone", "SmallBackbone", "Tuning"]
+__all__ = [
+    "Backbone",
+    "HybridEncoder",
+    "PretrainedBackbone",
+    "QwenBackbone",
+    "SmallBackbone",
+    "Tuning",
+    "TwoTowerBackbone",
+]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pingraph.errors import PinGraphError
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PretrainedConfig, PreTrainedTokenizerFast
     from transformers.image_processing_backends import PilBackend
 
 
@@ -47,7 +47,7 @@ def load_config(name: str, supported: Collection[str]) -> PretrainedConfig:
         return AutoConfig.from_pretrained(name, trust_remote_code=False)
 
 
-def load_model(name: str, **changes: Any) -> PreTrainedModel:
+def load_model(name: str, **changes: Any) -> Any:
     """Return the model in float32 with PyTorch's fused attention, every weight from the file.
 
     Args:
@@ -122,7 +122,7 @@ def load_file(name: str, path: str) -> str | None:
         return cached_file(name, path, _raise_exceptions_for_missing_entries=False)
 
 
-def _tokenizer(name: str) -> PreTrainedTokenizerFast:
+def _tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:

@@ -78,7 +78,7 @@ class PretrainedBackbone(TunedBackbone):
         self.preparation = prepare(name, processor, tokenizer, text.max_position_embeddings)
         self.grid = _grid(name, self.preparation.image_size, vision)
         self.scaling = Scaling(processor)
-        self.model = load_model(name)
+        self.model: Any = load_model(name)
         self.image_depths = Depths(levels, vision.num_hidden_layers)
         self.text_depths = Depths(levels, text.num_hidden_layers)
         self.image_levels, self.text_levels = len(self.image_depths), len(self.text_depths)

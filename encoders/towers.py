@@ -22,6 +22,9 @@ class Scaling(nn.Module):
         processor: an image processor of `transformers`.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, processor: Any):
         super().__init__()
         self.factor = processor.rescale_factor if processor.do_rescale else 1.0
