@@ -267,6 +267,8 @@ def test_it_can_be_tuned(folders, kind, tuning):
         if parameter.requires_grad and parameter.grad is None
     ]
     assert without == []
+    if tuning.train == "all":
+        assert all(parameter.requires_grad for parameter in backbone.parameters())
     scales = backbone.learning_rate_scales()
     if tuning.layer_decay != 1:
         assert scales["model.visual.patch_embed.proj.weight"] == 0.5**4
