@@ -104,8 +104,7 @@ class QwenBackbone(TunedBackbone):
         """Encode token ids int64 [U, T], seen where mask bool [U, T] is true, first in each row."""
         output = self.model.language_model(
             input_ids=tokens.masked_fill(~mask, self.padding),
-            # No mask of the padding: it stands last, where no token looks in a causal model, and
-            # without one PyTorch's attention is faster.
+            # No mask of the padding: it stands last, where no token looks in a causal model.
             use_cache=False,
             **self.text_depths.arguments(),
         )
