@@ -111,7 +111,7 @@ class TrainingAudit(Callback):
         Raises:
             PinGraphError: what is logged would be dropped.
         """
-        every = trainer.log_every_n_steps
+        every = trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and self.every_n_steps % every:
             raise PinGraphError(
                 f"every_n_steps is {self.every_n_steps}: expected a multiple of "

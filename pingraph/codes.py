@@ -63,13 +63,14 @@ def encode(vectors: np.ndarray, view: View) -> Codes:
         raise PinGraphError(f"row {np.argmin(finite)} of the vectors is not finite")
     size = view.width(vectors.shape[1])
     kept = np.ascontiguousarray(vectors[:, :size], np.float32)
+    values: np.ndarray
     if view.code == "binary":
         values = np.packbits(kept >= 0, axis=1)
     elif view.code == "int8":
         values = _int8(kept)
     else:
         values = kept if size == vectors.shape[1] else _unit(kept)
-    return Codes(values=values, present=kept.any(1), dim=size, code=view.code)
+    return Codes(values=values, present=np.asarray(kept.any(axis=1)), dim=size, code=view.code)
 
 
 def score(queries: Codes, pins: Codes) -> np.ndarray:
