@@ -136,10 +136,10 @@ def _check(embeddings: Embeddings, relations: Relations, logq: bool) -> None:
     found, pins = len(embeddings.fused), len(relations.pins)
     if found != pins:
         raise PinGraphError(f"embeddings has {found} rows: expected those of the {pins} pins")
-    missing = (~relations.log_counts.isfinite()).nonzero().ravel() if logq else []
-    if len(missing):
-        pin = int(relations.pins[missing[0]])
-        value = float(relations.log_counts[missing[0]])
+    unknown = ~relations.log_counts.isfinite()
+    if logq and unknown.any():
+        place = int(unknown.nonzero()[0])
+        pin, value = int(relations.pins[place]), float(relations.log_counts[place])
         raise PinGraphError(
             f"logq is on and the log count of pin {pin} is {value}: expected a finite number "
             "(the data module counts with count_pins: true)"

@@ -51,6 +51,14 @@ class EmbeddingBank(nn.Module):
         PinGraphError: a size or dimension below 1.
     """
 
+    pins: Tensor  # int64 [S], -1 for a free slot; those stand after the used ones, newest last
+    groups: Tensor  # int64 [S, 2]
+    board_counts: Tensor  # int64 [S]
+    boards: Tensor  # int64 [S x 32], slot by slot
+    log_counts: Tensor  # float32 [S]
+    vectors: Tensor  # float32 [S, Y, D]
+    present: Tensor  # bool [S, Y]
+
     def __init__(self, size: int, dim: int, modalities: Sequence[str]):
         super().__init__()
         for name, value in (("bank_size", size), ("bank_dim", dim)):
@@ -58,11 +66,10 @@ class EmbeddingBank(nn.Module):
                 raise PinGraphError(f"{name} is {value}: expected 1 or more")
         self.modalities = tuple(modalities)
         kinds = len(self.modalities)
-        # Used slots stand before free ones, the newest last; a pin of -1 is a free slot.
         self.register_buffer("pins", torch.full((size,), -1))
         self.register_buffer("groups", torch.full((size, 2), -1))
         self.register_buffer("board_counts", torch.zeros(size, dtype=torch.int64))
-        self.register_buffer("boards", torch.full((size * _BOARDS,), -1))  # slot by slot
+        self.register_buffer("boards", torch.full((size * _BOARDS,), -1))
         self.register_buffer("log_counts", torch.zeros(size))
         self.register_buffer("vectors", torch.zeros(size, kinds, dim))
         self.register_buffer("present", torch.zeros(size, kinds, dtype=torch.bool))

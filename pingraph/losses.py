@@ -88,7 +88,7 @@ FORMS = {"softmax": softmax_loss, "multi_softmax": multi_softmax_loss, "sigmoid"
 
 
 def _logsumexp(logits: Tensor, shown: Tensor) -> Tensor:
-    # The smallest finite number, not -inf, so that rows without any column have no NaN gradient.
+    # The smallest finite number: of a row without any column, -inf would leave inf - inf.
     return logits.masked_fill(~shown, torch.finfo(logits.dtype).min).logsumexp(1)
 
 

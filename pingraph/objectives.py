@@ -184,10 +184,8 @@ class AlignmentObjective(nn.Module):
         self, name: str, pairs: list[tuple[float, Alignment]], rank: int, ranks: int
     ) -> Tensor:
         scale = self.log_scale[name].exp().clamp(max=self.MAX_SCALE)
-        if not pairs:
-            return scale.new_zeros(())
         _check_negatives(name, [alignment for _, alignment in pairs])
-        total = 0.0
+        total = scale.new_zeros(())
         for weight, alignment in pairs:
             rows = share_of(rank, ranks, len(alignment))
             loss = alignment.loss(self.form, scale, self.bias[name], rows, self.block_rows)
