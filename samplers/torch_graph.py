@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pingraph.errors import PinGraphError
 from pingraph.samplers.keeping import kept_with
+from pingraph.samplers.ppr import _sides
 from pingraph.samplers.tables import by_weight, in_time_order
 from pingraph.samplers.torch_mates import Mates, mates_of
 
@@ -29,6 +30,8 @@ class DeviceRows:
     longest: int  # neighbors of a node at most
     alias: tuple[Tensor, Tensor] | None  # the tables of `pingraph.samplers.alias`, int32 [E] each
     in_time: tuple[Tensor, Tensor] | None  # neighbors and their times, int64 [E], oldest first
+    weights: Tensor | None  # float32 [E]
+    weight_sums: Tensor | None  # float64 [N]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,6 +40,7 @@ class DeviceGraph:
 
     by_pin: DeviceRows  # the boards of the pins
     by_board: DeviceRows  # the pins of the boards
+    mean_weight: float  # of an edge; 1 without weights
 
     @classmethod
     def from_graph(
@@ -52,7 +56,7 @@ class DeviceGraph:
         Args:
             graph: it may be memory-mapped.
             device: "cuda", "cuda:1", …, or "cpu".
-            weighted: with what walks by edge weight need, 16 bytes an edge more.
+            weighted: with what samplers by edge weight need, 24 bytes an edge and 8 a node more.
             timed: with what walks in time need, 24 bytes an edge more (32).
 
         Raises:
@@ -60,30 +64,40 @@ class DeviceGraph:
                 or times.
         """
         home = _device_at_hand(device)
-        rule = kept_with(graph, by_weight) if weighted else None
+        alias = kept_with(graph, by_weight) if weighted else None
         ordered = kept_with(graph, in_time_order) if timed else None
+        sums: list = [side[3] for side in _sides(graph, True)] if weighted else [None, None]
 
         def pair(*arrays: np.ndarray) -> tuple[Tensor, ...]:
             return tuple(torch.tensor(array, device=home) for array in arrays)
 
-        def rows(csr: Csr, alias: Any, in_time: Any) -> DeviceRows:
+        def rows(csr: Csr, alias: Any, in_time: Any, sums: Any) -> DeviceRows:
             return DeviceRows(
                 offsets=torch.tensor(csr.offsets, device=home),
                 neighbors=torch.tensor(csr.neighbors, device=home),
                 longest=int(np.diff(csr.offsets).max(initial=0)),
                 alias=alias and pair(*(table.view(np.int32) for table in alias)),
                 in_time=in_time and pair(*in_time),
+                weights=torch.tensor(csr.weights, device=home) if weighted else None,
+                weight_sums=torch.tensor(sums, device=home) if weighted else None,
             )
 
         return cls(
             by_pin=rows(
-                graph.by_pin, rule and rule[:2], ordered and (ordered.pin_boards, ordered.pin_times)
+                graph.by_pin,
+                alias and alias[:2],
+                ordered and (ordered.pin_boards, ordered.pin_times),
+                sums[0],
             ),
             by_board=rows(
                 graph.by_board,
-                rule and rule[2:],
+                alias and alias[2:],
                 ordered and (ordered.board_pins, ordered.board_times),
+                sums[1],
             ),
+            mean_weight=float(sums[0].sum() / graph.num_edges)
+            if weighted and graph.num_edges
+            else 1.0,
         )
 
     @property

@@ -25,8 +25,8 @@ class Method(ABC):
 
     timed = False  # whether seeds have times, and edges must have some
 
-    def __init__(self, sampler: Any):
-        self.sampler = sampler
+    def __init__(self, sampler: Any, memory: int):
+        self.sampler, self.memory = sampler, memory  # bytes
 
     @property
     def weighted(self) -> bool:

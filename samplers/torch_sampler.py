@@ -14,11 +14,13 @@ from pingraph.interfaces import Neighbors, Sampler, Walks
 from pingraph.samplers.co_board import CoBoardSampler
 from pingraph.samplers.node2vec import Node2VecSampler
 from pingraph.samplers.pinsage import PinSAGESampler
+from pingraph.samplers.ppr import PPRSampler
 from pingraph.samplers.requests import check_seeds, check_whole
 from pingraph.samplers.temporal import TemporalSampler
 from pingraph.samplers.torch_co_board import CoBoard
 from pingraph.samplers.torch_graph import DeviceGraph, known_device, resident
 from pingraph.samplers.torch_method import Method, Request
+from pingraph.samplers.torch_ppr import PageRank
 from pingraph.samplers.torch_requests import (
     call_key,
     check_seed_tensor,
@@ -26,6 +28,7 @@ from pingraph.samplers.torch_requests import (
     time_tensor,
 )
 from pingraph.samplers.torch_second_order import SecondOrder
+from pingraph.samplers.torch_sums import row_sums
 from pingraph.samplers.torch_walks import FirstOrder, InTime, WalkMethod
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ _METHODS: dict[type, type[Method]] = {
     TemporalSampler: InTime,
     Node2VecSampler: SecondOrder,
     CoBoardSampler: CoBoard,
+    PPRSampler: PageRank,
 }
 
 
@@ -63,7 +67,7 @@ class DeviceSampler:
 
     Args:
         sampler: the settings; its `num_threads` have no meaning here. A `PinSAGESampler`,
-            `TemporalSampler`, `Node2VecSampler` or `CoBoardSampler`.
+            `TemporalSampler`, `Node2VecSampler`, `CoBoardSampler` or `PPRSampler`.
         device: "cuda", "cuda:1", …, or "cpu" (to try things out: the kernels are much faster).
         memory: bytes for the work of a call, beside the graph and the result. Seeds beyond it wait
             for their turn; it does not change the result. One seed at a time is the least.
@@ -158,7 +162,7 @@ class DeviceSampler:
         """
         request = self._tensors(graph, seeds, times, seed, epoch)
         ids, scores = self._sample(request)
-        total = scores.sum(dim=1, keepdim=True, dtype=torch.float64)
+        total = row_sums(scores.double())[:, None]
         weights = (scores / torch.where(total > 0, total, 1)).float()
         return DeviceNeighbors(
             seeds=request.seeds, ids=ids, weights=weights, scores=scores, mask=ids >= 0
@@ -188,7 +192,7 @@ class DeviceSampler:
 
     @property
     def _method(self) -> Method:
-        return _METHODS[type(self.sampler)](self.sampler)
+        return _METHODS[type(self.sampler)](self.sampler, self.memory)
 
     def _arrays(
         self, graph: PinBoardGraph, seeds: Any, times: Any, seed: int, epoch: int
