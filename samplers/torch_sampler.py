@@ -14,12 +14,14 @@ from pingraph.interfaces import Neighbors, Sampler, Walks
 from pingraph.samplers.co_board import CoBoardSampler
 from pingraph.samplers.node2vec import Node2VecSampler
 from pingraph.samplers.pinsage import PinSAGESampler
+from pingraph.samplers.pixie import PixieSampler
 from pingraph.samplers.ppr import PPRSampler
 from pingraph.samplers.requests import check_seeds, check_whole
 from pingraph.samplers.temporal import TemporalSampler
 from pingraph.samplers.torch_co_board import CoBoard
 from pingraph.samplers.torch_graph import DeviceGraph, known_device, resident
 from pingraph.samplers.torch_method import Method, Request
+from pingraph.samplers.torch_pixie import Pixie
 from pingraph.samplers.torch_ppr import PageRank
 from pingraph.samplers.torch_requests import (
     call_key,
@@ -42,6 +44,7 @@ _METHODS: dict[type, type[Method]] = {
     Node2VecSampler: SecondOrder,
     CoBoardSampler: CoBoard,
     PPRSampler: PageRank,
+    PixieSampler: Pixie,
 }
 
 
@@ -67,7 +70,8 @@ class DeviceSampler:
 
     Args:
         sampler: the settings; its `num_threads` have no meaning here. A `PinSAGESampler`,
-            `TemporalSampler`, `Node2VecSampler`, `CoBoardSampler` or `PPRSampler`.
+            `TemporalSampler`, `Node2VecSampler`, `CoBoardSampler`, `PPRSampler`, or a
+            `PixieSampler` without a bias.
         device: "cuda", "cuda:1", …, or "cpu" (to try things out: the kernels are much faster).
         memory: bytes for the work of a call, beside the graph and the result. Seeds beyond it wait
             for their turn; it does not change the result. One seed at a time is the least.
@@ -87,6 +91,8 @@ class DeviceSampler:
                 f"sampler is {self.sampler!r}, which runs on the CPU only; "
                 f"expected {', '.join(names)} or {last}"
             )
+        if isinstance(self.sampler, PixieSampler) and self.sampler.bias is not None:
+            raise PinGraphError(f"bias is {self.sampler.bias!r}, which runs on the CPU only")
         known_device(self.device)
         check_whole("memory", self.memory, least=1, most=2**63 - 1)
 
