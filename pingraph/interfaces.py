@@ -196,8 +196,15 @@ class Embeddings:
 class Preparation(Protocol):
     """How images and texts are made ready for an encoder."""
 
-    image_size: int  # pixels of a side
-    max_tokens: int  # longest text, in tokens
+    @property
+    def image_size(self) -> int:
+        """Pixels of a side."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest text, in tokens."""
+        ...
 
     def pixels(self, image: Image) -> np.ndarray:
         """Return an image as uint8 [3, image_size, image_size], RGB."""
