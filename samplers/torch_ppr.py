@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pingraph.samplers.ppr import PPRSampler
     from pingraph.samplers.torch_graph import DeviceGraph, DeviceRows
 
-_EDGE_BYTES = 160  # of an edge that mass arrives by, at most
+_EDGE_BYTES = 224  # of an edge that mass arrives by, at most
 _LOWEST = -(2**63)  # the bit that makes int64 sort as the uint64 words of the same bits would
 
 

@@ -28,6 +28,7 @@ class SecondOrder(FirstOrder):
     """Follows `Node2VecSampler`."""
 
     sampler: Node2VecSampler
+    walk_bytes = 1024  # some boards for each
 
     def step(self, graph: DeviceGraph, rules: DeviceRules, lanes: Lanes, number: int) -> Traversal:
         """Return the first traversal of each walk that is accepted, with proposals of its own."""

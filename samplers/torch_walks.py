@@ -33,7 +33,7 @@ from pingraph.samplers.walking import NO_TIME, WalkingSampler
 if TYPE_CHECKING:
     from pingraph.samplers.torch_graph import DeviceGraph
 
-_WALK_BYTES, _VISIT_BYTES = 128, 96  # at most; on CPU tensors the peak is 0.7 of it
+_VISIT_BYTES = 96  # at most
 
 
 class Lanes(NamedTuple):
@@ -60,6 +60,7 @@ class WalkMethod(Method):
     """Follows the samplers that walk; the pins visited most are the neighbors."""
 
     sampler: WalkingSampler
+    walk_bytes = 128  # of a walk at most, beside its visits
 
     @abstractmethod
     def rules(self, graph: DeviceGraph) -> DeviceRules:
@@ -68,7 +69,7 @@ class WalkMethod(Method):
     def seed_bytes(self, graph: DeviceGraph) -> int:
         """Return the bytes of the walks of a seed."""
         visit_bytes = _VISIT_BYTES * self.sampler.walk_length
-        return self.sampler.num_walks * (_WALK_BYTES + visit_bytes)
+        return self.sampler.num_walks * (self.walk_bytes + visit_bytes)
 
     def rank(self, request: Request, ids: Tensor, scores: Tensor) -> None:
         """Write the pins that the walks visit most; see `Method.rank`."""

@@ -1,4 +1,4 @@
-"""Race PinSAGE on tensors of a GPU against the CPU kernel, after proof that both find the same.
+"""Race samplers on tensors of a GPU against the CPU kernels, after proof that both find the same.
 
 python experiments/benchmarks/gpu_samplers.py [--quick] [--json FILE]
 
@@ -6,6 +6,7 @@ Without a GPU the tensors lie on the CPU: that shows that the code is right, not
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,9 +15,26 @@ from rich.console import Console
 from pingraph.experiments.benchmarks.common import Heat, parse_arguments, race, report
 from pingraph.experiments.benchmarks.samplers import power_law_graph
 from pingraph.graph import PinBoardGraph
-from pingraph.samplers import DeviceGraph, DeviceSampler, PinSAGESampler
+from pingraph.samplers import (
+    CoBoardSampler,
+    DeviceGraph,
+    DeviceSampler,
+    Node2VecSampler,
+    PinSAGESampler,
+    PixieSampler,
+    PPRSampler,
+    TemporalSampler,
+)
 
 WALKS = {"k": 10, "num_walks": 100, "walk_length": 2, "restart_probability": 0.5}
+SAMPLERS = [  # with the share of the seeds that each gets, since some do much more for a seed
+    (PinSAGESampler(**WALKS), 1),
+    (TemporalSampler(**WALKS), 1),
+    (Node2VecSampler(**WALKS, return_parameter=4, in_out_parameter=0.5), 1 / 4),
+    (CoBoardSampler(draws=100), 1),
+    (PixieSampler(num_steps=2_000), 1 / 16),
+    (PPRSampler(epsilon=1e-4), 1 / 64),
+]
 MEMORY = 2**32  # bytes of the walks on a GPU; a tenth of it on a CPU
 
 
@@ -28,21 +46,29 @@ def main() -> None:
         arguments.pins, arguments.boards, arguments.edges = 50_000, 10_000, 1_000_000
         arguments.seeds, arguments.rounds = 4_096, 3
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    graph = power_law_graph(arguments.pins, arguments.boards, arguments.edges)
+    graph = with_times(power_law_graph(arguments.pins, arguments.boards, arguments.edges))
     console = Console()
     console.print(graph)
     console.print(f"tensors are on {described(device)}; torch {torch.__version__}")
     seeds = np.random.default_rng(1).integers(0, graph.num_pins, arguments.seeds)
-    sampler = DeviceSampler(
-        sampler=PinSAGESampler(**WALKS),
-        device=device,
-        memory=MEMORY if device == "cuda" else MEMORY // 10,
-    )
-    check_equal(sampler, graph, seeds)
-    console.print(f"equal to the kernel to the bit: all rows of {len(seeds):,} seeds")
-    batches = [size for size in (1_024, 16_384, 131_072) if size <= len(seeds)]
-    heats = [race_batches(sampler, graph, seeds, size, arguments.rounds) for size in batches]
+    memory = MEMORY if device == "cuda" else MEMORY // 10
+    heats = []
+    for settings, share in SAMPLERS:
+        sampler = DeviceSampler(sampler=settings, device=device, memory=memory)
+        some = seeds[: int(len(seeds) * share)]
+        check_equal(sampler, graph, some)
+        name = type(settings).__name__
+        console.print(f"{name}: equal to the kernel to the bit, all rows of {len(some):,} seeds")
+        sizes = [size for size in (1_024, 16_384, 131_072) if size <= len(some)] or [len(some)]
+        heats += [race_batches(sampler, graph, some, size, arguments.rounds) for size in sizes]
     report(heats, arguments)
+
+
+def with_times(graph: PinBoardGraph) -> PinBoardGraph:
+    """Return the graph with a time for each edge, all of them equally likely."""
+    times = np.random.default_rng(2).integers(0, 10**9, graph.num_edges)
+    ids = {"pin_ids": np.arange(graph.num_pins), "board_ids": np.arange(graph.num_boards)}
+    return PinBoardGraph.from_edges(*graph.edges(), times=times, **ids)
 
 
 def described(device: str) -> str:
@@ -56,7 +82,7 @@ def check_equal(sampler: DeviceSampler, graph: PinBoardGraph, seeds: np.ndarray)
     """Stop with an error unless kernel and device find the same, in both forms of the call."""
     expected = sampler.sampler.sample(graph, seeds, seed=0, epoch=1)
     arrays = sampler.sample(graph, seeds, seed=0, epoch=1)
-    on_device = DeviceGraph.from_graph(graph, sampler.device)
+    on_device = DeviceGraph.from_graph(graph, sampler.device, timed=True)
     tensors = sampler.sample_tensors(on_device, torch.from_numpy(seeds), seed=0, epoch=1)
     for name, array in vars(expected).items():
         for found in (getattr(arrays, name), getattr(tensors, name).cpu().numpy()):
@@ -68,8 +94,8 @@ def race_batches(
     sampler: DeviceSampler, graph: PinBoardGraph, seeds: np.ndarray, size: int, rounds: int
 ) -> Heat:
     """Race over all seeds, so many a call."""
-    on_device = DeviceGraph.from_graph(graph, sampler.device)
-    kernels = [PinSAGESampler(**WALKS, num_threads=n) for n in (1, 2)]
+    on_device = DeviceGraph.from_graph(graph, sampler.device, timed=True)
+    kernels = [replace(sampler.sampler, num_threads=n) for n in (1, 2)]
     seed_tensor = torch.from_numpy(seeds).to(sampler.device)
     contestants = {
         f"{sampler.device}, tensors": lambda part: sampler.sample_tensors(
@@ -80,7 +106,7 @@ def race_batches(
         "kernel, 2 threads": lambda part: kernels[1].sample(graph, seeds[part], seed=0),
     }
     runs = {name: in_calls(sample, len(seeds), size) for name, sample in contestants.items()}
-    title = f"PinSAGE neighbors: {WALKS}, {size:,} seeds a call"
+    title = f"{sampler.sampler}, {size:,} seeds a call"
     return race(title, runs, rounds=rounds, work=len(seeds), unit="seeds")
 
 
