@@ -119,6 +119,8 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the pins whose fused vectors have the greatest dot product with each query, exactly.
 
+    A pin whose vector is zero has none, and is never found.
+
     Args:
         table: the pins to search.
         vectors: float32 [Q, D]; a row of `table.image` or `table.text` is as good a query as one
@@ -140,7 +142,8 @@ def nearest(
         raise PinGraphError(f"query vectors have shape {vectors.shape}, expected {expected}")
     if not np.isfinite(vectors).all():
         raise PinGraphError("a query vector is not finite")
-    count = len(table.fused) - (exclude is not None)
+    absent = np.flatnonzero(~table.fused.any(axis=1))
+    count = len(table.fused) - len(absent) - (exclude is not None)
     k = max(0, min(k, count))
     rows = np.empty((len(vectors), k), np.int64)
     scores = np.empty((len(vectors), k), np.float32)
@@ -148,6 +151,7 @@ def nearest(
     for start in range(0, len(vectors), step):
         block = slice(start, start + step)
         found = vectors[block].astype(np.float32) @ table.fused.T
+        found[:, absent] = -np.inf
         if exclude is not None:
             found[np.arange(len(found)), exclude[block]] = -np.inf
         rows[block] = _best(found, k)

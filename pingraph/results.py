@@ -17,6 +17,7 @@ TASKS = {
     "pin_to_pin": "pin → pin",
     "image_to_text": "image → text",
     "text_to_image": "text → image",
+    "board_to_pins": "board → pins",
 }
 METHODS = {
     "tf_idf": "TF-IDF",
@@ -24,10 +25,13 @@ METHODS = {
     "image_text": "image-text",
     "joint": "joint",
 }
-_SHORT = ("recall@10", "mrr")  # where not every metric is shown
+_MAIN = "recall@10"
+_SHORT = (_MAIN, "mrr")  # where not every metric is shown
 _SEEN = "Cold pins were held out; warm pins were trained on, which flatters them."
 _RECALL = "recall@k: hits among the k nearest, over the min(k, relevant) possible ones."
 _MATES = "pin → pin: relevant to a pin are those that share a board of at most 200 pins."
+_BOARDS = "board → pins: a board is asked by its pins in training; relevant are those held out."
+_MACRO = "by board: the mean over boards, each of which is the mean over its queries."
 _FILTERED = "Warm pin → pin leaves out pairs that share such a board in training."
 
 
@@ -84,12 +88,13 @@ def print_sheet(sheet: Sheet) -> None:
 
 def metrics_sheet(metrics: dict[str, Any]) -> Sheet:
     """Lay out the content of metrics.json: a row each metric, a column each task."""
-    known = metrics["split"]["kind"] != "pin"
+    kind = metrics["split"]["kind"]
+    filtered = [] if kind in ("pin", "none") else [_FILTERED]
     return Sheet(
         title=f"{metrics['data']}: ranking the full corpus [95% interval]",
         columns=["", *TASKS.values()],
         sections={name: list(_metric_rows(metrics[part])) for part, name in PARTS.items()},
-        notes=[_MATES, _RECALL, _SEEN, *([_FILTERED] if known else [])],
+        notes=[_MATES, _BOARDS, _RECALL, _MACRO, _SEEN, *([_FILTERED] if known else [])],
     )
 
 
@@ -115,7 +120,7 @@ def comparison_sheet(comparison: dict[str, Any]) -> Sheet:
         title=f"{comparison['data']}: what the graph taught (joint against image-text)",
         columns=["", *(METHODS[name] for name in shown), "lift [95%]"],
         sections=sections,
-        notes=[_MATES, _RECALL, _SEEN],
+        notes=[_MATES, _BOARDS, _RECALL, _SEEN],
     )
 
 
@@ -126,13 +131,13 @@ def verdict(comparison: dict[str, Any]) -> str:
     baseline that does better.
     """
     cold = comparison["cold"]
-    entry = (cold["pin_to_pin"] or {}).get("recall@10")
+    entry = (cold["pin_to_pin"] or {}).get(_MAIN)
     if entry is None or entry["image_text"] is None:
         return "No cold pin has a board-mate to be found, so nothing can be said of pin → pin."
-    sentences = [f"Neighbor alignment {_effect(entry, 'recall@10 on cold pins')}."]
+    sentences = [f"Neighbor alignment {_effect(entry, f'{_MAIN} on cold pins')}."]
     for task in ("image_to_text", "text_to_image"):
-        if cold[task] and cold[task]["recall@10"]["image_text"] is not None:
-            sentences.append(f"It {_effect(cold[task]['recall@10'], f'that of {TASKS[task]}')}.")
+        if cold[task] and cold[task][_MAIN]["image_text"] is not None:
+            sentences.append(f"It {_effect(cold[task][_MAIN], f'that of {TASKS[task]}')}.")
     best = max(("tf_idf", "raw_pixels"), key=lambda name: entry.get(name) or 0)
     if (entry.get(best) or 0) > entry["joint"]:
         reached = f"{entry[best]:.3f} where joint reaches {entry['joint']:.3f}"
@@ -158,11 +163,13 @@ def _effect(entry: dict[str, Any], what: str) -> str:
 
 
 def _metric_rows(tasks: dict[str, Any]) -> Iterator[list[Cell]]:
-    counts = ["-" if task is None else f"{task['queries']:,}" for task in tasks.values()]
+    found = [tasks[name] for name in TASKS]
+    counts = ["-" if task is None else f"{task['queries']:,}" for task in found]
     yield [Cell("queries"), *(Cell(count, "dim") for count in counts)]
     for metric in METRICS:
-        values = [_measured(None if task is None else task[metric]) for task in tasks.values()]
-        yield [Cell(metric), *values]
+        yield [Cell(metric), *(_measured(None if task is None else task[metric]) for task in found)]
+    macro = [None if task is None else task[_MAIN]["macro"] for task in found]
+    yield [Cell(f"{_MAIN} by board"), *map(_measured, macro)]
 
 
 def _measured(entry: dict[str, Any] | None) -> Cell:

@@ -31,7 +31,7 @@ class Split:
     is held out.
     """
 
-    kind: str  # "pin", "edge", "board" or "time"
+    kind: str  # "pin", "edge", "board" or "time"; "none" where nothing is held out
     seed: int  # 0 where nothing is drawn
     parameters: dict[str, Any]  # of the splitter, as JSON holds them
     fingerprint: str  # of the graph with all edges
@@ -125,6 +125,22 @@ class Splitter(Protocol):
     def split(self, dataset: PinBoardDataset) -> Split:
         """Return the split of a data set; the same data set gives the same split."""
         ...
+
+
+class NoSplit:
+    """Nothing is held out: every pin with an edge is warm, as for embeddings of unknown origin."""
+
+    def split(self, dataset: PinBoardDataset) -> Split:
+        """Return the split."""
+        graph = dataset.graph
+        return Split(
+            kind="none",
+            seed=0,
+            parameters={},
+            fingerprint=graph.fingerprint(),
+            train_edges=np.ones(graph.num_edges, bool),
+            train_pins=np.arange(graph.num_pins),
+        )
 
 
 class PinSplit:
