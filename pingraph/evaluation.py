@@ -11,23 +11,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from pingraph.bootstrap import lift_intervals, lifts, mean_intervals
 from pingraph.embeddings import check_table
 from pingraph.errors import PinGraphError
 from pingraph.metrics import METRICS, rank_relevant, ranking_metrics
-from pingraph.relevance import Task, retrieval_tasks
+from pingraph.relevance import BoardTask, Task, board_task, retrieval_tasks
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
     from pingraph.interfaces import EmbeddingTable
     from pingraph.splits import Split
 
-FORMAT, VERSION = "pingraph.metrics", 1
+FORMAT, VERSION = "pingraph.metrics", 2
 PARTS = ("cold", "warm")
 
-# Scores some query pins (int64 [B]) with every pin of the data set, higher is better: a fresh
-# float32 [B, N], which the caller may write to.
+# Scores some queries (int64 [B], pins or boards) with every pin of the data set, higher is better:
+# a fresh float32 [B, N], which the caller may write to.
 Scorer = Callable[[np.ndarray], np.ndarray]
 
 
@@ -36,25 +37,32 @@ class TaskResult:
     """What one method got for the queries of one task, query by query."""
 
     corpus: int  # candidates that are ranked
-    queries: np.ndarray  # int64 [Q], pins
+    queries: np.ndarray  # int64 [Q], pins; of "board_to_pins" boards
     available: int  # queries there are; more than Q when some were drawn
-    without_relevant: int  # pins left out because nobody is relevant to them
+    without_relevant: int  # pins (boards) left out because nobody is relevant to them
     values: np.ndarray  # float64 [Q, len(METRICS)]
+    boards: sparse.csr_array  # float32 [Q, boards], 1 where a query counts for a board
 
     def to_dict(self, *, seed: int) -> dict[str, Any]:
-        """Return counts, means and 95% intervals; null where there is no query."""
-        ends = mean_intervals(self.values, seed=seed)
-        means = self.values.mean(axis=0) if len(self.values) else np.full(len(METRICS), np.nan)
+        """Return counts, and means over queries (micro) and over boards (macro) with intervals.
+
+        Null stands where there is no query or no board.
+        """
+        by_board = self.board_means()
+        micro, macro = figures(self.values, seed=seed), figures(by_board, seed=seed)
         return {
             "corpus": self.corpus,
             "queries": len(self.queries),
             "queries_available": self.available,
             "queries_without_relevant": self.without_relevant,
-            **{
-                name: {"value": _number(mean), "ci95": _interval(pair)}
-                for name, mean, pair in zip(METRICS, means, ends, strict=True)
-            },
+            "boards": len(by_board),
+            **{name: {**micro[name], "macro": macro[name]} for name in METRICS},
         }
+
+    def board_means(self) -> np.ndarray:
+        """Return the mean of each board over its queries, float64 [boards with one, M]."""
+        counts = self.boards.sum(axis=0)
+        return (self.boards.T @ self.values)[counts > 0] / counts[counts > 0, None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +88,20 @@ class Evaluation:
         return {**head, "seed": self.seed, **parts}
 
 
+def figures(values: np.ndarray, *, seed: int) -> dict[str, dict[str, Any]]:
+    """Return the mean and its 95% interval of each metric, null where nothing is known.
+
+    Args:
+        values: float64 [Q, len(METRICS)], one row a query (or a board).
+        seed: of the resamples.
+    """
+    ends = mean_intervals(values, seed=seed)
+    return {
+        name: {"value": _mean(values[:, place]), "ci95": _interval(ends[place])}
+        for place, name in enumerate(METRICS)
+    }
+
+
 def evaluate_table(
     table: EmbeddingTable,
     dataset: PinBoardDataset,
@@ -88,7 +110,7 @@ def evaluate_table(
     seed: int = 0,
     max_queries: int = 10_000,
 ) -> Evaluation:
-    """Evaluate embeddings: pin → pin by the fused vectors, image → text and text → image.
+    """Evaluate embeddings: pin → pin and board → pins by the fused vectors, and image ↔ text.
 
     Args:
         table: the vectors, in the order of the data set's pins.
@@ -100,7 +122,7 @@ def evaluate_table(
     Raises:
         PinGraphError: the table is of other pins, or a vector is not finite (names the pin).
     """
-    scorers = table_scorers(table, dataset)
+    scorers = table_scorers(table, dataset, split)
     return evaluate_scorers(scorers, dataset, split, seed=seed, max_queries=max_queries)
 
 
@@ -115,8 +137,8 @@ def evaluate_scorers(
     """Evaluate anything that scores pins; see `evaluate_table` for the other arguments.
 
     Args:
-        scorers: by task ("pin_to_pin", "image_to_text", "text_to_image"); a task without one is
-            left out.
+        scorers: by task ("pin_to_pin", "image_to_text", "text_to_image", "board_to_pins"); a task
+            without one is left out.
 
     Raises:
         PinGraphError: a score is not finite; or the split is of another data set.
@@ -124,11 +146,14 @@ def evaluate_scorers(
     graph = dataset.graph
     pins = {"cold": split.cold_pins(graph), "warm": split.warm_pins(graph)}
     results: dict[str, dict[str, TaskResult | None]] = {part: {} for part in PARTS}
-    for task in retrieval_tasks(dataset, split):
-        for part in PARTS:
+    shared = retrieval_tasks(dataset, split)
+    boards = np.arange(graph.num_boards)
+    for part in PARTS:
+        tasks: list[tuple[Task, np.ndarray]] = [(task, pins[part]) for task in shared]
+        for task, asked in [*tasks, (board_task(dataset, split, pins[part]), boards)]:
             exists = task.name in scorers and task.askable.any()
             results[part][task.name] = (
-                _run(task, scorers[task.name], pins[part], dataset, seed, max_queries)
+                _run(task, scorers[task.name], asked, dataset, seed, max_queries)
                 if exists
                 else None
             )
@@ -136,8 +161,13 @@ def evaluate_scorers(
     return Evaluation(data=dataset.name, split=described, seed=seed, **results)
 
 
-def table_scorers(table: EmbeddingTable, dataset: PinBoardDataset) -> dict[str, Scorer]:
-    """Return dot products of the vectors as scorers of the three tasks.
+def table_scorers(
+    table: EmbeddingTable, dataset: PinBoardDataset, split: Split
+) -> dict[str, Scorer]:
+    """Return dot products of the vectors as scorers of the four tasks.
+
+    A board is asked by the mean of the fused vectors of its pins in training. A vector of zeros
+    stands for none: such a candidate comes after all others.
 
     Raises:
         PinGraphError: the table is of other pins, or a vector is not finite (names the pin).
@@ -148,11 +178,29 @@ def table_scorers(table: EmbeddingTable, dataset: PinBoardDataset) -> dict[str, 
             f"({len(table.pin_ids)} embeddings, {dataset.num_pins} pins)"
         )
     check_table(table, f"{dataset.name}: embeddings")
+    members = split.train_graph(dataset.graph).incidence().T.tocsr()
+    members.data[:] = 1  # a sum ranks like the mean
     return {
-        "pin_to_pin": lambda queries: table.fused[queries] @ table.fused.T,
-        "image_to_text": lambda queries: table.image[queries] @ table.text.T,
-        "text_to_image": lambda queries: table.text[queries] @ table.image.T,
+        "pin_to_pin": _ranking(table.fused, lambda pins: table.fused[pins]),
+        "image_to_text": _ranking(table.text, lambda pins: table.image[pins]),
+        "text_to_image": _ranking(table.image, lambda pins: table.text[pins]),
+        "board_to_pins": _ranking(table.fused, lambda boards: members[boards] @ table.fused),
     }
+
+
+def _ranking(candidates: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]) -> Scorer:
+    """Score candidates by dot products; one whose vector is zero has none, and comes last."""
+    absent = np.flatnonzero(~candidates.any(axis=1))
+    longest = np.sqrt(np.einsum("nd,nd->n", candidates, candidates).max(initial=0))
+
+    def score(queries: np.ndarray) -> np.ndarray:
+        asked = vectors(queries)
+        scores = asked @ candidates.T
+        if len(absent):
+            scores[:, absent] = -1 - longest * np.linalg.norm(asked, axis=1, keepdims=True)
+        return scores
+
+    return score
 
 
 def compare(
@@ -190,16 +238,17 @@ def compare(
 def _run(
     task: Task,
     scorer: Scorer,
-    pins: np.ndarray,
+    asked: np.ndarray,
     dataset: PinBoardDataset,
     seed: int,
     max_queries: int,
 ) -> TaskResult:
-    answerable = queries = task.answerable(pins)
+    answerable = queries = task.answerable(asked)
     if len(queries) > max_queries:
         draw = np.random.default_rng(seed).choice(len(queries), max_queries, replace=False)
         queries = queries[np.sort(draw)]
     values = [np.empty((0, len(METRICS)))]
+    boards = [sparse.csr_array((0, dataset.graph.num_boards), dtype=np.float32)]
     for block in task.blocks(queries):
         scores = scorer(block)
         _require_finite(scores, block, task, dataset)
@@ -208,12 +257,14 @@ def _run(
         scores[excluded.tocoo().coords] = -np.inf
         measured = ranking_metrics(rank_relevant(scores, relevant, block), relevant.indptr)
         values.append(np.stack([measured[name] for name in METRICS], axis=1))
+        boards.append(task.boards_of(block, relevant))
     return TaskResult(
         corpus=int(task.corpus.sum()),
         queries=queries,
         available=len(answerable),
-        without_relevant=int(task.askable[pins].sum()) - len(answerable),
+        without_relevant=int(task.askable[asked].sum()) - len(answerable),
         values=np.concatenate(values),
+        boards=sparse.vstack(boards, format="csr"),
     )
 
 
@@ -223,8 +274,11 @@ def _require_finite(
     # A sum is not finite when a part is not, and takes a quarter of the time of looking at each.
     finite = np.isfinite(scores.sum(axis=1))
     if not finite.all():
-        pin = dataset.pin_ids[queries[np.argmin(finite)]].item()
-        raise PinGraphError(f"{dataset.name}: {task.name}: a score of pin {pin!r} is not finite")
+        what, ids = "pin", dataset.pin_ids
+        if isinstance(task, BoardTask):
+            what, ids = "board", dataset.board_ids
+        who = f"{what} {ids[queries[np.argmin(finite)]].item()!r}"
+        raise PinGraphError(f"{dataset.name}: {task.name}: a score of {who} is not finite")
 
 
 def _compare_task(

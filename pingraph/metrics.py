@@ -13,7 +13,7 @@ from numba import njit
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-METRICS = ("recall@1", "recall@10", "recall@100", "hit_rate@10", "mrr", "ndcg@10")
+METRICS = ("recall@1", "recall@10", "recall@100", "hit_rate@10", "mrr", "map@100", "ndcg@10")
 DEPTH = 100  # the deepest cut of METRICS
 
 
@@ -46,9 +46,15 @@ def rank_relevant(scores: np.ndarray, relevant: csr_array, queries: np.ndarray) 
 def ranking_metrics(ranks: np.ndarray, offsets: np.ndarray) -> dict[str, np.ndarray]:
     """Compute the metrics of each query from the ranks of its relevant items.
 
-    recall@k is hits in the top k over min(k, relevant), so that 1 can always be reached; mrr is 1
-    over the place of the first relevant item, however far down; ndcg@10 has gain 1 for a relevant
-    item and is divided by the best possible value (Järvelin and Kekäläinen 2002).
+    Of a query with R relevant items, of which h(i) are among the first i places:
+
+    - recall@k = h(k) / min(k, R), so that 1 can always be reached;
+    - hit_rate@k = 1 if h(k) > 0, else 0;
+    - mrr = 1 / the place of the first relevant item, however far down (Voorhees 1999);
+    - map@k = Σ h(i) / i over the relevant places i ≤ k, over min(k, R): average precision (Buckley
+      and Voorhees 2000), cut at k as PyG cuts it; torchmetrics divides a cut one by h(k) instead;
+    - ndcg@k = Σ 1 / log2(1 + i) over the relevant places i ≤ k, over its best possible value
+      (Järvelin and Kekäläinen 2002).
 
     Args:
         ranks: int64 [R], 0 for the best.
@@ -64,11 +70,22 @@ def ranking_metrics(ranks: np.ndarray, offsets: np.ndarray) -> dict[str, np.ndar
     values = {f"recall@{k}": hits[k] / np.minimum(k, relevant) for k in hits}
     values["hit_rate@10"] = (hits[10] > 0).astype(np.float64)
     values["mrr"] = 1.0 / (np.minimum.reduceat(ranks, starts) + 1)
+    values["map@100"] = np.minimum(_precisions(ranks, relevant) / np.minimum(100, relevant), 1.0)
     discounts = 1.0 / np.log2(np.arange(10) + 2.0)
     gains = np.where(ranks < 10, discounts[np.minimum(ranks, 9)], 0.0)
     ideal = np.cumsum(discounts)[np.minimum(relevant, 10) - 1]
     values["ndcg@10"] = np.minimum(np.add.reduceat(gains, starts) / ideal, 1.0)  # rounding
     return values
+
+
+def _precisions(ranks: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """Sum the precisions at the places of the relevant items in the top 100, float64 [Q]."""
+    top = ranks < 100
+    rows, places = np.repeat(np.arange(len(relevant)), relevant)[top], ranks[top] + 1
+    order = np.lexsort((places, rows))
+    rows, places = rows[order], places[order]
+    nth = np.arange(1, len(rows) + 1) - np.searchsorted(rows, rows)  # hit of its query
+    return np.bincount(rows, nth / places, minlength=len(relevant))
 
 
 @njit(nogil=True, cache=True)

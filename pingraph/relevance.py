@@ -23,19 +23,15 @@ BLOCK_SCORES = 50_000_000  # scores that are held at a time: 200 MB
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A retrieval task on a data set: two pins are relevant to each other when they share a thing.
+    """A retrieval task on a data set: queries that rank the pins of a corpus.
 
-    `askable` and `corpus` say which pins may be queries and candidates. `things` holds what each
-    pin has. `known` holds what pairs may have shared in training: such pairs are neither relevant
-    nor candidates. Unless `finds_itself`, a query is no candidate of its own.
+    `askable` and `corpus` say who may be a query and which pins may be candidates. What a query is,
+    a pin or a board, and who is relevant to it, is the matter of the kinds of task below.
     """
 
     name: str
-    askable: np.ndarray  # bool [N]
+    askable: np.ndarray  # bool, over all pins or all boards
     corpus: np.ndarray  # bool [N]
-    things: sparse.csr_array  # float32 [N, F], 1 where the pin has the thing
-    known: sparse.csr_array | None = None  # float32 [N, F]
-    finds_itself: bool = False
 
     def judge(self, queries: np.ndarray) -> tuple[sparse.csr_array, sparse.csr_array]:
         """Return who is relevant to queries, and who of the corpus is no candidate.
@@ -47,6 +43,46 @@ class Task:
             Two [B, N] matrices; the nonzero pattern of the first, and ones in the second. They
             have no pair in common.
         """
+        raise NotImplementedError
+
+    def boards_of(self, queries: np.ndarray, relevant: sparse.csr_array) -> sparse.csr_array:
+        """Return ones where a query counts for a board in the mean over boards, [B, boards].
+
+        Args:
+            queries: int64 [B].
+            relevant: what `judge` returned for them.
+        """
+        raise NotImplementedError
+
+    def answerable(self, queries: np.ndarray) -> np.ndarray:
+        """Return those of `queries` that may be asked and have someone relevant to them."""
+        queries = queries[self.askable[queries]]
+        counts = [np.diff(self.judge(block)[0].indptr) for block in self.blocks(queries)]
+        return queries[np.concatenate(counts) > 0] if counts else queries
+
+    def blocks(self, queries: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the queries in parts whose [B, N] scores fit in memory, at least one a part."""
+        step = max(1, min(1024, BLOCK_SCORES // len(self.corpus)))
+        for start in range(0, len(queries), step):
+            yield queries[start : start + step]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinTask(Task):
+    """Queries are pins; two pins are relevant to each other when they share a thing.
+
+    `things` holds what each pin has. `known` holds what pairs may have shared in training: such
+    pairs are neither relevant nor candidates. Unless `finds_itself`, a query is no candidate of its
+    own.
+    """
+
+    things: sparse.csr_array  # float32 [N, F], 1 where the pin has the thing
+    boards: sparse.csr_array  # float32 [N, boards], 1 where the pin is on the board
+    known: sparse.csr_array | None = None  # float32 [N, F]
+    finds_itself: bool = False
+
+    def judge(self, queries: np.ndarray) -> tuple[sparse.csr_array, sparse.csr_array]:
+        """Return who shares a thing with pins, and who is no candidate; see `Task.judge`."""
         excluded = self._excluded(queries)
         relevant = _sharing(self.things, queries)
         relevant.data *= self.corpus[relevant.indices]
@@ -54,17 +90,11 @@ class Task:
         relevant.eliminate_zeros()
         return relevant, excluded
 
-    def answerable(self, pins: np.ndarray) -> np.ndarray:
-        """Return those of `pins` that may be queries and have someone relevant to them."""
-        pins = pins[self.askable[pins]]
-        counts = [np.diff(self.judge(block)[0].indptr) for block in self.blocks(pins)]
-        return pins[np.concatenate(counts) > 0] if counts else pins
-
-    def blocks(self, queries: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield the queries in parts whose [B, N] scores fit in memory, at least one a part."""
-        step = max(1, min(1024, BLOCK_SCORES // len(self.corpus)))
-        for start in range(0, len(queries), step):
-            yield queries[start : start + step]
+    def boards_of(self, queries: np.ndarray, relevant: sparse.csr_array) -> sparse.csr_array:
+        """Return the boards that a pin shares with someone relevant to it."""
+        shared = self.boards[queries].multiply(relevant @ self.boards).tocsr()
+        shared.data[:] = 1
+        return shared
 
     def _excluded(self, queries: np.ndarray) -> sparse.csr_array:
         shape = (len(queries), len(self.corpus))
@@ -75,45 +105,98 @@ class Task:
         return out if self.known is None else out.maximum(_sharing(self.known, queries))
 
 
-def retrieval_tasks(dataset: PinBoardDataset, split: Split) -> list[Task]:
+@dataclass(frozen=True, kw_only=True)
+class BoardTask(Task):
+    """Queries are boards; relevant are held-out pins of theirs, all others of theirs are known."""
+
+    held_out: sparse.csr_array  # float32 [boards, N], 1 where a pin is to be found
+    known: sparse.csr_array  # float32 [boards, N], 1 where a pin of the board is no candidate
+
+    def judge(self, queries: np.ndarray) -> tuple[sparse.csr_array, sparse.csr_array]:
+        """Return the held-out pins of boards, and their other pins; see `Task.judge`."""
+        return self.held_out[queries], self.known[queries]
+
+    def boards_of(self, queries: np.ndarray, relevant: sparse.csr_array) -> sparse.csr_array:
+        """Return each board for itself: the mean over boards is that over queries."""
+        rows = np.arange(len(queries))
+        return _membership(rows, queries, (len(queries), self.held_out.shape[0]))
+
+
+def retrieval_tasks(dataset: PinBoardDataset, split: Split) -> list[PinTask]:
     """Return the tasks pin_to_pin, image_to_text and text_to_image of a data set.
 
     Pin → pin: two pins are relevant to each other when they share a board of at most BOARD_LIMIT
-    pins, counted on the whole graph. For every split but that by pin, pairs which share such a
-    board in training already are left out (the filtered ranking of Bordes et al. 2013).
+    pins, counted on the whole graph. For every split but that by pin, and where nothing is held
+    out, pairs which share such a board in training already are left out (the filtered ranking of
+    Bordes et al. 2013).
 
     Image ↔ text: queries are pins with both; the candidates are all texts (or images); relevant
     are the pin's own and those of pins with the same image to the byte or text to the letter.
     """
     graph = dataset.graph
     small = graph.board_degrees <= BOARD_LIMIT
-    known = None if split.kind == "pin" else _boards(split.train_graph(graph), small)
-    everyone = np.ones(graph.num_pins, bool)
+    unfiltered = split.kind in ("pin", "none")
+    known = None if unfiltered else _boards(split.train_graph(graph), small)
+    everyone, boards = np.ones(graph.num_pins, bool), _boards(graph, small)
     both = dataset.has_image & dataset.has_text
     same = sparse.hstack([_groups(dataset.image_groups), _groups(dataset.text_groups)]).tocsr()
     return [
-        Task(
+        PinTask(
             name="pin_to_pin",
             askable=everyone,
             corpus=everyone,
-            things=_boards(graph, small),
+            things=boards,
+            boards=boards,
             known=known,
         ),
-        Task(
+        PinTask(
             name="image_to_text",
             askable=both,
             corpus=dataset.has_text,
             things=same,
+            boards=boards,
             finds_itself=True,
         ),
-        Task(
+        PinTask(
             name="text_to_image",
             askable=both,
             corpus=dataset.has_image,
             things=same,
+            boards=boards,
             finds_itself=True,
         ),
     ]
+
+
+def board_task(dataset: PinBoardDataset, split: Split, pins: np.ndarray) -> BoardTask:
+    """Return the task board_to_pins: find the held-out pins of a board by those of training.
+
+    Asked are boards of at most BOARD_LIMIT pins, counted on the whole graph, that have a pin in
+    training. Candidates are all pins that are not on the board, and those that are to be found.
+
+    Args:
+        dataset: the data set.
+        split: says which edges are held out.
+        pins: int64, the pins that are to be found, such as the cold ones.
+    """
+    graph = dataset.graph
+    small = graph.board_degrees <= BOARD_LIMIT
+    whole = _boards(graph, small).T.tocsr()
+    trained = _boards(split.train_graph(graph), small).T.tocsr()
+    wanted = np.zeros(graph.num_pins, np.float32)
+    wanted[pins] = 1
+    held_out = whole - trained
+    held_out.data *= wanted[held_out.indices]
+    held_out.eliminate_zeros()
+    known = whole - held_out
+    known.eliminate_zeros()
+    return BoardTask(
+        name="board_to_pins",
+        askable=np.diff(trained.indptr) > 0,
+        corpus=np.ones(graph.num_pins, bool),
+        held_out=held_out,
+        known=known,
+    )
 
 
 def _sharing(things: sparse.csr_array, queries: np.ndarray) -> sparse.csr_array:

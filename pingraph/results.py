@@ -29,6 +29,7 @@ _MAIN = "recall@10"
 _SHORT = (_MAIN, "mrr")  # where not every metric is shown
 _SEEN = "Cold pins were held out; warm pins were trained on, which flatters them."
 _RECALL = "recall@k: hits among the k nearest, over the min(k, relevant) possible ones."
+_NOTHING_HELD_OUT = "Nothing is held out: every pin on a board counts as warm."
 _MATES = "pin → pin: relevant to a pin are those that share a board of at most 200 pins."
 _BOARDS = "board → pins: a board is asked by its pins in training; relevant are those held out."
 _MACRO = "by board: the mean over boards, each of which is the mean over its queries."
@@ -89,12 +90,13 @@ def print_sheet(sheet: Sheet) -> None:
 def metrics_sheet(metrics: dict[str, Any]) -> Sheet:
     """Lay out the content of metrics.json: a row each metric, a column each task."""
     kind = metrics["split"]["kind"]
+    seen = _NOTHING_HELD_OUT if kind == "none" else _SEEN
     filtered = [] if kind in ("pin", "none") else [_FILTERED]
     return Sheet(
         title=f"{metrics['data']}: ranking the full corpus [95% interval]",
         columns=["", *TASKS.values()],
         sections={name: list(_metric_rows(metrics[part])) for part, name in PARTS.items()},
-        notes=[_MATES, _BOARDS, _RECALL, _MACRO, _SEEN, *([_FILTERED] if known else [])],
+        notes=[_MATES, _BOARDS, _RECALL, _MACRO, seen, *filtered],
     )
 
 

@@ -63,7 +63,12 @@ def assert_is_comparison(comparison, tasks, baselines):
     """Check the keys and the arithmetic; `tasks` are those that the data allow."""
     assert comparison.keys() == {"data", "seed", "cold", "warm"}
     for part in ("cold", "warm"):
-        assert comparison[part].keys() == {"pin_to_pin", "image_to_text", "text_to_image"}
+        assert comparison[part].keys() == {
+            "pin_to_pin",
+            "image_to_text",
+            "text_to_image",
+            "board_to_pins",
+        }
         for task, metrics in comparison[part].items():
             if task not in tasks:
                 assert metrics is None

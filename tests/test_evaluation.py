@@ -16,7 +16,7 @@ from pingraph.metrics import METRICS
 from pingraph.relevance import retrieval_tasks
 from pingraph.splits import BoardSplit, EdgeSplit, PinSplit, Split, TimeSplit
 
-TASKS = ("pin_to_pin", "image_to_text", "text_to_image")
+TASKS = ("pin_to_pin", "image_to_text", "text_to_image", "board_to_pins")
 SPLITS = [PinSplit(0.3), EdgeSplit(0.3), BoardSplit(0.4), TimeSplit(0.3)]
 
 
@@ -95,7 +95,7 @@ def test_equal_to_loops(tiny, splitter, limit, monkeypatch):
     done = evaluate_table(table, tiny, split)
     pins = {"cold": split.cold_pins(tiny.graph), "warm": split.warm_pins(tiny.graph)}
     for part in ("cold", "warm"):
-        for task in TASKS:
+        for task in TASKS[:3]:
             result = getattr(done, part)[task]
             expected = slow_recall_and_mrr(tiny, split, task, pins[part], table)
             assert result.queries.tolist() == list(expected)
@@ -103,6 +103,87 @@ def test_equal_to_loops(tiny, splitter, limit, monkeypatch):
                 values = result.values[:, METRICS.index(metric)]
                 wanted = [pair[place] for pair in expected.values()]
                 assert values == pytest.approx(wanted), (part, task, metric)
+
+
+def members(graph):
+    return [set(graph.pins_of(board).tolist()) for board in range(graph.num_boards)]
+
+
+@pytest.mark.parametrize("splitter", SPLITS, ids=lambda splitter: type(splitter).__name__)
+@pytest.mark.parametrize("limit", [200, 9])
+def test_boards_equal_a_loop(tiny, splitter, limit, monkeypatch):
+    monkeypatch.setattr(relevance, "BOARD_LIMIT", limit)
+    split, table = splitter.split(tiny), make_table(tiny)
+    done = evaluate_table(table, tiny, split)
+    whole, trained = members(tiny.graph), members(split.train_graph(tiny.graph))
+    pins = {"cold": split.cold_pins(tiny.graph), "warm": split.warm_pins(tiny.graph)}
+    for part in ("cold", "warm"):
+        expected, asked = {}, 0
+        for board, known in enumerate(trained):
+            if not known or len(whole[board]) > limit:
+                continue
+            asked += 1
+            relevant = (whole[board] - known) & set(pins[part].tolist())
+            scores = table.fused @ table.fused[sorted(known)].mean(axis=0)
+            candidates = set(range(tiny.num_pins)) - (whole[board] - relevant)
+            ranked = sorted(candidates, key=lambda pin: -scores[pin])
+            places = [place for place, pin in enumerate(ranked) if pin in relevant]
+            if places:
+                recall = sum(place < 10 for place in places) / min(10, len(relevant))
+                expected[board] = (recall, 1 / (places[0] + 1))
+        result = getattr(done, part)["board_to_pins"]
+        assert result.queries.tolist() == list(expected)
+        assert result.without_relevant == asked - len(expected)
+        for place, metric in enumerate(("recall@10", "mrr")):
+            values = result.values[:, METRICS.index(metric)]
+            assert values == pytest.approx([pair[place] for pair in expected.values()])
+        if expected:
+            assert result.board_means() == pytest.approx(result.values)
+
+
+@pytest.mark.parametrize("splitter", SPLITS, ids=lambda splitter: type(splitter).__name__)
+def test_means_over_boards_equal_a_loop(tiny, splitter):
+    """A query counts for the boards that it shares with someone relevant."""
+    split = splitter.split(tiny)
+    done = evaluate_table(make_table(tiny), tiny, split)
+    boards = board_sets(tiny.graph, tiny.graph.board_degrees)
+    for part in ("cold", "warm"):
+        for task in TASKS[:3]:
+            result = getattr(done, part)[task]
+            values = {}
+            for query, row in zip(result.queries.tolist(), result.values, strict=True):
+                relevant, _ = slow_case(tiny, split, task, query)
+                for board in set().union(*(boards[query] & boards[pin] for pin in relevant)):
+                    values.setdefault(board, []).append(row)
+            expected = [np.mean(values[board], axis=0) for board in sorted(values)]
+            assert len(result.board_means()) == len(expected)
+            if expected:
+                assert result.board_means() == pytest.approx(np.array(expected))
+            told = result.to_dict(seed=0)
+            assert told["boards"] == len(expected)
+            if expected:
+                macro = told["mrr"]["macro"]["value"]
+                assert macro == pytest.approx(np.mean(expected, axis=0)[METRICS.index("mrr")])
+
+
+def test_a_board_with_many_queries_counts_once_in_the_mean_over_boards(write_folder):
+    """Board 0 has 8 pins that all find each other, board 1 two that find nobody first."""
+    ids = list(range(10))
+    dataset = open_dataset(
+        write_folder(
+            pins={"pin_id": ids, "text": [str(pin) for pin in ids]},
+            boards={"board_id": [0, 1], "title": ["many", "few"]},
+            edges={"pin_id": ids, "board_id": [0] * 8 + [1] * 2},
+        )
+    )
+    fused = np.zeros((10, 2), np.float32)
+    fused[:8] = [1, 0]
+    fused[8:] = [[0.6, 0.8], [0.6, -0.8]]  # −0.28 from each other, 0.6 from all the rest
+    split = hold_out(dataset, dataset.pin_ids[:1])
+    done = evaluate_table(make_table(dataset, fused=fused), dataset, split).warm["pin_to_pin"]
+    found = done.to_dict(seed=0)["recall@1"]
+    assert found["value"] == pytest.approx(7 / 9)
+    assert found["macro"]["value"] == pytest.approx(1 / 2)
 
 
 def test_counts_add_up(tiny):
@@ -147,7 +228,8 @@ def test_forced_answers(write_folder):
     scorers = {"pin_to_pin": lambda queries: -(sides[queries] @ sides.T)}
     backwards = evaluate_scorers(scorers, dataset, split).warm["pin_to_pin"].values
     # 12 strangers first, then 11 mates: the first is 13th, and all are in the top 100.
-    assert np.unique(backwards, axis=0) == pytest.approx(np.array([[0, 0, 1, 0, 1 / 13, 0]]))
+    row = [0, 0, 1, 0, 1 / 13, sum(hit / (12 + hit) for hit in range(1, 12)) / 11, 0]
+    assert np.unique(backwards, axis=0) == pytest.approx(np.array([row]))
 
 
 def test_a_query_never_finds_itself(write_folder):
@@ -201,7 +283,7 @@ def test_the_order_of_pins_changes_nothing(write_folder, tiny):
         for task in TASKS:
             a, b = getattr(one, part)[task], getattr(two, part)[task]
             assert len(a.queries) == len(b.queries)
-            assert a.values.mean(axis=0) == pytest.approx(b.values.mean(axis=0))
+            assert a.values.sum(axis=0) == pytest.approx(b.values.sum(axis=0))
 
 
 def test_texts_of_twins_count_as_found(write_folder):
@@ -303,7 +385,8 @@ def test_what_does_not_exist_is_null(write_folder):
     alone = hold_out(dataset, dataset.pin_ids[:0])  # nobody is cold
     written = evaluate_table(make_table(dataset), dataset, alone).to_dict()
     assert written["cold"]["pin_to_pin"]["queries"] == 0
-    assert written["cold"]["pin_to_pin"]["mrr"] == {"value": None, "ci95": None}
+    nothing = {"value": None, "ci95": None}
+    assert written["cold"]["pin_to_pin"]["mrr"] == {**nothing, "macro": nothing}
     json.dumps(written, allow_nan=False)
 
 
@@ -391,7 +474,7 @@ def test_a_comparison_of_different_queries_is_refused(tiny):
 
 def test_scores_are_dot_products(tiny):
     table = make_table(tiny)
-    scorers = table_scorers(table, tiny)
+    scorers = table_scorers(table, tiny, PinSplit(0.3).split(tiny))
     for task, left, right in (
         ("pin_to_pin", table.fused, table.fused),
         ("image_to_text", table.image, table.text),

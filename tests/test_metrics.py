@@ -30,6 +30,8 @@ def slow_metrics(ranks):
     out = {f"recall@{k}": sum(r < k for r in ranks) / min(k, count) for k in (1, 10, 100)}
     out["hit_rate@10"] = float(any(r < 10 for r in ranks))
     out["mrr"] = 1 / (min(ranks) + 1)
+    precisions = [sum(other <= r for other in ranks) / (r + 1) for r in ranks if r < 100]
+    out["map@100"] = sum(precisions) / min(100, count)
     gained = sum(1 / math.log2(r + 2) for r in ranks if r < 10)
     out["ndcg@10"] = gained / sum(1 / math.log2(r + 2) for r in range(min(10, count)))
     return out
@@ -111,6 +113,7 @@ def test_equal_to_pyg():
         assert theirs(pyg.LinkPredRecall(k)) == pytest.approx(ours.mean(), abs=1e-6)
     assert theirs(pyg.LinkPredHitRatio(10)) == pytest.approx(measured["hit_rate@10"].mean())
     assert theirs(pyg.LinkPredNDCG(10)) == pytest.approx(measured["ndcg@10"].mean(), abs=1e-6)
+    assert theirs(pyg.LinkPredMAP(100)) == pytest.approx(measured["map@100"].mean(), abs=1e-6)
     every = pyg.LinkPredMRR(scores.shape[1])
     assert theirs(every) == pytest.approx(measured["mrr"].mean(), abs=1e-6)
 
@@ -137,6 +140,21 @@ def test_equal_to_scikit_learn():
     scores, relevant = without_ties(seed=2)
     expected = sklearn.ndcg_score(relevant, scores, k=10)
     assert measure(scores, relevant)["ndcg@10"].mean() == pytest.approx(expected, abs=1e-9)
+
+
+def test_average_precision_that_is_not_cut_equals_two_libraries():
+    torch = pytest.importorskip("torch")
+    retrieval = pytest.importorskip("torchmetrics.functional.retrieval")
+    sklearn = pytest.importorskip("sklearn.metrics")
+    scores, relevant = without_ties(items=100, seed=5)
+    scores += 1  # torchmetrics takes a score of 0 for no candidate
+    found = measure(scores, relevant)["map@100"]
+    for row in range(len(scores)):
+        pair = torch.from_numpy(scores[row]), torch.from_numpy(relevant[row])
+        theirs = float(retrieval.retrieval_average_precision(*pair))
+        assert found[row] == pytest.approx(theirs, abs=1e-6)
+        theirs = sklearn.average_precision_score(relevant[row], scores[row])
+        assert found[row] == pytest.approx(theirs, abs=1e-9)
 
 
 def test_the_best_ranking_gets_1_and_the_worst_0():
@@ -167,6 +185,7 @@ def test_ties_are_ranked_as_at_random(place):
         "recall@100": 100 / items,
         "hit_rate@10": 1 - miss,
         "mrr": sum(p / (r + 1) for r, p in enumerate(first)),
+        "map@100": sum((1 + r * (count - 1) / (items - 1)) / (r + 1) for r in range(100)) / items,
         "ndcg@10": gain / sum(1 / math.log2(r + 2) for r in range(count)),
     }
     # recall@10 is over min(10, count), so each relevant item counts as it does in recall@100.

@@ -6,7 +6,7 @@ from rich.console import Console
 from pingraph.metrics import METRICS
 from pingraph.results import comparison_sheet, metrics_sheet, verdict
 
-TASKS = ("pin_to_pin", "image_to_text", "text_to_image")
+TASKS = ("pin_to_pin", "image_to_text", "text_to_image", "board_to_pins")
 
 
 def entry(before, after, low, high, **others):
@@ -19,7 +19,7 @@ def comparison(cold, image_to_text=None, warm=None):
     """A comparison whose metrics are all alike within a task."""
 
     def part(pins, texts):
-        tasks = dict(zip(TASKS, (pins, texts, texts), strict=True))
+        tasks = dict(zip(TASKS, (pins, texts, texts, None), strict=True))
         return {task: one and dict.fromkeys(METRICS, one) for task, one in tasks.items()}
 
     return {
@@ -122,20 +122,26 @@ def test_metrics_table(kind):
     measured = {
         "queries": 1234,
         **{
-            metric: {"value": 0.5 + place / 100, "ci95": [0.25, 1.0]}
+            metric: {
+                "value": 0.5 + place / 100,
+                "ci95": [0.25, 1.0],
+                "macro": {"value": 0.7 + place / 100, "ci95": None},
+            }
             for place, metric in enumerate(METRICS)
         },
     }
-    empty = {"queries": 0, **{key: {"value": None, "ci95": None} for key in METRICS}}
+    nothing = {"value": None, "ci95": None}
+    empty = {"queries": 0, **{key: {**nothing, "macro": nothing} for key in METRICS}}
     sheet = metrics_sheet(
         {
             "data": "things",
             "split": {"kind": kind},
-            "cold": {"pin_to_pin": measured, "image_to_text": None, "text_to_image": None},
+            "cold": {**dict.fromkeys(TASKS), "pin_to_pin": measured},
             "warm": dict.fromkeys(TASKS, empty),
         }
     )
     for text in (printed(sheet), sheet.markdown()):
         assert "0.550 [.250, 1.000]" in text
+        assert "0.710" in text  # recall@10 by board
         assert "1,234" in text
         assert ("leaves out pairs" in text) == (kind == "edge")
