@@ -24,6 +24,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "embed": commands.embed,
     "neighbors": commands.neighbors,
     "sample": commands.sample,
+    "experiment": commands.experiment,
     "make-icons": commands.make_icons,
     "make-world": commands.make_world,
 }
@@ -93,12 +94,14 @@ def _subparser(function: Callable[..., None]) -> ShortErrors:
     docs = parse_docstring(function.__doc__ or "")
     text = "\n\n".join(filter(None, (docs.short_description, docs.long_description)))
     parser = ShortErrors(description=text)
-    special: set[str | int] = {"out", "pin_id"}
+    special: set[str | int] = {"out", "pin_id", "dry_run"}
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip=special)
     helps = {param.arg_name: param.description for param in docs.params}
     for name, parameter in inspect.signature(function).parameters.items():
         if name == "pin_id":
             parser.add_argument(name, nargs="?", type=str, help=helps[name])
+        elif name == "dry_run":
+            parser.add_argument("--dry-run", action="store_true", help=helps[name])
         elif name == "out":
             parser.add_argument("-o", "--out", help=helps[name], **_typed(parameter))
     return parser

@@ -230,6 +230,53 @@ def demo(data: str = "icons", seed: int = 0, out: Path = Path("runs/demo")) -> N
     run_demo(data, seed, out)
 
 
+def experiment(
+    file: Path,
+    out: Path | None = None,
+    data: list[str] | None = None,
+    methods: list[str] | None = None,
+    seeds: list[int] | None = None,
+    jobs: int = 1,
+    dry_run: bool = False,
+) -> None:
+    """Run a grid of data sets, methods and seeds, and write its table.
+
+    A cell is a run of `pingraph fit` and `pingraph evaluate` in a folder of its own. A finished one
+    is never run again, and one that was stopped goes on, so the same command can be typed again at
+    any time. Writes results.parquet and table.md. Exits with 2 where a cell failed.
+
+    Args:
+        file: a YAML file; docs/experiments.md describes it.
+        out: the folder to write to, default runs/NAME.
+        data: other data sets than the file's: 'icons', 'world' or folders.
+        methods: some of the file's methods, by name.
+        seeds: other seeds than the file's.
+        jobs: cells that run at a time.
+        dry_run: only list the cells, and which of them are finished.
+    """
+    from pingraph.experiment import Experiment
+    from pingraph.experiment_run import finished, run_cells
+    from pingraph.experiment_table import collect, table_of, write_results
+    from pingraph.results import print_sheet
+
+    chosen = Experiment.load(file).of(data=data or (), methods=methods or (), seeds=seeds or ())
+    out = Path("runs", file.stem) if out is None else out
+    if dry_run:
+        for cell in chosen.cells():
+            print("finished" if finished(cell, out) else "to do   ", out / cell.path)
+        return
+    failures = run_cells(chosen, out, jobs=jobs)
+    rows = collect(chosen, out)
+    if rows:
+        sheet = table_of(chosen, rows, out)
+        print_sheet(sheet)
+        print(*write_results(rows, sheet, out), sep="\n")
+    for failure in failures:
+        sys.stderr.write(f"failed: {failure}\n")
+    if failures:
+        sys.exit(2)
+
+
 def _check_seed(seed: int) -> None:
     if not 0 <= seed < 2**32:
         raise PinGraphError(f"--seed is {seed}: expected 0 to {2**32 - 1}")

@@ -21,7 +21,7 @@ LAYERS = [
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
     sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets
     sampler_plot sampler_run sampler_guard""",
-    "fit fit_failures resuming commands cli experiments",
+    "fit fit_failures resuming experiment experiment_run experiment_table commands cli experiments",
 ]
 TORCH = ("torch_", "pyg_adapter", "dgl_adapter")  # samplers that are about tensors
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
