@@ -20,7 +20,8 @@ LAYERS = [
     "run_files parsing data module audits",
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
     sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets
-    sampler_plot sampler_run sampler_guard""",
+    sampler_plot sampler_run sampler_guard knn geometry graph_agreement
+    vector_files subject judging walk_paths explain explain_text""",
     "fit fit_failures resuming experiment experiment_run experiment_table commands cli experiments",
 ]
 TORCH = ("torch_", "pyg_adapter", "dgl_adapter")  # samplers that are about tensors
