@@ -19,7 +19,8 @@ from torch import Tensor
 from pingraph.errors import PinGraphError
 from pingraph.samplers.torch_method import Method, Request
 from pingraph.samplers.torch_randomness import bits, draw
-from pingraph.samplers.torch_sums import running_sums
+from pingraph.samplers.torch_sums import in_buckets, running_sums
+from pingraph.samplers.torch_tally import write_best
 
 if TYPE_CHECKING:
     from pingraph.samplers.ppr import PPRSampler
@@ -148,19 +149,16 @@ def _arrive(side: _Side, at: Tensor, mass: Tensor) -> Tensor:
     keep, wait = (
         (None, mass) if side.kept is None else (side.restart * mass, (1.0 - side.restart) * mass)
     )
-    crossed, width = [], 1
-    while width < 2 * int(lengths.max()):
-        some = ((lengths <= width) & (2 * lengths > width)).nonzero()[:, 0]
-        if len(some):
-            here, runs = place[some], (starts[some], lengths[some])
-            sums = running_sums(side.waits[here], wait, *runs)
-            side.waits[here] = sums[-1]
-            if side.kept is not None:
-                side.kept[here] = running_sums(side.kept[here], keep, *runs)[-1]
-            above = sums > limits[some]
-            first = starts[some] + (~above).sum(dim=0) - 1
-            crossed.append(first[above[-1]])
-        width *= 2
+    crossed = []
+    for some in in_buckets(lengths):
+        here, runs = place[some], (starts[some], lengths[some])
+        sums = running_sums(side.waits[here], wait, *runs)
+        side.waits[here] = sums[-1]
+        if side.kept is not None:
+            side.kept[here] = running_sums(side.kept[here], keep, *runs)[-1]
+        above = sums > limits[some]
+        first = starts[some] + (~above).sum(dim=0) - 1
+        crossed.append(first[above[-1]])
     return torch.cat(crossed)
 
 
@@ -172,11 +170,4 @@ def _keep_best(kept: Tensor, seeds: Tensor, ids: Tensor, scores: Tensor) -> None
     score = kept[row, pin].float()
     chance = draw(draw(bits(0), seeds[row]), pin) ^ _LOWEST
     order = chance.argsort()
-    order = order[score[order].argsort(descending=True, stable=True)]
-    order = order[row[order].argsort(stable=True)]
-    row, pin, score = row[order], pin[order], score[order]
-    first = torch.searchsorted(row, torch.arange(len(seeds), device=row.device))
-    rank = torch.arange(len(row), device=row.device) - first[row]
-    best = rank < ids.shape[1]
-    ids[row[best], rank[best]] = pin[best]
-    scores[row[best], rank[best]] = score[best]
+    write_best(row[order], pin[order], score[order], ids, scores)

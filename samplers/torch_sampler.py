@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,14 +15,15 @@ from pingraph.interfaces import Neighbors, Sampler, Walks
 from pingraph.samplers.co_board import CoBoardSampler
 from pingraph.samplers.node2vec import Node2VecSampler
 from pingraph.samplers.pinsage import PinSAGESampler
-from pingraph.samplers.pixie import PixieSampler
+from pingraph.samplers.pixie import PixieSampler, _flat, step_budgets
 from pingraph.samplers.ppr import PPRSampler
 from pingraph.samplers.requests import check_seeds, check_whole
 from pingraph.samplers.temporal import TemporalSampler
 from pingraph.samplers.torch_co_board import CoBoard
 from pingraph.samplers.torch_graph import DeviceGraph, known_device, resident
 from pingraph.samplers.torch_method import Method, Request
-from pingraph.samplers.torch_pixie import Pixie
+from pingraph.samplers.torch_neighbors import DeviceNeighbors
+from pingraph.samplers.torch_pixie import STEP_BYTES, Pixie, Queries, query_turns
 from pingraph.samplers.torch_ppr import PageRank
 from pingraph.samplers.torch_requests import (
     call_key,
@@ -30,12 +32,9 @@ from pingraph.samplers.torch_requests import (
     time_tensor,
 )
 from pingraph.samplers.torch_second_order import SecondOrder
-from pingraph.samplers.torch_sums import row_sums
 from pingraph.samplers.torch_walks import FirstOrder, InTime, WalkMethod
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from pingraph.graph import PinBoardGraph
 
 _METHODS: dict[type, type[Method]] = {
@@ -46,17 +45,6 @@ _METHODS: dict[type, type[Method]] = {
     PPRSampler: PageRank,
     PixieSampler: Pixie,
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceNeighbors:
-    """`pingraph.interfaces.Neighbors` as tensors of one device: same fields, same rules."""
-
-    seeds: Tensor  # int64 [B]
-    ids: Tensor  # int64 [B, k]
-    weights: Tensor  # float32 [B, k]
-    scores: Tensor  # float32 [B, k]
-    mask: Tensor  # bool [B, k]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,11 +156,7 @@ class DeviceSampler:
         """
         request = self._tensors(graph, seeds, times, seed, epoch)
         ids, scores = self._sample(request)
-        total = row_sums(scores.double())[:, None]
-        weights = (scores / torch.where(total > 0, total, 1)).float()
-        return DeviceNeighbors(
-            seeds=request.seeds, ids=ids, weights=weights, scores=scores, mask=ids >= 0
-        )
+        return DeviceNeighbors.from_scores(seeds=request.seeds, ids=ids, scores=scores)
 
     def walk_tensors(
         self,
@@ -195,6 +179,38 @@ class DeviceSampler:
             PinGraphError: also if the sampler has no walks to give.
         """
         return self._walk(self._tensors(graph, seeds, times, seed, epoch))
+
+    def recommend(
+        self,
+        graph: PinBoardGraph,
+        queries: Sequence[tuple[Any, Any]],
+        *,
+        seed: int,
+        epoch: int = 0,
+    ) -> Neighbors:
+        """Return what `PixieSampler.recommend` returns; arguments and errors are the same.
+
+        Raises:
+            PinGraphError: also if this machine lacks the device, or the sampler is another.
+        """
+        method, key = self._method, call_key(seed, epoch)
+        if not isinstance(method, Pixie):
+            kind = type(self.sampler).__name__
+            raise PinGraphError(f"{kind} takes no queries; expected a PixieSampler for them")
+        pins, weights, offsets = _flat(graph, queries)
+        steps = step_budgets(graph, pins, weights, offsets, method.sampler.num_steps)
+        on_device = resident(graph, self.device, method.weighted, method.timed)
+        ids, scores = self._empty(len(queries), on_device)
+        for rows in query_turns(steps, offsets, self.memory // STEP_BYTES):
+            part = slice(offsets[rows.start], offsets[rows.stop])
+            sizes = np.diff(offsets[rows.start : rows.stop + 1])
+            arrays = pins[part], steps[part], np.repeat(np.arange(len(sizes)), sizes)
+            tensors = (torch.from_numpy(array).to(on_device.device) for array in arrays)
+            method.recommend(on_device, Queries(*tensors), key, ids[rows], scores[rows])
+        leads = np.where(np.diff(offsets) > 0, np.append(pins, -1)[offsets[:-1]], -1)
+        return Neighbors.from_scores(
+            seeds=leads, ids=ids.cpu().numpy(), scores=scores.cpu().numpy()
+        )
 
     @property
     def _method(self) -> Method:
@@ -230,13 +246,16 @@ class DeviceSampler:
 
     def _sample(self, request: Request) -> tuple[Tensor, Tensor]:
         """Return ids, int64 [B, k], and scores, float32 [B, k]."""
-        method, device = self._method, request.graph.device
-        shape = len(request.seeds), method.sampler.k
-        ids = torch.full(shape, -1, dtype=torch.int64, device=device)
-        scores = torch.zeros(shape, dtype=torch.float32, device=device)
+        method = self._method
+        ids, scores = self._empty(len(request.seeds), request.graph)
         for rows, part in self._turns(request):
             method.rank(part, ids[rows], scores[rows])
         return ids, scores
+
+    def _empty(self, rows: int, graph: DeviceGraph) -> tuple[Tensor, Tensor]:
+        shape = rows, self._method.sampler.k
+        ids = torch.full(shape, -1, dtype=torch.int64, device=graph.device)
+        return ids, torch.zeros(shape, dtype=torch.float32, device=graph.device)
 
     def _walk(self, request: Request) -> tuple[Tensor, Tensor]:
         method = self._method

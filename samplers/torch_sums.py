@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,16 @@ def running_sums(old: Tensor, values: Tensor, starts: Tensor, lengths: Tensor) -
     table[0, :-1] = old
     table[1:, :-1] = torch.where(inside, values[starts + torch.where(inside, place, 0)], 0.0)
     return table.cumsum(0)[:, :-1]
+
+
+def in_buckets(lengths: Tensor) -> Iterator[Tensor]:
+    """Yield the places of lengths, int64 [M] above 0, that are the same up to a factor of 2."""
+    width, most = 1, int(lengths.max())
+    while width < 2 * most:
+        some = ((lengths <= width) & (2 * lengths > width)).nonzero()[:, 0]
+        if len(some):
+            yield some
+        width *= 2
 
 
 def row_sums(values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Ranks pins by their visits on a GPU: sorts them, where the CPU kernel hashes them."""
+"""Ranks pins on a GPU: sorts their visits, where the CPU kernel hashes them, and their scores."""
 
 from __future__ import annotations
 
@@ -33,3 +33,23 @@ def rank_visits(visits: Tensor, no_pin: int, ids: Tensor, scores: Tensor) -> Non
     columns = slice(0, best.shape[1])
     ids[:, columns] = torch.where(best >= 0, pins.gather(1, where).long(), -1)
     scores[:, columns] = torch.where(best >= 0, best >> width, 0)
+
+
+def write_best(rows: Tensor, pins: Tensor, values: Tensor, ids: Tensor, scores: Tensor) -> None:
+    """Write the pins of the highest scores to `ids` and `scores`; of equal ones the first.
+
+    Args:
+        rows: int64 [n], the row of each pin.
+        pins: int64 [n], each once in a row.
+        values: float32 [n], above 0.
+        ids: int64 [B, k], filled with -1.
+        scores: float32 [B, k], filled with 0.
+    """
+    order = values.argsort(descending=True, stable=True)
+    order = order[rows[order].argsort(stable=True)]
+    rows, pins, values = rows[order], pins[order], values[order]
+    first = torch.searchsorted(rows, torch.arange(len(ids), device=rows.device))
+    rank = torch.arange(len(rows), device=rows.device) - first[rows]
+    best = rank < ids.shape[1]
+    ids[rows[best], rank[best]] = pins[best]
+    scores[rows[best], rank[best]] = values[best]

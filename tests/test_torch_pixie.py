@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
-from pingraph.samplers import DeviceSampler, PixieSampler
-from tests.sampler_contract import SamplerContract, skewed_graph
+from pingraph.samplers import CoBoardSampler, DeviceSampler, PixieSampler
+from tests.sampler_contract import SamplerContract, assert_same, skewed_graph
 from tests.torch_cases import (
     CALL,
     GRAPH,
@@ -77,6 +77,52 @@ def test_a_graph_without_edges_gives_nothing(device):
     assert_same_neighbors(PixieSampler(num_steps=5), device, graph_of([(0, 0)]), [11, 3])
     star = PinBoardGraph.from_edges(range(5), [0] * 5)
     assert_same_neighbors(PixieSampler(num_steps=1), device, star, [0, 4])
+
+
+@on_devices
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), memory=st.sampled_from([1, 50_000, 2**30]), **GRAPH)
+def test_queries_of_several_pins_are_answered_as_by_the_kernel(device, data, memory, edges, wide):
+    graph = graph_of(edges, wide)
+    kernel = PixieSampler(
+        k=data.draw(st.integers(1, 15)),
+        num_steps=data.draw(st.integers(1, 90)),
+        min_pins=data.draw(st.integers(1, 9)),
+        min_visits=data.draw(st.integers(1, 5)),
+        restart_probability=data.draw(st.sampled_from([0.0, 0.5, 0.9])),
+    )
+    queries = []
+    for _ in range(data.draw(st.integers(0, 6))):
+        pins = data.draw(st.lists(st.integers(0, 11), unique=True, max_size=5))
+        weight = st.floats(0.01, 3)
+        given = st.lists(weight, min_size=len(pins), max_size=len(pins))
+        queries.append((pins, data.draw(st.none() | given)))
+    sampler = DeviceSampler(sampler=kernel, device=device, memory=memory)
+    found = sampler.recommend(graph, queries, seed=3, epoch=1)
+    assert_same(found, kernel.recommend(graph, queries, seed=3, epoch=1))
+
+
+@on_devices
+def test_large_queries_are_answered_as_by_the_kernel(device):
+    graph, generator = skewed_graph(400, 60, 395), np.random.default_rng(0)
+    queries = [
+        (generator.choice(400, size, replace=False), generator.random(size) + 0.1)
+        for size in (1, 3, 40, 200, 0, 9)
+    ]
+    for options in ({}, {"min_pins": 10, "min_visits": 2}):
+        kernel = PixieSampler(k=100, num_steps=5_000, **options)
+        sampler = DeviceSampler(sampler=kernel, device=device, memory=2**22)
+        found = sampler.recommend(graph, queries, seed=3)
+        assert_same(found, kernel.recommend(graph, queries, seed=3))
+
+
+def test_queries_are_for_pixie():
+    sampler = DeviceSampler(sampler=CoBoardSampler(), device="cpu")
+    with pytest.raises(PinGraphError, match=r"^CoBoardSampler takes no queries; expected a Pixie"):
+        sampler.recommend(graph_of([(0, 0)]), [([0], None)], seed=1)
+    sampler = DeviceSampler(sampler=PixieSampler(), device="cpu")
+    with pytest.raises(PinGraphError, match=r"^queries\[0\]: pin 1 occurs 2 times"):
+        sampler.recommend(graph_of([(0, 0)]), [([1, 1], None)], seed=1)
 
 
 def even(walk, pin):

@@ -23,7 +23,9 @@ from pingraph.samplers import (
     DeviceGraph,
     DeviceSampler,
     MixtureSampler,
+    Node2VecSampler,
     PinSAGESampler,
+    PixieSampler,
     TemporalSampler,
     WalkSampler,
     randomness,
@@ -31,7 +33,7 @@ from pingraph.samplers import (
 )
 from pingraph.samplers.torch_graph import resident
 from pingraph.samplers.torch_requests import call_key
-from tests.sampler_contract import SamplerContract, assert_same, skewed_graph
+from tests.sampler_contract import SamplerContract, skewed_graph
 from tests.test_samplers import GOLDEN
 from tests.torch_cases import (
     CALL,
@@ -180,15 +182,22 @@ def test_all_of_a_skewed_graph_is_as_by_the_kernel(device, settings, weighted):
 
 
 @on_devices
-def test_torch_may_insist_on_determinism(device):
-    graph = skewed_graph(80, 20, 75)
-    kernel = PinSAGESampler()
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        PinSAGESampler(),
+        TemporalSampler(),
+        Node2VecSampler(num_walks=20, return_parameter=4),
+        CoBoardSampler(),
+        PixieSampler(num_steps=100),
+    ],
+)
+def test_torch_may_insist_on_determinism(device, kernel):
     torch.use_deterministic_algorithms(True)
     try:
-        found = DeviceSampler(sampler=kernel, device=device).sample(graph, range(80), seed=1)
+        assert_same_neighbors(kernel, device, enriched(skewed_graph(80, 20, 75)), list(range(80)))
     finally:
         torch.use_deterministic_algorithms(False)
-    assert_same(found, kernel.sample(graph, range(80), seed=1))
 
 
 @on_devices
