@@ -94,17 +94,24 @@ def _subparser(function: Callable[..., None]) -> ShortErrors:
     docs = parse_docstring(function.__doc__ or "")
     text = "\n\n".join(filter(None, (docs.short_description, docs.long_description)))
     parser = ShortErrors(description=text)
-    special: set[str | int] = {"out", "pin_id", "dry_run"}
+    parameters = inspect.signature(function).parameters
+    lists = {name: _LISTS[p.annotation] for name, p in parameters.items() if p.annotation in _LISTS}
+    special: set[str | int] = {"out", "pin_id", "dry_run", *lists}
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip=special)
     helps = {param.arg_name: param.description for param in docs.params}
-    for name, parameter in inspect.signature(function).parameters.items():
+    for name, parameter in parameters.items():
         if name == "pin_id":
             parser.add_argument(name, nargs="?", type=str, help=helps[name])
+        elif name in lists:
+            parser.add_argument(f"--{name}", nargs="+", type=lists[name], help=helps[name])
         elif name == "dry_run":
             parser.add_argument("--dry-run", action="store_true", help=helps[name])
         elif name == "out":
             parser.add_argument("-o", "--out", help=helps[name], **_typed(parameter))
     return parser
+
+
+_LISTS: dict[Any, type] = {list[str] | None: str, list[int] | None: int}
 
 
 def _typed(parameter: inspect.Parameter) -> dict[str, Any]:

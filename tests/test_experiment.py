@@ -69,8 +69,8 @@ def test_a_grid_is_run_once_and_made_into_a_table(commands, tiny_folder, tmp_pat
 @pytest.mark.xdist_group("commands")
 def test_a_cell_that_fails_leaves_the_others_their_figures(commands, tiny_folder, tmp_path):
     methods = {"wrong": {"model.encoder.embed_dim": -1}, "TF-IDF": {"baseline": "tf_idf"}}
-    file = write(tmp_path / "grid.yaml", data=[str(tiny_folder)], methods=methods)
-    ended = commands.run("experiment", str(file), cwd=tmp_path)
+    file = write(tmp_path / "grid.yaml", data=["icons"], methods=methods)
+    ended = commands.run("experiment", str(file), "--data", str(tiny_folder), cwd=tmp_path)
     assert ended.status == 2
     assert "failed: runs/grid/tiny/wrong/seed-0: error: embed_dim is -1" in ended.err
     assert "| TF-IDF |" in (tmp_path / "runs" / "grid" / TABLE_FILE).read_text()
