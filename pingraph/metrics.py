@@ -43,6 +43,22 @@ def rank_relevant(scores: np.ndarray, relevant: csr_array, queries: np.ndarray) 
     return ranks
 
 
+def best_items(scores: np.ndarray, queries: np.ndarray, k: int) -> np.ndarray:
+    """Return the first k items of every query, in the order in which `rank_relevant` ranks them.
+
+    Args:
+        scores: float32 [Q, N], as of `rank_relevant`.
+        queries: int64 [Q], likewise.
+        k: at most DEPTH.
+
+    Returns:
+        int64 [Q, k], best first; -1 where the corpus has no more.
+    """
+    items = np.full((len(scores), k), -1, np.int64)
+    _best_rows(np.ascontiguousarray(scores, np.float32), queries, items)
+    return items
+
+
 def ranking_metrics(ranks: np.ndarray, offsets: np.ndarray) -> dict[str, np.ndarray]:
     """Compute the metrics of each query from the ranks of its relevant items.
 
@@ -126,6 +142,24 @@ def _rank_row(scores, query, columns, ranks):
     for place in range(kept):
         ahead += bins[place]
         ranks[order[place]] = ahead
+
+
+@njit(nogil=True, cache=True)
+def _best_rows(scores, queries, items):
+    for row in range(len(scores)):
+        floor, floor_key = _floor(scores[row], queries[row])
+        columns, keys = [np.int64(0) for _ in range(0)], [np.uint64(0) for _ in range(0)]
+        for column in range(scores.shape[1]):
+            score = scores[row, column]
+            if score >= floor and score > -np.inf:
+                key = _tie_key(queries[row], column)
+                if score > floor or key <= floor_key:
+                    columns.append(column)
+                    keys.append(key)
+        if columns:
+            kept = np.array(columns)[np.argsort(np.array(keys))]
+            order = np.argsort(-scores[row][kept], kind="mergesort")[: items.shape[1]]
+            items[row, : len(order)] = kept[order]
 
 
 @njit(nogil=True, cache=True)

@@ -116,7 +116,7 @@ def comparison_sheet(comparison: dict[str, Any]) -> Sheet:
         ]
         for part in PARTS
         for task, result in comparison[part].items()
-        if result is not None
+        if result is not None and result[_MAIN]["image_text"] is not None
     }
     return Sheet(
         title=f"{comparison['data']}: what the graph taught (joint against image-text)",

@@ -19,6 +19,7 @@ LAYERS = [
     batches pin_counts gathering feature_files feature_key feature_store""",
     "run_files parsing data module audits",
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
+    popularity stability served significance
     sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets
     sampler_plot sampler_run sampler_guard knn geometry graph_agreement
     vector_files subject judging walk_paths explain explain_text""",

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from pingraph.metrics import DEPTH, METRICS, rank_relevant, ranking_metrics
+from pingraph.metrics import DEPTH, METRICS, best_items, rank_relevant, ranking_metrics
 
 
 def tie_key(query, column):
@@ -71,6 +71,18 @@ def test_ranks_equal_sorting(case, first_query):
         for column, rank in zip(columns, ranks[part].tolist(), strict=True):
             exact = expected[column] < DEPTH or expected[column] == min(expected.values())
             assert rank == expected[column] if exact else rank >= DEPTH
+
+
+@given(rankings(), st.sampled_from([1, 10, DEPTH]), st.integers(0, 10**7))
+@settings(deadline=None, max_examples=40)
+def test_best_items_equal_sorting(case, k, first_query):
+    scores, _ = case
+    queries = first_query + np.arange(len(scores))
+    found = best_items(scores, queries, k)
+    for row, query in enumerate(queries.tolist()):
+        candidates = np.flatnonzero(np.isfinite(scores[row])).tolist()
+        ranked = sorted(candidates, key=lambda c: (-scores[row, c], tie_key(query, c)))[:k]
+        assert found[row].tolist() == ranked + [-1] * (k - len(ranked))
 
 
 @given(rankings())
