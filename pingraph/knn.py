@@ -9,6 +9,7 @@ all are queries, the score of a pair serves both of its ends, so half of the pro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,11 +80,20 @@ def nearest_neighbors(
     )
 
 
-def _search_all(vectors, queries, ids, scores, block):
-    """Let blocks on and above the diagonal serve their rows and, as a mirror image, their columns.
+def product_blocks(
+    vectors: np.ndarray, *, block: int = 2048
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Yield the dot products of all pairs of rows, each pair once, in blocks.
 
-    With blocks a, b and c: aa ab ac, then bb bc, then cc. The rows of b meet a (as the columns of
-    ab), then b, then c: candidates always ascend, so of equal ones the lowest index stays.
+    With the rows in parts a, b and c: aa ab ac, then bb bc, then cc. Blocks on the diagonal hold
+    their pairs twice, and -inf for a row with itself.
+
+    Args:
+        vectors: float32 [N, D].
+        block: rows and columns of a block, at least 1.
+
+    Yields:
+        The rows, the columns, and their float32 products, in memory that the next block takes over.
     """
     parts = [slice(i, min(i + block, len(vectors))) for i in range(0, len(vectors), block)]
     buffer = np.empty(block * block, np.float32)
@@ -92,9 +102,19 @@ def _search_all(vectors, queries, ids, scores, block):
             product = _product(vectors[rows], vectors[columns], buffer)
             if columns == rows:
                 np.fill_diagonal(product, -np.inf)
-            else:
-                _serve(_merge_columns, product, rows.start, ids[columns], scores[columns])
-            _serve(_merge_rows, product, columns.start, ids[rows], scores[rows])
+            yield rows, columns, product
+
+
+def _search_all(vectors, queries, ids, scores, block):
+    """Let a block serve its rows and, as a mirror image, its columns.
+
+    The rows of part b meet a (as columns of ab), then b, then c: candidates always ascend, so of
+    equal ones the lowest stays.
+    """
+    for rows, columns, product in product_blocks(vectors, block=block):
+        if columns != rows:
+            _serve(_merge_columns, product, rows.start, ids[columns], scores[columns])
+        _serve(_merge_rows, product, columns.start, ids[rows], scores[rows])
 
 
 def _search_some(vectors, queries, ids, scores, block):

@@ -1,0 +1,335 @@
+"""Numbers that tell whether the neighborhoods of an embedding are those of the graph.
+
+Letters: N pins, D dimensions, k neighbors of each, Q pins that are asked, s walk neighbors of one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numba
+import numpy as np
+from numba import njit
+
+from pingraph.errors import PinGraphError
+from pingraph.geometry import board_spreads, check_pins, unit_rows
+from pingraph.samplers.requests import check_whole, share_out
+
+if TYPE_CHECKING:
+    from pingraph.graph import PinBoardGraph
+    from pingraph.interfaces import EmbeddingTable, Neighbors
+    from pingraph.knn import Knn
+
+PERSISTENCE = 0.9  # p of the rank-biased overlap: the first 10 places have 86% of the weight
+_SCORES = 32_000_000  # that are held at a time: 128 MB
+
+
+def graph_agreement(
+    table: EmbeddingTable,
+    graph: PinBoardGraph,
+    knn: Knn,
+    walks: Neighbors,
+    *,
+    ranked: int | None = 1000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Return the means of `agreement_by_pin`, over how many pins each is, and `dirichlet_energy`.
+
+    A mean over no pin is NaN. Arguments and errors are those of `agreement_by_pin`.
+    """
+    values = agreement_by_pin(table, graph, knn, walks, ranked=ranked, seed=seed)
+    known = {name: value[~np.isnan(value)] for name, value in values.items()}
+    means = {name: float(v.mean()) if len(v) else np.nan for name, v in known.items()}
+    counts = {f"{name} pins": float(len(v)) for name, v in known.items()}
+    return {**means, **counts, "dirichlet_energy": dirichlet_energy(table.fused, graph)}
+
+
+def agreement_by_pin(
+    table: EmbeddingTable,
+    graph: PinBoardGraph,
+    knn: Knn,
+    walks: Neighbors,
+    *,
+    ranked: int | None = 1000,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Return how well the graph and the embedding agree around each pin.
+
+    Args:
+        table: the embeddings, in the order of the graph's pins.
+        graph: whose edges count: all, or those of training.
+        knn: the k nearest neighbors of some or all rows of `table.fused`.
+        walks: the neighbors that a sampler finds for some or all of these pins, best first. Those
+            beyond the k-th are not looked at.
+        ranked: trustworthiness and continuity rank all pins for each that is asked: they are taken
+            from so many pins, drawn with `seed`; None takes all.
+        seed: the random seed, also of the pins that stand for chance.
+
+    Returns:
+        float64 [N] each, NaN where there is nothing to say; k stands for its number:
+
+        - overlap@k, rbo@k: see `overlaps`. Of the seeds of the walks that reached somebody.
+        - board_purity@k: the share of the k nearest that share a board with the pin; and
+          board_purity_chance@k: the same of k other pins, drawn evenly. Of pins with a board-mate.
+        - trustworthiness@k, continuity@k: see `ranks_kept`. Of pins with a board-mate.
+
+        Pins with a zero vector are left out: who is near to them is an accident.
+
+    Raises:
+        PinGraphError: the table is of other pins than the graph, has a wrong shape, an id twice or
+            a vector that is not finite; a neighbor or seed is not a pin; or a seed of the walks has
+            no list of neighbors.
+    """
+    check_pins(table, graph)
+    _check_lists(knn, walks, graph.num_pins)
+    if ranked is not None:
+        check_whole("ranked", ranked, least=1, most=2**31)
+    k, count = knn.ids.shape[1], graph.num_pins
+    values = {}
+
+    def spread(name: str, pins: np.ndarray, known: np.ndarray) -> None:
+        values[f"{name}@{k}"] = np.full(count, np.nan)
+        values[f"{name}@{k}"][pins] = known
+
+    present = table.fused.any(axis=1)
+    seeds = np.flatnonzero(walks.mask.any(axis=1) & present[walks.seeds])
+    places = np.empty(count, np.int64)
+    places[knn.queries] = np.arange(len(knn.queries))
+    shared, biased = overlaps(knn.ids[places[walks.seeds[seeds]]], walks.ids[seeds])
+    spread("overlap", walks.seeds[seeds], shared)
+    spread("rbo", walks.seeds[seeds], biased)
+    asked = np.flatnonzero(present[knn.queries] & has_mate(graph)[knn.queries])
+    pins, random = knn.queries[asked], np.random.default_rng(seed)
+    others = random.integers(max(1, count - 1), size=(len(pins), k), dtype=np.int32)
+    spread("board_purity", pins, mates_share(graph, pins, knn.ids[asked]))
+    others += others >= pins[:, None]  # never the pin itself
+    spread("board_purity_chance", pins, mates_share(graph, pins, others))
+    if ranked is not None and ranked < len(pins):
+        pins = np.sort(random.choice(pins, ranked, replace=False))
+    trustworthiness, continuity = ranks_kept(table.fused, graph, pins, k)
+    spread("trustworthiness", pins, trustworthiness)
+    spread("continuity", pins, continuity)
+    return values
+
+
+def overlaps(near: np.ndarray, walked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compare lists of k neighbors with lists of s neighbors, of which the first k count; s >= 1.
+
+    - overlap: |A ∩ B| / min(k, s), so that 1 can be reached.
+    - rank-biased overlap, extrapolated, for lists of two lengths (Webber, Moffat and Zobel 2010,
+      equation 32), with p = PERSISTENCE and X_d what the first d of both have in common:
+
+        (1-p)/p (Σ_{d=1..k} X_d/d p^d + Σ_{d=s+1..k} X_s (d-s)/(s d) p^d)
+            + ((X_k - X_s)/k + X_s/s) p^k
+
+    Args:
+        near: int32 [Q, k], without repeats in a row.
+        walked: int64 [Q, w], likewise, best first, then -1.
+
+    Returns:
+        float64 [Q] each, from 0 to 1; NaN where k is 0.
+    """
+    shared, biased = np.full(len(near), np.nan), np.full(len(near), np.nan)
+    if not near.shape[1]:
+        return shared, biased
+    walked = np.ascontiguousarray(walked[:, : near.shape[1]])
+
+    def work(part: slice) -> None:
+        _overlap_rows(near[part], walked[part], PERSISTENCE, shared[part], biased[part])
+
+    share_out(work, len(near), numba.get_num_threads())
+    return shared, biased
+
+
+def mates_share(graph: PinBoardGraph, pins: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the share of each pin's others (int32 [Q, k]) that are on a board of its, float64 [Q].
+
+    NaN where k is 0.
+    """
+    hits = np.zeros(len(pins), np.int64)
+    arrays = graph.pin_offsets, graph.pin_boards
+    share_out(
+        lambda part: _count_mates(*arrays, pins[part], others[part], hits[part]),
+        len(pins),
+        numba.get_num_threads(),
+    )
+    return hits / others.shape[1] if others.shape[1] else np.full(len(pins), np.nan)
+
+
+def has_mate(graph: PinBoardGraph) -> np.ndarray:
+    """Return which pins share a board with another, bool [N]."""
+    pins, boards = graph.edges()
+    out = np.zeros(graph.num_pins, np.bool_)
+    out[pins[graph.board_degrees[boards] > 1]] = True
+    return out
+
+
+def ranks_kept(
+    vectors: np.ndarray, graph: PinBoardGraph, pins: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return trustworthiness and continuity of each pin's neighborhood (Venna and Kaski 2001).
+
+    With r(j) the place of pin j by distance in the graph, and ρ(j) by the vectors, from 1:
+
+        trustworthiness = 1 - c Σ max(0, r(j) - k) over the k first by ρ: who should not be near
+        continuity      = 1 - c Σ max(0, ρ(j) - k) over the k first by r: who should be near
+        c = 2 / (k (2N - 3k - 1))
+
+    The distance is the number of traversals pin → board → pin; unreachable pins come last. Most
+    distances are tied, and ties are in the order of ρ: so order among equals costs nothing.
+
+    Args:
+        vectors: float32 [N, D]; the greatest dot product is the nearest, of equal ones the first.
+        graph: of N pins.
+        pins: int64 [Q].
+        k: at least 0.
+
+    Returns:
+        float64 [Q] each, from 0 to 1; NaN unless 0 < k < N / 2.
+    """
+    sums = np.full((2, len(pins)), np.nan)
+    if 0 < 2 * k < len(vectors):
+        step = max(1, _SCORES // len(vectors))
+        for start in range(0, len(pins), step):
+            _sum_ranks(vectors, graph, pins[start : start + step], k, sums[:, start : start + step])
+    kept = 1 - 2 / max(1, k * (2 * len(vectors) - 3 * k - 1)) * sums
+    return kept[0], kept[1]
+
+
+def dirichlet_energy(vectors: np.ndarray, graph: PinBoardGraph) -> float:
+    """Return how much vectors differ between board-mates, over how much they differ at all.
+
+        Σ_{i<j} w_ij ‖x_i - x_j‖² / Σ_i d_i ‖x_i - m‖²,   w_ij = Σ 1 / (n_b - 1) over shared boards
+
+    with n_b pins on board b, d_i boards of pin i that hold another, and m the mean of x weighted by
+    d. It is the Rayleigh quotient of the normalized Laplacian (Chung 1997) of the walk "one of the
+    pin's boards, then one of the other pins on it": 0 where board-mates are alike, about 1 where
+    boards say nothing, at most 2. Vectors are taken at length 1, zero vectors are left out. NaN
+    without a pair of board-mates, and where all vectors are alike.
+    """
+    unit, rows = unit_rows(vectors)
+    sizes, spreads = board_spreads(unit, rows, graph)
+    wanted = sizes > 1
+    pins, boards = graph.edges()
+    degrees = np.bincount(pins[wanted[boards]], minlength=graph.num_pins)[rows >= 0]
+    squares = np.einsum("nd,nd->n", unit, unit, dtype=np.float64)
+    total = degrees.astype(np.float64) @ unit
+    around = squares @ degrees - total @ total / max(1, degrees.sum())
+    if around <= 1e-12 * degrees.sum():
+        return np.nan
+    return float((spreads[wanted] / (sizes[wanted] - 1)).sum() / around)
+
+
+def _check_lists(knn: Knn, walks: Neighbors, count: int) -> None:
+    for name, pins in (("queries of the neighbors", knn.queries), ("neighbors", knn.ids)):
+        if pins.size and not 0 <= pins.min() <= pins.max() < count:
+            raise PinGraphError(f"{name}: expected pins 0 to {count - 1}, found others")
+    known = np.zeros(count, np.bool_)
+    known[knn.queries] = True
+    inside = (walks.seeds >= 0) & (walks.seeds < count)
+    inside &= known[np.where(inside, walks.seeds, 0)]
+    if not inside.all():
+        row = int(np.argmin(inside))
+        raise PinGraphError(f"walks: seeds[{row}] is {walks.seeds[row]}, which has no neighbors")
+
+
+def _sum_ranks(vectors, graph, pins, k, sums):
+    """Write Σ max(0, r - k) and Σ max(0, ρ - k) of some pins."""
+    scores = vectors[pins] @ vectors.T
+    scores[np.arange(len(pins)), pins] = -np.inf
+    arrays = graph.pin_offsets, graph.pin_boards, graph.board_offsets, graph.board_pins
+
+    def work(part: slice) -> None:
+        for row in range(part.start, part.stop):
+            order = np.argsort(-scores[row], kind="stable")[:-1]  # the pin itself comes last
+            distances = np.empty(len(vectors), np.int64)
+            _walk_breadth_first(*arrays, pins[row], distances)
+            sums[:, row] = _sum_beyond(order, distances, k)
+
+    share_out(work, len(pins), numba.get_num_threads(), fewest=1)
+
+
+@njit(nogil=True, cache=True)
+def _sum_beyond(order, distances, k):
+    """Place the pins by (distance, order), and add up what lies beyond k on either side.
+
+    Order [2 0 1] with distances [1 2 1] of pins 0, 1, 2: by distance come 2, 0, then 1. A distance
+    begins where the nearer ones end; each pin takes the next place of its distance.
+    """
+    places = np.zeros(distances.max() + 2, np.int64)
+    for pin in order:
+        places[distances[pin] + 1] += 1
+    places = np.cumsum(places)
+    by_graph = by_vector = 0
+    for rank in range(len(order)):
+        pin = order[rank]
+        place = places[distances[pin]]
+        places[distances[pin]] += 1
+        if rank < k:
+            by_graph += max(0, place + 1 - k)
+        if place < k:
+            by_vector += max(0, rank + 1 - k)
+    return by_graph, by_vector
+
+
+@njit(nogil=True, cache=True)
+def _walk_breadth_first(pin_offsets, pin_boards, board_offsets, board_pins, start, distances):
+    """Write the traversals from `start` to each pin; of those out of reach, one above the rest."""
+    distances[:] = -1
+    seen = np.zeros(len(board_offsets) - 1, np.bool_)
+    queue = np.empty(len(distances), np.int64)
+    queue[0], distances[start], end = start, 0, 1
+    here = 0
+    while here < end:
+        pin = queue[here]
+        here += 1
+        for board in pin_boards[pin_offsets[pin] : pin_offsets[pin + 1]]:
+            if not seen[board]:
+                seen[board] = True
+                for other in board_pins[board_offsets[board] : board_offsets[board + 1]]:
+                    if distances[other] < 0:
+                        distances[other] = distances[pin] + 1
+                        queue[end] = other
+                        end += 1
+    distances[distances < 0] = distances[queue[end - 1]] + 1
+
+
+@njit(nogil=True, cache=True)
+def _overlap_rows(near, walked, p, shared, biased):
+    k = near.shape[1]
+    for row in range(len(near)):
+        one, other = near[row], walked[row]
+        size = 0
+        while size < len(other) and other[size] >= 0:
+            size += 1
+        common, common_at_end, total, weight = 0, 0, 0.0, 1.0
+        for depth in range(1, k + 1):
+            weight *= p
+            for place in range(min(depth, size)):
+                common += one[depth - 1] == other[place]
+            if depth <= size:
+                for place in range(depth - 1):
+                    common += one[place] == other[depth - 1]
+                common_at_end = common
+            total += common / depth * weight
+            if depth > size:
+                total += common_at_end * (depth - size) / (size * depth) * weight
+        shared[row] = common / min(k, size)
+        last = (common - common_at_end) / k + common_at_end / size
+        biased[row] = (1 - p) / p * total + last * weight
+
+
+@njit(nogil=True, cache=True)
+def _count_mates(offsets, boards, pins, others, hits):
+    for row in range(len(pins)):
+        pin = pins[row]
+        for other in others[row]:
+            one, two = offsets[pin], offsets[other]
+            while one < offsets[pin + 1] and two < offsets[other + 1]:
+                if boards[one] == boards[two]:
+                    hits[row] += 1
+                    break
+                if boards[one] < boards[two]:
+                    one += 1
+                else:
+                    two += 1
