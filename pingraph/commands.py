@@ -74,40 +74,46 @@ def make_world(out: Path, **knobs: Any) -> None:
     print(out)
 
 
-def evaluate(run: Path, seed: int = 0) -> None:
-    """Rank the full corpus with a run's embeddings, write metrics.json and print the table.
+def evaluate(
+    run: Path,
+    data: str | None = None,
+    split: Path | None = None,
+    cold_fraction: float | None = None,
+    split_seed: int = 0,
+    seed: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Rank the full corpus with embeddings, print the table, and write metrics.json.
 
-    Tasks: pin → pin (board-mates), image → text and text → image; cold and warm pins apart. An
-    image of example queries and their nearest pins goes to neighbors.png.
+    Tasks: pin → pin (board-mates), board → pins, image → text and text → image; cold and warm pins
+    apart. An image of example queries and their nearest pins goes to neighbors.png.
+
+    Embeddings that pingraph did not make are judged too: a Parquet file with ids and vectors, or a
+    .npy file; docs/any-embedding.md describes both. Nothing is held out of them unless --split or
+    --cold_fraction says so.
+
+      pingraph evaluate runs/mine
+      pingraph evaluate vectors.parquet --data pins --split runs/mine -o judged
 
     Args:
-        run: a run folder of `pingraph fit`.
+        run: a run folder of `pingraph fit`, or a file of vectors.
+        data: of a file, the data set of its pins: a folder, or 'icons' or 'world'.
+        split: of a file, what it was not trained on: a saved split, or the run that has it.
+        cold_fraction: of a file, instead of --split: the share of cold pins, drawn by PinSplit.
+        split_seed: which pins --cold_fraction draws.
         seed: of the bootstrap intervals, and of the queries where there are very many.
+        out: the folder to write to, by default the run's own; of a file nothing is written.
     """
-    from pingraph.evaluation import evaluate_table
-    from pingraph.files import write_json
-    from pingraph.grid import example_queries, grid_rows, save_grid
-    from pingraph.results import metrics_sheet, print_sheet
-    from pingraph.run_files import GRID_FILE, METRICS_FILE
-    from pingraph.runs import Run
+    from pingraph.judging import judge
+    from pingraph.subject import chosen_split, open_subject
 
     _check_seed(seed)
-    trained = Run.open(run)
-    _check_writable(run / METRICS_FILE)
-    dataset = trained.dataset()
-    table = trained.embed(dataset, progress=True)
-    metrics = evaluate_table(table, dataset, trained.split, seed=seed).to_dict()
-    written = [run / METRICS_FILE]
-    try:
-        write_json(run / METRICS_FILE, metrics)
-        queries = example_queries(dataset, trained.split, 8, seed=seed)
-        if len(queries):
-            rows = grid_rows(table, dataset, queries)
-            save_grid(run / GRID_FILE, dataset, rows, f"{dataset.name}: nearest pins in {run.name}")
-            written.append(run / GRID_FILE)
-    finally:  # a full disk shall not cost the figures
-        print_sheet(metrics_sheet(metrics))
-    print(*written, sep="\n")
+    chosen = chosen_split(split, cold_fraction, split_seed)
+    subject = open_subject(run, data, chosen, progress=True)
+    folder = out or (subject.run and subject.run.folder)
+    if folder:
+        _check_writable(folder / "metrics.json")
+    judge(subject, folder, seed=seed)
 
 
 def embed(run: Path, data: str, out: Path) -> None:
@@ -138,16 +144,18 @@ def neighbors(
     text: str | None = None,
     image: Path | None = None,
     k: int = 10,
+    data: str | None = None,
     out: Path | None = None,
 ) -> None:
     """List the pins that are nearest to a pin, a text or an image.
 
     Args:
-        run: a run folder of `pingraph fit`.
+        run: a run folder of `pingraph fit`, or a file of vectors, which can be searched by pin.
         pin_id: a pin of the data set that the run was trained on.
         text: words to search with, instead of a pin.
         image: an image file to search with, instead of a pin.
         k: how many to list.
+        data: of a file, the data set of its pins.
         out: draw a pin and its nearest pins as a PNG file too.
     """
     if [pin_id, text, image].count(None) != 2:
@@ -157,17 +165,20 @@ def neighbors(
     if k < 1:
         raise PinGraphError(f"--k is {k}: expected 1 or more")
     from pingraph import queries
-    from pingraph.runs import Run
+    from pingraph.subject import open_subject
 
     if out is not None:
         _check_writable(out)
-    trained = Run.open(run)
+    subject = open_subject(run, data, progress=True)
     if pin_id is not None:
-        queries.list_neighbors(trained, pin_id, k, out)
-    elif text is not None:
-        queries.search_text(trained, text, k)
+        queries.list_neighbors(subject, pin_id, k, out)
+        return
+    if subject.run is None:
+        raise PinGraphError(f"{run} holds vectors alone: only a run can be searched by words")
+    if text is not None:
+        queries.search_text(subject.run, text, k)
     elif image is not None:
-        queries.search_image(trained, image, k)
+        queries.search_image(subject.run, image, k)
 
 
 def sample(

@@ -17,17 +17,19 @@ from pingraph.tokenization import UNKNOWN, encode
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
     from pingraph.runs import Run
+    from pingraph.subject import Subject
 
 
-def list_neighbors(run: Run, pin_id: str, k: int, out: Path | None = None) -> None:
+def list_neighbors(subject: Subject, pin_id: str, k: int, out: Path | None = None) -> None:
     """Print the pins nearest to a pin, by the fused vectors of both, and draw them to `out`.
 
     Raises:
-        PinGraphError: there is no such pin, or `out` cannot be written.
+        PinGraphError: there is no such pin, or it has no vector, or `out` cannot be written.
     """
-    dataset = run.dataset()
+    dataset = subject.dataset
     pin = find_rows(dataset, [pin_id])  # before the embedding, which takes the longest
-    table = run.embed(dataset, progress=True)
+    subject.require_vector(pin[0])
+    table = subject.table
     print(f"nearest to {dataset.texts[pin[0]] or pin_id}")
     _print_pins(dataset, *nearest(table, table.fused[pin], k, exclude=pin))
     if out is not None:

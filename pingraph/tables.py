@@ -26,7 +26,7 @@ def read_table(path: Path, required: tuple[str, ...], optional: tuple[str, ...] 
     """
     if not path.is_file():
         raise PinGraphError(f"{path}: no such file; {LAYOUT}")
-    with _unreadable(path):
+    with unreadable(path):
         file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
         names = file.schema_arrow.names
     for column in (*required, *optional):
@@ -34,7 +34,7 @@ def read_table(path: Path, required: tuple[str, ...], optional: tuple[str, ...] 
         if found > 1 or (found == 0 and column in required):
             among = ", ".join(names)
             raise PinGraphError(f"{path}: {found} columns '{column}' among {among}; expected one")
-    with _unreadable(path), file:
+    with unreadable(path), file:
         table = file.read([name for name in (*required, *optional) if name in names])
         table.validate(full=True)
     return table.cast(pa.schema([field.with_type(_plain(field.type)) for field in table.schema]))
@@ -114,7 +114,8 @@ def lengths(column: pa.ChunkedArray) -> np.ndarray:
 
 
 @contextmanager
-def _unreadable(path: Path) -> Iterator[None]:
+def unreadable(path: Path) -> Iterator[None]:
+    """Name the file where pyarrow cannot read it, as a PinGraphError."""
     # for some damage pyarrow raises a bare ValueError or OSError instead of its own exceptions
     try:
         yield

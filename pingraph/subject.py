@@ -1,0 +1,149 @@
+"""What is judged: the embeddings of a run, or any vectors in a file, with their data and split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pingraph.errors import PinGraphError
+from pingraph.run_files import SPLIT_FILE
+from pingraph.splits import NoSplit, PinSplit, Split, Splitter
+
+if TYPE_CHECKING:
+    from pingraph.datasets import PinBoardDataset
+    from pingraph.interfaces import EmbeddingTable
+    from pingraph.runs import Run
+
+
+FORMS = (".parquet", ".npy")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """Embeddings of all pins of a data set, and the split that says which of them are cold."""
+
+    name: str  # of the run folder or the file
+    dataset: PinBoardDataset
+    split: Split
+    run: Run | None  # None for a file
+    notes: tuple[str, ...]  # what whoever reads the figures must know, a sentence each
+    make_table: Callable[[], EmbeddingTable]
+
+    @cached_property
+    def table(self) -> EmbeddingTable:
+        """The embeddings, in the order of the data set; a vector of zeros stands for none.
+
+        A run embeds its pins when it is first asked for.
+        """
+        return self.make_table()
+
+    def require_vector(self, pin: int) -> None:
+        """Raise PinGraphError where a pin (dense index) has no fused vector."""
+        if not self.table.fused[pin].any():
+            found = self.dataset.pin_ids[pin].item()
+            raise PinGraphError(f"{self.name}: pin {found!r} has no vector")
+
+
+class SplitFile:
+    """A split that was saved.
+
+    Args:
+        path: a file that `Split.save` wrote, or a run folder, whose split is meant.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path, SPLIT_FILE) if Path(path).is_dir() else Path(path)
+
+    def split(self, dataset: PinBoardDataset) -> Split:
+        """Return the split; raises PinGraphError unless it is one of this data set."""
+        split = Split.load(self.path)
+        if split.fingerprint != dataset.graph.fingerprint():
+            raise PinGraphError(f"{self.path}: a split of other data than {dataset.name}")
+        return split
+
+
+def chosen_split(
+    split: Path | None, cold_fraction: float | None, split_seed: int
+) -> Splitter | None:
+    """Return what the options of a command ask for, None where they ask for nothing.
+
+    Raises:
+        PinGraphError: both are given, or the fraction is not between 0 and 1.
+    """
+    if split is not None and cold_fraction is not None:
+        raise PinGraphError("give one of --split and --cold_fraction")
+    if split is not None:
+        return SplitFile(split)
+    return None if cold_fraction is None else PinSplit(cold_fraction, split_seed)
+
+
+def open_subject(
+    path: str | Path,
+    data: str | Path | None = None,
+    split: Splitter | None = None,
+    *,
+    progress: bool = False,
+) -> Subject:
+    """Open what is to be judged: a run folder, or a file of vectors beside a data set.
+
+    Args:
+        path: a run folder of `pingraph fit`; or a .parquet or .npy file, see
+            `vector_files.read_vectors`.
+        data: of a file, the data set that its vectors are of; a run knows its own.
+        split: of a file, what was held out of the embeddings' training; by default nothing, so
+            that all pins on boards are warm. A run has its own.
+        progress: show a progress bar while a run embeds, on standard error.
+
+    Raises:
+        PinGraphError: something is missing, damaged or of other data; see `Run.open`, `Run.dataset`
+            and `read_vectors`. Or `data` or `split` is given to a run, or no `data` to a file.
+    """
+    path = Path(path)
+    if path.is_file() or (path.suffix in FORMS and not path.is_dir()):
+        return _open_file(path, data, split)
+    return _open_run(path, data, split, progress)
+
+
+def _open_run(
+    path: Path, data: str | Path | None, split: Splitter | None, progress: bool
+) -> Subject:
+    from pingraph.runs import Run
+
+    run = Run.open(path)
+    for given, what in ((data, "data"), (split, "split")):
+        if given is not None:
+            hint = "to judge it on other data, write its embeddings by 'pingraph embed'"
+            raise PinGraphError(f"{path} has {what} of its own, from training; {hint}")
+    dataset = run.dataset()
+    return Subject(
+        name=path.resolve().name,
+        dataset=dataset,
+        split=run.split,
+        run=run,
+        notes=(),
+        make_table=partial(run.embed, dataset, progress=progress),
+    )
+
+
+def _open_file(path: Path, data: str | Path | None, split: Splitter | None) -> Subject:
+    from pingraph.datasets import open_dataset
+    from pingraph.vector_files import read_vectors
+
+    if data is None:
+        raise PinGraphError(f"{path} is no run: give the data set of its pins by --data")
+    dataset = open_dataset(data)
+    made = (split or NoSplit()).split(dataset)
+    table, notes = read_vectors(path, dataset)
+    if split is not None:
+        notes.append("Cold pins are cold only if these embeddings were made without their boards.")
+    return Subject(
+        name=path.name,
+        dataset=dataset,
+        split=made,
+        run=None,
+        notes=tuple(notes),
+        make_table=lambda: table,
+    )
