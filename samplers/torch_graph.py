@@ -68,8 +68,8 @@ class DeviceGraph:
         ordered = kept_with(graph, in_time_order) if timed else None
         sums: list = [side[3] for side in _sides(graph, True)] if weighted else [None, None]
 
-        def pair(*arrays: np.ndarray) -> tuple[Tensor, ...]:
-            return tuple(torch.tensor(array, device=home) for array in arrays)
+        def pair(one: np.ndarray, other: np.ndarray) -> tuple[Tensor, Tensor]:
+            return torch.tensor(one, device=home), torch.tensor(other, device=home)
 
         def rows(csr: Csr, alias: Any, in_time: Any, sums: Any) -> DeviceRows:
             return DeviceRows(

@@ -88,11 +88,13 @@ class PageRank(Method):
 
         def side(rows: DeviceRows, keeps: bool) -> _Side:
             size = seeds * (len(rows.offsets) - 1)
+            degrees = rows.weight_sums if self.weighted else rows.offsets.diff()
+            assert degrees is not None
             masses = torch.zeros(2 if keeps else 1, size, dtype=torch.float64, device=graph.device)
             return _Side(
                 rows=rows,
                 weights=rows.weights if self.weighted else None,
-                degrees=rows.weight_sums if self.weighted else rows.offsets.diff(),
+                degrees=degrees,
                 waits=masses[0],
                 kept=masses[1] if keeps else None,
                 restart=restart if keeps else 0.0,
@@ -146,9 +148,8 @@ def _arrive(side: _Side, at: Tensor, mass: Tensor) -> Tensor:
     place, lengths = at.unique_consecutive(return_counts=True)
     starts = lengths.cumsum(0) - lengths
     limits = side.threshold * side.degrees[place % len(side.degrees)]
-    keep, wait = (
-        (None, mass) if side.kept is None else (side.restart * mass, (1.0 - side.restart) * mass)
-    )
+    keep = side.restart * mass
+    wait = mass if side.kept is None else (1.0 - side.restart) * mass
     crossed = []
     for some in in_buckets(lengths):
         here, runs = place[some], (starts[some], lengths[some])

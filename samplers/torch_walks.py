@@ -31,6 +31,8 @@ from pingraph.samplers.torch_tally import rank_visits
 from pingraph.samplers.walking import NO_TIME, WalkingSampler
 
 if TYPE_CHECKING:
+    from pingraph.samplers.node2vec import Node2VecSampler
+    from pingraph.samplers.pinsage import PinSAGESampler
     from pingraph.samplers.torch_graph import DeviceGraph
 
 _VISIT_BYTES = 96  # at most
@@ -145,6 +147,8 @@ class WalkMethod(Method):
 
 class FirstOrder(WalkMethod):
     """Follows `PinSAGESampler`."""
+
+    sampler: PinSAGESampler | Node2VecSampler
 
     @property
     def weighted(self) -> bool:
