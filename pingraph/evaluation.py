@@ -89,17 +89,25 @@ class Evaluation:
 
 
 def figures(values: np.ndarray, *, seed: int) -> dict[str, dict[str, Any]]:
-    """Return the mean and its 95% interval of each metric, null where nothing is known.
+    """Return `measured` of each metric by its name; one row of values a query (or a board)."""
+    return dict(zip(METRICS, measured(values, seed=seed), strict=True))
+
+
+def measured(values: np.ndarray, *, seed: int) -> list[dict[str, Any]]:
+    """Return the mean of each column and its 95% interval over the rows, as JSON holds them.
 
     Args:
-        values: float64 [Q, len(METRICS)], one row a query (or a board).
+        values: float64 [Q, M].
         seed: of the resamples.
+
+    Returns:
+        M times "value" (null without rows) and "ci95" (null with fewer than 2).
     """
     ends = mean_intervals(values, seed=seed)
-    return {
-        name: {"value": _mean(values[:, place]), "ci95": _interval(ends[place])}
-        for place, name in enumerate(METRICS)
-    }
+    return [
+        {"value": _mean(column), "ci95": _interval(pair)}
+        for column, pair in zip(values.T, ends, strict=True)
+    ]
 
 
 def evaluate_table(
