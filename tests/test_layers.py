@@ -21,7 +21,7 @@ LAYERS = [
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
     popularity stability served significance
     sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets
-    sampler_plot sampler_run sampler_guard knn geometry graph_agreement
+    sampler_plot sampler_run sampler_guard knn geometry graph_agreement graph_ranks
     vector_files subject judging walk_paths explain explain_text""",
     "fit fit_failures resuming experiment experiment_run experiment_table commands cli experiments",
 ]
