@@ -1,0 +1,307 @@
+"""Tells how much of an embedding stays: between seeds, epochs and checkpoints, and for old vectors.
+
+Letters: N pins, D and E dimensions of two embeddings, Q queries, k neighbors of each.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pingraph.embeddings import check_table
+from pingraph.errors import PinGraphError
+from pingraph.evaluation import PARTS, Evaluation, Scorer, evaluate_scorers, measured
+from pingraph.knn import nearest_neighbors
+from pingraph.significance import paired_tests
+
+if TYPE_CHECKING:
+    from pingraph.datasets import PinBoardDataset
+    from pingraph.interfaces import EmbeddingTable
+    from pingraph.splits import Split
+
+GROUPS = 20  # of pins that are left out in turn, for the interval of CKA
+_BLOCK = 65_536  # pins whose products are summed at a time
+
+
+def stability(
+    one: EmbeddingTable, two: EmbeddingTable, *, k: int = 10, max_queries: int = 10_000, seed: int
+) -> dict[str, Any]:
+    """Compare two embeddings of the same pins by their fused vectors; widths may differ.
+
+    Args:
+        one: an embedding.
+        two: another, such as of another seed, epoch or checkpoint.
+        k: neighbors of a pin.
+        max_queries: when there are more pins, this many are drawn and their neighbors compared.
+        seed: of the draw and the intervals.
+
+    Returns:
+        "neighbors": see `neighbor_churn`; "cka" and "cka_debiased": see `cka`.
+
+    Raises:
+        PinGraphError: they are of other pins, or a vector is not finite (names the pin).
+    """
+    for name, table in (("the first embedding", one), ("the second embedding", two)):
+        check_table(table, name)
+    _require_same_pins(one, two)
+    queries = np.arange(len(one.pin_ids))
+    if len(queries) > max_queries:
+        draw = np.random.default_rng(seed).choice(len(queries), max_queries, replace=False)
+        queries = np.sort(draw)
+    found = [nearest_neighbors(table.fused, k, queries=queries).ids for table in (one, two)]
+    pins = len(one.pin_ids)
+    return {
+        "pins": pins,
+        "queries": len(queries),
+        "neighbors": neighbor_churn(*found, pins=pins, seed=seed),
+        **cka(one.fused, two.fused),
+    }
+
+
+def neighbor_churn(
+    before: np.ndarray, after: np.ndarray, *, pins: int, seed: int
+) -> dict[str, Any]:
+    """Tell how many of the k nearest neighbors are replaced by others.
+
+    Of a pin with s neighbors in both lists, churn is 1 - s / k (as of Fard et al. 2016, who count
+    predictions that change), and the Jaccard index of the two sets is s / (2 k - s).
+
+    Args:
+        before: int [Q, k], all different in a row.
+        after: int [Q, k], of the same queries.
+        pins: how many there are, which gives the churn of two lists that know nothing of each
+            other: 1 - k / (pins - 1).
+        seed: of the resamples.
+
+    Returns:
+        "k", "churn" and "jaccard" ("value" and "ci95", null without neighbors), "churn_by_chance".
+
+    Raises:
+        PinGraphError: the shapes differ.
+    """
+    if before.shape != after.shape:
+        raise PinGraphError(f"neighbors have shapes {before.shape} and {after.shape}")
+    k = before.shape[1]
+    shared = _shared(before, after)
+    values = np.stack([1 - shared / max(k, 1), shared / np.maximum(2 * k - shared, 1)], axis=1)
+    churn, jaccard = measured(values if k else values[:0], seed=seed)
+    chance = 1 - k / (pins - 1) if k else None
+    return {"k": k, "churn": churn, "jaccard": jaccard, "churn_by_chance": chance}
+
+
+def cka(one: np.ndarray, two: np.ndarray) -> dict[str, Any]:
+    """Return the linear CKA of two embeddings, plain and debiased (Kornblith et al. 2019).
+
+    With X [N, D] and Y [N, E], CKA = HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)); it is 1 when one is
+    a rotation and scaling of the other. Plain: HSIC = ‖X'ᵀY'‖²_F with centered X' and Y', which is
+    above 0 for unrelated vectors, the more so the fewer the pins are for the dimensions. Debiased:
+    the unbiased HSIC of Song et al. (2012), which is 0 on average for them, and can be below.
+
+    Both are made of sums over pins, so they need memory for D · E numbers, never for N². The
+    intervals are jackknife intervals, mean ± 1.96 standard errors, with GROUPS groups of pins left
+    out in turn (Efron and Tibshirani 1993, chapter 11).
+
+    Args:
+        one: float32 [N, D].
+        two: float32 [N, E].
+
+    Returns:
+        "cka" and "cka_debiased", each with "value" and "ci95"; null, with a "reason" beside, where
+        it does not exist.
+    """
+    pairs = [(one, one), (one, two), (two, two)]
+    whole = [sum(_moments(a[g::GROUPS], b[g::GROUPS]) for g in range(GROUPS)) for a, b in pairs]
+    left_out = []
+    if len(one) >= 2 * GROUPS:
+        for g in range(GROUPS):
+            parts = (_moments(a[g::GROUPS], b[g::GROUPS]) for a, b in pairs)
+            left_out.append([full - part for full, part in zip(whole, parts, strict=True)])
+    return {
+        name: _jackknife(_ratio(whole, hsic), [_ratio(sums, hsic) for sums in left_out])
+        for name, hsic in (("cka", _hsic), ("cka_debiased", _unbiased_hsic))
+    }
+
+
+def compatibility(
+    old: EmbeddingTable,
+    new: EmbeddingTable,
+    dataset: PinBoardDataset,
+    split: Split,
+    *,
+    seed: int = 0,
+    max_queries: int = 10_000,
+) -> dict[str, Any]:
+    """Tell whether new vectors can query an index of old ones (Shen et al. 2020, CVPR).
+
+    pin → pin is evaluated with queries and candidates of both embeddings. With M(query, candidate)
+    for a metric, the update gain is (M(new, old) - M(old, old)) / (M(new, new) - M(old, old)): the
+    share of the new embedding's gain that is had before the index is made anew. The new embedding
+    is compatible if M(new, old) > M(old, old).
+
+    "rotated" asks by new vectors that are turned to the old ones: the orthogonal map R with the
+    least ‖new R - old‖ over the training pins (Schönemann 1966). If that does well where the plain
+    vectors fail, the two spaces differ by little more than a rotation, as do those of two seeds.
+
+    Args:
+        old: the embedding of the index.
+        new: that of the queries.
+        dataset: the data set of both.
+        split: says which pins are cold, and which may be used for the rotation.
+        seed: of drawn queries and intervals.
+        max_queries: as of `evaluate_table`.
+
+    Returns:
+        By part, of recall@10: "old", "new", "new_on_old" and "rotated" with "value" and "ci95";
+        "gain" and "gain_rotated" (null where the new embedding gains nothing), "difference" of
+        "new_on_old" to "old" with "ci95" and "p", "compatible" (null where chance could explain the
+        difference). Where the widths differ, "new_on_old" is null and "reason" says so.
+
+    Raises:
+        PinGraphError: they are of other pins, or a vector is not finite (names the pin).
+    """
+    for name, table in (("the old embedding", old), ("the new embedding", new)):
+        check_table(table, name)
+    _require_same_pins(old, new)
+    if not np.array_equal(old.pin_ids, dataset.pin_ids):
+        raise PinGraphError(f"{dataset.name}: the embeddings are of other pins")
+    pairs = {
+        "old": (old.fused, old.fused),
+        "new": (new.fused, new.fused),
+        "rotated": (new.fused @ rotation(new.fused, old.fused, split.train_pins), old.fused),
+    }
+    if new.fused.shape == old.fused.shape:
+        pairs["new_on_old"] = (new.fused, old.fused)
+    done = {
+        name: evaluate_scorers(
+            {"pin_to_pin": _dot(*pair)}, dataset, split, seed=seed, max_queries=max_queries
+        )
+        for name, pair in pairs.items()
+    }
+    return {part: _compatible(done, part, seed) for part in PARTS}
+
+
+def rotation(new: np.ndarray, old: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the orthogonal map R [D, E] with the least ‖new R - old‖ over some rows.
+
+    With newᵀ old = U S Vᵀ it is U Vᵀ; where D and E differ, its rows or columns are orthonormal.
+
+    Args:
+        new: float32 [N, D].
+        old: float32 [N, E].
+        rows: int64, the pins that it is made of.
+    """
+    left, _, right = np.linalg.svd(_products(new[rows], old[rows]), full_matrices=False)
+    return (left @ right).astype(np.float32)
+
+
+def _shared(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Count the ids that both lists of a row have, int64 [Q]."""
+    both = np.sort(np.concatenate([one, two], axis=1), axis=1)
+    return (both[:, 1:] == both[:, :-1]).sum(axis=1)
+
+
+def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return leftᵀ right, summed in float64 block by block."""
+    total = np.zeros((left.shape[1], right.shape[1]))
+    for start in range(0, len(left), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        total += left[rows].astype(np.float64).T @ right[rows].astype(np.float64)
+    return total
+
+
+def _moments(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return all sums over pins that HSIC needs, float64 [D + 2, E + 2].
+
+    The vectors are extended by their squared length and by 1, so that their products hold Xᵀ Y,
+    Σ x, Σ y, Σ ‖y‖² x, Σ ‖x‖² y, Σ ‖x‖² ‖y‖², Σ ‖x‖², Σ ‖y‖² and N.
+    """
+    return _products(_extended(left), _extended(right))
+
+
+def _extended(vectors: np.ndarray) -> np.ndarray:
+    squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
+    return np.column_stack([vectors, squares, np.ones(len(vectors))])
+
+
+def _hsic(sums: np.ndarray) -> float:
+    """‖Σ (x - mean x)(y - mean y)ᵀ‖²_F."""
+    centered = sums[:-2, :-2] - np.outer(sums[:-2, -1], sums[-1, :-2]) / max(sums[-1, -1], 1)
+    return float(np.square(centered).sum())
+
+
+def _unbiased_hsic(sums: np.ndarray) -> float:
+    """Equation 5 of Song et al. (2012) for K = X Xᵀ and L = Y Yᵀ without their diagonals.
+
+    tr(KL) + 1ᵀK1 · 1ᵀL1 / ((N-1)(N-2)) - 2 / (N-2) · 1ᵀKL1, times N (N-3), which CKA cancels.
+    """
+    count, product = sums[-1, -1], sums[:-2, :-2]
+    if count < 4:
+        return np.nan
+    x, y = sums[:-2, -1], sums[-1, :-2]  # Σ x, Σ y
+    trace = np.square(product).sum() - sums[-2, -2]
+    total_k, total_l = x @ x - sums[-2, -1], y @ y - sums[-1, -2]
+    mixed = x @ product @ y - x @ sums[:-2, -2] - y @ sums[-2, :-2] + sums[-2, -2]
+    both = total_k * total_l / ((count - 1) * (count - 2))
+    return float(trace + both - 2 * mixed / (count - 2))
+
+
+def _ratio(sums: list[np.ndarray], hsic: Any) -> float:
+    own_one, cross, own_two = (hsic(part) for part in sums)
+    # Equal vectors leave a rounding error of what cancels, which is nothing.
+    tiny = 1e-12 * max(np.square(sums[0]).max(), np.square(sums[2]).max())
+    if not min(own_one, own_two) > tiny:
+        return np.nan
+    return cross / np.sqrt(own_one * own_two)
+
+
+def _jackknife(value: float, left_out: list[float]) -> dict[str, Any]:
+    if not np.isfinite(value):
+        reason = "too few pins, or the vectors of an embedding are all alike"
+        return {"value": None, "ci95": None, "reason": reason}
+    others = np.array(left_out)
+    if not len(others) or not np.isfinite(others).all():
+        return {"value": float(value), "ci95": None}
+    spread = np.square(others - others.mean()).sum() * (len(others) - 1) / len(others)
+    half = 1.96 * np.sqrt(spread)
+    return {"value": float(value), "ci95": [float(value - half), float(value + half)]}
+
+
+def _dot(queries: np.ndarray, pins: np.ndarray) -> Scorer:
+    return lambda rows: queries[rows] @ pins.T
+
+
+def _compatible(done: dict[str, Evaluation], part: str, seed: int) -> dict[str, Any]:
+    told = {
+        name: getattr(evaluation, part)["pin_to_pin"].to_dict(seed=seed)["recall@10"]
+        for name, evaluation in done.items()
+    }
+    told = {name: {key: found[key] for key in ("value", "ci95")} for name, found in told.items()}
+    out: dict[str, Any] = {**told, "gain_rotated": _gain(told, "rotated")}
+    if "new_on_old" not in done:
+        reason = "the widths differ: new vectors cannot be compared with old ones"
+        return {**out, "new_on_old": None, "gain": None, "compatible": None, "reason": reason}
+    out["gain"] = _gain(told, "new_on_old")
+    pair = {name: done[name] for name in ("old", "new_on_old")}
+    tests = [test for test in paired_tests(pair, seed=seed) if test.part == part]
+    if not tests:
+        return {**out, "difference": None, "compatible": None}
+    test = tests[0].to_dict()
+    out["difference"] = {"value": test["difference"], "ci95": test["ci95"], "p": test["p"]}
+    sure = test["p"] < 0.05
+    return {**out, "compatible": test["difference"] > 0 if sure else None}
+
+
+def _gain(told: dict[str, Any], name: str) -> float | None:
+    old, new, crossed = (told[key]["value"] for key in ("old", "new", name))
+    if old is None or new <= old:
+        return None
+    return (crossed - old) / (new - old)
+
+
+def _require_same_pins(one: EmbeddingTable, two: EmbeddingTable) -> None:
+    if not np.array_equal(one.pin_ids, two.pin_ids):
+        raise PinGraphError(
+            f"the embeddings are of other pins, or in another order ({len(one.pin_ids)} and "
+            f"{len(two.pin_ids)} pins)"
+        )

@@ -1,0 +1,241 @@
+"""Churn and CKA equal their definitions on small matrices; forced answers come out so."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pingraph import stability as module
+from pingraph.errors import PinGraphError
+from pingraph.interfaces import EmbeddingTable
+from pingraph.splits import PinSplit
+from pingraph.stability import cka, compatibility, neighbor_churn, rotation, stability
+
+
+def unit(vectors):
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def random_vectors(seed, rows=50, width=6):
+    return unit(np.random.default_rng(seed).normal(size=(rows, width)))
+
+
+def orthogonal(seed, width):
+    return np.linalg.qr(np.random.default_rng(seed).normal(size=(width, width)))[0]
+
+
+def make_table(pin_ids, fused):
+    everyone = np.ones(len(fused), bool)
+    columns = dict.fromkeys(("image", "text", "fused"), fused.astype(np.float32))
+    return EmbeddingTable(pin_ids=pin_ids, has_image=everyone, has_text=everyone, **columns)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 8), st.integers(1, 20))
+@settings(deadline=None, max_examples=40)
+def test_churn_equals_a_loop(seed, k, queries):
+    rng = np.random.default_rng(seed)
+    one, two = (
+        np.array([rng.permutation(12)[:k] for _ in range(queries)], np.int32) for _ in range(2)
+    )
+    told = neighbor_churn(one, two, pins=13, seed=0)
+    sets = [(set(a), set(b)) for a, b in zip(one.tolist(), two.tolist(), strict=True)]
+    assert told["churn"]["value"] == pytest.approx(np.mean([1 - len(a & b) / k for a, b in sets]))
+    jaccard = np.mean([len(a & b) / len(a | b) for a, b in sets])
+    assert told["jaccard"]["value"] == pytest.approx(jaccard)
+
+
+def test_churn_of_unrelated_lists_is_that_of_chance():
+    rng = np.random.default_rng(1)
+    one, two = (np.array([rng.permutation(39)[:5] for _ in range(3000)]) for _ in range(2))
+    told = neighbor_churn(one, two, pins=40, seed=0)
+    low, high = told["churn"]["ci95"]
+    assert low - 0.002 < told["churn_by_chance"] < high + 0.002
+    same = neighbor_churn(one, one[:, ::-1], pins=40, seed=0)
+    assert (same["churn"]["value"], same["jaccard"]["value"]) == (0, 1)
+
+
+def gram(vectors):
+    vectors = vectors.astype(np.float64)
+    return vectors @ vectors.T
+
+
+def slow_hsic(one, two):
+    """tr(K H L H), from N x N matrices."""
+    center = np.eye(len(one)) - 1 / len(one)
+    return np.trace(gram(one) @ center @ gram(two) @ center)
+
+
+def slow_unbiased_hsic(one, two):
+    count, k, left = len(one), gram(one), gram(two)
+    np.fill_diagonal(k, 0)
+    np.fill_diagonal(left, 0)
+    ones = np.ones(count)
+    both = (ones @ k @ ones) * (ones @ left @ ones) / (count - 1) / (count - 2)
+    return np.trace(k @ left) + both - 2 / (count - 2) * (ones @ k @ left @ ones)
+
+
+def slow_ratio(hsic, one, two):
+    return hsic(one, two) / np.sqrt(hsic(one, one) * hsic(two, two))
+
+
+@given(st.integers(0, 2**32), st.integers(4, 60), st.integers(1, 7), st.integers(1, 7))
+@settings(deadline=None, max_examples=40)
+def test_cka_equals_its_definition(seed, rows, width, other):
+    rng = np.random.default_rng(seed)
+    one = rng.normal(size=(rows, width)).astype(np.float32)
+    two = (rng.normal(size=(rows, other)) + 0.5 * one[:, :1] + 2).astype(np.float32)
+    told = cka(one, two)
+    assert told["cka"]["value"] == pytest.approx(slow_ratio(slow_hsic, one, two), abs=1e-6)
+    if min(slow_unbiased_hsic(v, v) for v in (one, two)) > 1e-3:
+        expected = slow_ratio(slow_unbiased_hsic, one, two)
+        assert told["cka_debiased"]["value"] == pytest.approx(expected, abs=1e-6)
+    if rows >= 2 * module.GROUPS:
+        groups = np.arange(rows) % module.GROUPS
+        values = np.array(
+            [slow_ratio(slow_hsic, one[groups != g], two[groups != g]) for g in range(20)]
+        )
+        half = 1.96 * np.sqrt(19 / 20 * np.square(values - values.mean()).sum())
+        low, high = told["cka"]["ci95"]
+        assert (high - low) / 2 == pytest.approx(half, abs=1e-6)
+    else:
+        assert told["cka"]["ci95"] is None
+
+
+def test_cka_does_not_see_rotation_and_scale():
+    one = random_vectors(2)
+    told = cka(one, (3 * one @ orthogonal(3, 6)).astype(np.float32))
+    assert told["cka"]["value"] == pytest.approx(1)
+    assert told["cka_debiased"]["value"] == pytest.approx(1)
+    assert told["cka"]["ci95"] == pytest.approx([1, 1])
+
+
+def test_only_the_plain_cka_of_unrelated_vectors_is_above_0():
+    told = cka(random_vectors(4, 200, 64), random_vectors(5, 200, 64))
+    assert told["cka"]["value"] > 0.2
+    low, high = told["cka_debiased"]["ci95"]
+    assert abs(told["cka_debiased"]["value"]) < 0.05
+    assert low < 0.02
+    assert high > -0.02
+
+
+def test_intervals_of_cka_hold_the_truth():
+    """The truth is the CKA of very many pins of the same law."""
+
+    def world(seed, rows):
+        rng = np.random.default_rng(seed)
+        shared = rng.normal(size=(rows, 3))
+        return [unit(np.hstack([shared, rng.normal(size=(rows, 2))])) for _ in range(2)]
+
+    truth = cka(*world(6, 200_000))["cka_debiased"]["value"]
+    ends = np.array([cka(*world(7 + i, 200))["cka_debiased"]["ci95"] for i in range(200)])
+    held = ((ends[:, 0] <= truth) & (truth <= ends[:, 1])).mean()
+    assert 0.88 < held <= 0.99
+
+
+def test_blocks_change_nothing(monkeypatch):
+    one, two = (np.random.default_rng(seed).integers(-3, 4, (90, 4)) / 4 for seed in (8, 9))
+    whole = cka(one.astype(np.float32), two.astype(np.float32))
+    monkeypatch.setattr(module, "_BLOCK", 2)
+    assert cka(one.astype(np.float32), two.astype(np.float32)) == whole
+
+
+@pytest.mark.parametrize("rows", [0, 1, 50])
+def test_cka_of_vectors_that_are_all_alike_does_not_exist(rows):
+    told = cka(np.full((rows, 3), 0.3, np.float32), random_vectors(10, rows))
+    for name in ("cka", "cka_debiased"):
+        assert told[name]["value"] is None
+        assert "alike" in told[name]["reason"]
+
+
+def test_rotation_finds_the_map_that_was_used():
+    old, turn = random_vectors(11), orthogonal(12, 6)
+    new = old @ turn
+    found = rotation(new, old, np.arange(20))
+    assert found == pytest.approx(turn.T, abs=1e-5)
+    wide = rotation(random_vectors(13, width=9), old, np.arange(50))
+    assert wide.T @ wide == pytest.approx(np.eye(6), abs=1e-5)
+    # No other orthogonal map comes nearer.
+    other = random_vectors(14)
+    best = np.linalg.norm(other @ rotation(other, old, np.arange(50)) - old)
+    for seed in range(30):
+        assert best <= np.linalg.norm(other @ orthogonal(seed, 6) - old)
+
+
+def test_stability_of_two_tables():
+    ids, one = np.arange(60), random_vectors(15, 60)
+    near = unit(one + 0.02 * random_vectors(16, 60))
+    far = random_vectors(17, 60)
+    told = {
+        name: stability(make_table(ids, one), make_table(ids, other), k=5, seed=0)
+        for name, other in {"same": one, "near": near, "far": far}.items()
+    }
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    churns = [told[name]["neighbors"]["churn"]["value"] for name in ("same", "near", "far")]
+    assert churns[0] == 0 < churns[1] < 0.3 < churns[2]
+    assert told["same"]["cka"]["value"] == pytest.approx(1)
+    few = stability(make_table(ids, one), make_table(ids, far), k=5, max_queries=10, seed=0)
+    assert (few["queries"], few["pins"]) == (10, 60)
+    alone = stability(make_table(ids[:1], one[:1]), make_table(ids[:1], far[:1]), seed=0)
+    assert alone["neighbors"]["churn"] == {"value": None, "ci95": None}
+    json.dumps(alone, allow_nan=False)
+
+
+def test_tables_of_other_pins_are_refused():
+    one = make_table(np.arange(9), random_vectors(18, 9))
+    with pytest.raises(PinGraphError, match="other pins, or in another order"):
+        stability(one, make_table(np.arange(9)[::-1], one.fused), seed=0)
+    bad = one.fused.copy()
+    bad[4, 1] = np.nan
+    with pytest.raises(PinGraphError, match="the second embedding: row 4"):
+        stability(one, make_table(np.arange(9), bad), seed=0)
+    with pytest.raises(PinGraphError, match=r"shapes \(3, 2\) and \(3, 1\)"):
+        neighbor_churn(np.ones((3, 2)), np.ones((3, 1)), pins=9, seed=0)
+
+
+def board_vectors(dataset, noise, seed):
+    """Vectors that know the boards of a pin, more or less."""
+    incidence = dataset.graph.incidence().toarray()
+    rng = np.random.default_rng(seed)
+    return unit(incidence + noise * rng.normal(size=incidence.shape))
+
+
+def test_compatibility(tiny):
+    split = PinSplit(0.3).split(tiny)
+    old, new = board_vectors(tiny, 0.9, 0), board_vectors(tiny, 0.3, 1)
+    width = old.shape[1]
+    turned = new @ orthogonal(2, width)
+    tables = {
+        name: make_table(tiny.pin_ids, v)
+        for name, v in {"old": old, "new": new, "turned": turned}.items()
+    }
+    told = compatibility(tables["old"], tables["new"], tiny, split)
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    warm = told["warm"]
+    # One space: queries that know more find more in the old index, and all of it in a new one.
+    assert warm["old"]["value"] < warm["new_on_old"]["value"] < warm["new"]["value"]
+    assert 0 < warm["gain"] < 1
+    assert warm["compatible"] is True
+    expected = warm["new_on_old"]["value"] - warm["old"]["value"]
+    assert warm["difference"]["value"] == pytest.approx(expected)
+    assert warm["gain"] == pytest.approx(expected / (warm["new"]["value"] - warm["old"]["value"]))
+    # Another space: useless until it is turned back.
+    other = compatibility(tables["old"], tables["turned"], tiny, split)["warm"]
+    assert other["new"]["value"] == pytest.approx(warm["new"]["value"], abs=0.02)
+    assert other["compatible"] is False
+    assert other["gain"] < 0 < other["gain_rotated"]
+    same = compatibility(tables["old"], tables["old"], tiny, split)["warm"]
+    assert (same["gain"], same["compatible"], same["difference"]["value"]) == (None, None, 0)
+
+
+def test_compatibility_of_other_widths(tiny):
+    split = PinSplit(0.3).split(tiny)
+    old = make_table(tiny.pin_ids, board_vectors(tiny, 1, 0)[:, :9])
+    new = make_table(tiny.pin_ids, board_vectors(tiny, 0.3, 1))
+    told = compatibility(old, new, tiny, split)["warm"]
+    assert told["new_on_old"] is told["gain"] is told["compatible"] is None
+    assert "widths differ" in told["reason"]
+    assert told["rotated"]["value"] > 0
+    with pytest.raises(PinGraphError, match="of other pins"):
+        compatibility(make_table(tiny.pin_ids[::-1], old.fused), new, tiny, split)
