@@ -145,7 +145,7 @@ class PixieSampler:
                 than 2²⁴ steps; names the query and the value. Or an argument is out of its range.
         """
         key = call_key(seed, epoch)
-        pins, weights, offsets = _flat(graph, queries)
+        pins, weights, offsets = flat_queries(graph, queries)
         budgets = step_budgets(graph, pins, weights, offsets, self.num_steps)
         leads = np.append(pins, -1)[offsets[:-1]]
         leads[offsets[:-1] == offsets[1:]] = -1
@@ -227,7 +227,7 @@ def _most_boards(graph: PinBoardGraph) -> float:
     return float(graph.pin_degrees.max())
 
 
-def _flat(graph: PinBoardGraph, queries: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def flat_queries(graph: PinBoardGraph, queries: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Check the queries; return their pins int64 [n], weights float64 [n] and offsets [B + 1]."""
     pins, weights = [np.empty(0, np.int64)], [np.empty(0)]
     for row, query in enumerate(queries):

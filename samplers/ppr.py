@@ -96,7 +96,7 @@ class PPRSampler:
         seeds = check_seeds(graph, seeds)
         ids = np.full((len(seeds), self.k), -1, np.int64)
         scores = np.zeros((len(seeds), self.k), np.float32)
-        pins, boards = _sides(graph, self.weighted)
+        pins, boards = sides_of(graph, self.weighted)
         unit = pins[3].sum() / graph.num_edges if graph.num_edges else 1.0  # the mean weight, or 1
         rule = float(self.restart_probability), float(self.epsilon / 2 / unit)
 
@@ -142,7 +142,7 @@ def exact_ppr(
         shares = (1.0 if weights is None else weights) / np.repeat(degrees, np.diff(offsets))
         return csr_array((shares, neighbors, offsets), shape=(len(degrees), size))
 
-    pins, boards = _sides(graph, weighted)
+    pins, boards = sides_of(graph, weighted)
     to_boards, to_pins = chances(pins, graph.num_boards).T, chances(boards, graph.num_pins).T
     at = np.zeros((graph.num_pins, len(seeds)))
     at[seeds, np.arange(len(seeds))] = 1.0
@@ -154,7 +154,7 @@ def exact_ppr(
     return np.ascontiguousarray(ended.T)
 
 
-def _sides(graph: PinBoardGraph, weighted: bool) -> tuple[tuple, tuple]:
+def sides_of(graph: PinBoardGraph, weighted: bool) -> tuple[tuple, tuple]:
     """Return (offsets, neighbors, weights or None, degrees) of the pins and of the boards."""
     by_pin, by_board = graph.by_pin, graph.by_board
     if not weighted:

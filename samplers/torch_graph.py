@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pingraph.errors import PinGraphError
 from pingraph.samplers.keeping import kept_with
-from pingraph.samplers.ppr import _sides
+from pingraph.samplers.ppr import sides_of
 from pingraph.samplers.tables import by_weight, in_time_order
 from pingraph.samplers.torch_mates import Mates, mates_of
 
@@ -66,7 +66,7 @@ class DeviceGraph:
         home = _device_at_hand(device)
         alias = kept_with(graph, by_weight) if weighted else None
         ordered = kept_with(graph, in_time_order) if timed else None
-        sums: list = [side[3] for side in _sides(graph, True)] if weighted else [None, None]
+        sums: list = [side[3] for side in sides_of(graph, True)] if weighted else [None, None]
 
         def pair(one: np.ndarray, other: np.ndarray) -> tuple[Tensor, Tensor]:
             return torch.tensor(one, device=home), torch.tensor(other, device=home)

@@ -15,7 +15,7 @@ from pingraph.interfaces import Neighbors, Sampler, Walks
 from pingraph.samplers.co_board import CoBoardSampler
 from pingraph.samplers.node2vec import Node2VecSampler
 from pingraph.samplers.pinsage import PinSAGESampler
-from pingraph.samplers.pixie import PixieSampler, _flat, step_budgets
+from pingraph.samplers.pixie import PixieSampler, flat_queries, step_budgets
 from pingraph.samplers.ppr import PPRSampler
 from pingraph.samplers.requests import check_seeds, check_whole
 from pingraph.samplers.temporal import TemporalSampler
@@ -197,7 +197,7 @@ class DeviceSampler:
         if not isinstance(method, Pixie):
             kind = type(self.sampler).__name__
             raise PinGraphError(f"{kind} takes no queries; expected a PixieSampler for them")
-        pins, weights, offsets = _flat(graph, queries)
+        pins, weights, offsets = flat_queries(graph, queries)
         steps = step_budgets(graph, pins, weights, offsets, method.sampler.num_steps)
         on_device = resident(graph, self.device, method.weighted, method.timed)
         ids, scores = self._empty(len(queries), on_device)

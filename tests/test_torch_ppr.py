@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.samplers import DeviceGraph, DeviceSampler, PPRSampler
-from pingraph.samplers.ppr import _sides, _working_set
+from pingraph.samplers.ppr import sides_of, _working_set
 from pingraph.samplers.ppr_kernels import _push_all
 from pingraph.samplers.torch_sums import row_sums, running_sums
 from tests.sampler_contract import SamplerContract, skewed_graph
@@ -65,7 +65,7 @@ def test_masses_are_those_of_the_kernel(device, weighted):
     for seed, found in zip(seeds.tolist(), method.masses(on_device, seeds).cpu(), strict=True):
         sides = [
             side + _working_set(size)
-            for side, size in zip(_sides(graph, weighted), (400, 60), strict=True)
+            for side, size in zip(sides_of(graph, weighted), (400, 60), strict=True)
         ]
         unit = on_device.mean_weight if weighted else 1.0
         _push_all(*sides, seed, (0.5, 1e-4 / 2 / unit))
