@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.samplers import DeviceGraph, DeviceSampler, PPRSampler
-from pingraph.samplers.ppr import sides_of, _working_set
+from pingraph.samplers.ppr import _working_set, sides_of
 from pingraph.samplers.ppr_kernels import _push_all
 from pingraph.samplers.torch_sums import row_sums, running_sums
 from tests.sampler_contract import SamplerContract, skewed_graph
