@@ -169,6 +169,14 @@ def evaluate_scorers(
     return Evaluation(data=dataset.name, split=described, seed=seed, **results)
 
 
+def draw_queries(queries: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Return the queries, or `most` of them that are drawn with the seed, in their order."""
+    if len(queries) <= most:
+        return queries
+    draw = np.random.default_rng(seed).choice(len(queries), most, replace=False)
+    return queries[np.sort(draw)]
+
+
 def table_scorers(
     table: EmbeddingTable, dataset: PinBoardDataset, split: Split
 ) -> dict[str, Scorer]:
@@ -251,10 +259,8 @@ def _run(
     seed: int,
     max_queries: int,
 ) -> TaskResult:
-    answerable = queries = task.answerable(asked)
-    if len(queries) > max_queries:
-        draw = np.random.default_rng(seed).choice(len(queries), max_queries, replace=False)
-        queries = queries[np.sort(draw)]
+    answerable = task.answerable(asked)
+    queries = draw_queries(answerable, max_queries, seed)
     values = [np.empty((0, len(METRICS)))]
     boards = [sparse.csr_array((0, dataset.graph.num_boards), dtype=np.float32)]
     for block in task.blocks(queries):

@@ -11,7 +11,7 @@ import numpy as np
 
 from pingraph.embeddings import check_table
 from pingraph.errors import PinGraphError
-from pingraph.evaluation import PARTS, Evaluation, Scorer, evaluate_scorers, measured
+from pingraph.evaluation import PARTS, Evaluation, Scorer, draw_queries, evaluate_scorers, measured
 from pingraph.knn import nearest_neighbors
 from pingraph.significance import paired_tests
 
@@ -45,10 +45,7 @@ def stability(
     for name, table in (("the first embedding", one), ("the second embedding", two)):
         check_table(table, name)
     _require_same_pins(one, two)
-    queries = np.arange(len(one.pin_ids))
-    if len(queries) > max_queries:
-        draw = np.random.default_rng(seed).choice(len(queries), max_queries, replace=False)
-        queries = np.sort(draw)
+    queries = draw_queries(np.arange(len(one.pin_ids)), max_queries, seed)
     found = [nearest_neighbors(table.fused, k, queries=queries).ids for table in (one, two)]
     pins = len(one.pin_ids)
     return {
@@ -83,11 +80,22 @@ def neighbor_churn(
     if before.shape != after.shape:
         raise PinGraphError(f"neighbors have shapes {before.shape} and {after.shape}")
     k = before.shape[1]
-    shared = _shared(before, after)
+    shared = shared_neighbors(before, after)
     values = np.stack([1 - shared / max(k, 1), shared / np.maximum(2 * k - shared, 1)], axis=1)
     churn, jaccard = measured(values if k else values[:0], seed=seed)
     chance = 1 - k / (pins - 1) if k else None
     return {"k": k, "churn": churn, "jaccard": jaccard, "churn_by_chance": chance}
+
+
+def shared_neighbors(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Count the ids that both lists of a query have, int64 [Q].
+
+    Args:
+        one: int [Q, k], all different in a row.
+        two: int [Q, k], likewise.
+    """
+    both = np.sort(np.concatenate([one, two], axis=1), axis=1)
+    return (both[:, 1:] == both[:, :-1]).sum(axis=1)
 
 
 def cka(one: np.ndarray, two: np.ndarray) -> dict[str, Any]:
@@ -193,12 +201,6 @@ def rotation(new: np.ndarray, old: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """
     left, _, right = np.linalg.svd(_products(new[rows], old[rows]), full_matrices=False)
     return (left @ right).astype(np.float32)
-
-
-def _shared(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """Count the ids that both lists of a row have, int64 [Q]."""
-    both = np.sort(np.concatenate([one, two], axis=1), axis=1)
-    return (both[:, 1:] == both[:, :-1]).sum(axis=1)
 
 
 def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -19,10 +19,10 @@ LAYERS = [
     batches pin_counts gathering feature_files feature_key feature_store""",
     "run_files parsing data module audits",
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
-    popularity stability served significance
+    popularity stability served approximate significance
     sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets
     sampler_plot sampler_run sampler_guard knn geometry graph_agreement graph_ranks
-    vector_files subject judging walk_paths explain explain_text""",
+    vector_files subject judging walk_paths explain explain_text nearest_boards""",
     "fit fit_failures resuming experiment experiment_run experiment_table commands cli experiments",
 ]
 TORCH = ("torch_", "pyg_adapter", "dgl_adapter")  # samplers that are about tensors
