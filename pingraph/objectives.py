@@ -74,7 +74,7 @@ class AlignmentObjective(nn.Module):
     def __init__(
         self,
         neighbor_weight: float = 1.0,
-        form: Form = "multi_softmax",
+        form: Form = "softmax",
         pairs: dict[str, float] | None = None,
         neighbor_pairs: dict[str, float] | None = None,
         temperature: float = 0.07,

@@ -269,7 +269,7 @@ def test_without_a_graph_it_is_siglips_loss_to_the_last_digit():
 def test_the_default_is_todays_softmax_with_half_the_weight_on_fused():
     embeddings, relations = draw(7)
     found = make()(embeddings, relations)
-    named = make(form="multi_softmax", pairs=DEFAULT_PAIRS, neighbor_pairs=FUSED)
+    named = make(form="softmax", pairs=DEFAULT_PAIRS, neighbor_pairs=FUSED)
     assert named(embeddings, relations).total.item() == found.total.item()
     torch.testing.assert_close(found.total, slow(named, embeddings, relations))
 
