@@ -156,17 +156,61 @@ def evaluate_scorers(
     results: dict[str, dict[str, TaskResult | None]] = {part: {} for part in PARTS}
     shared = retrieval_tasks(dataset, split)
     boards = np.arange(graph.num_boards)
+    drawn = {"seed": seed, "max_queries": max_queries}
     for part in PARTS:
         tasks: list[tuple[Task, np.ndarray]] = [(task, pins[part]) for task in shared]
         for task, asked in [*tasks, (board_task(dataset, split, pins[part]), boards)]:
             exists = task.name in scorers and task.askable.any()
             results[part][task.name] = (
-                _run(task, scorers[task.name], asked, dataset, seed, max_queries)
-                if exists
-                else None
+                evaluate_task(task, scorers[task.name], asked, dataset, **drawn) if exists else None
             )
     described = {"kind": split.kind, "seed": split.seed, **split.parameters}
     return Evaluation(data=dataset.name, split=described, seed=seed, **results)
+
+
+def evaluate_task(
+    task: Task,
+    scorer: Scorer,
+    asked: np.ndarray,
+    dataset: PinBoardDataset,
+    *,
+    seed: int = 0,
+    max_queries: int = 10_000,
+) -> TaskResult:
+    """Evaluate one task for some queries; see `evaluate_scorers`.
+
+    Args:
+        task: of `pingraph.relevance`.
+        scorer: of the task.
+        asked: int64, pins (of "board_to_pins" boards); those that cannot be asked are left out.
+        dataset: the data set.
+        seed: of the queries that are drawn.
+        max_queries: when there are more, this many are drawn.
+
+    Raises:
+        PinGraphError: a score is not finite (names the pin or board).
+    """
+    answerable = task.answerable(asked)
+    queries = draw_queries(answerable, max_queries, seed)
+    values = [np.empty((0, len(METRICS)))]
+    boards = [sparse.csr_array((0, dataset.graph.num_boards), dtype=np.float32)]
+    for block in task.blocks(queries):
+        scores = scorer(block)
+        _require_finite(scores, block, task, dataset)
+        scores[:, ~task.corpus] = -np.inf
+        relevant, excluded = task.judge(block)
+        scores[excluded.tocoo().coords] = -np.inf
+        metrics = ranking_metrics(rank_relevant(scores, relevant, block), relevant.indptr)
+        values.append(np.stack([metrics[name] for name in METRICS], axis=1))
+        boards.append(task.boards_of(block, relevant))
+    return TaskResult(
+        corpus=int(task.corpus.sum()),
+        queries=queries,
+        available=len(answerable),
+        without_relevant=int(task.askable[asked].sum()) - len(answerable),
+        values=np.concatenate(values),
+        boards=sparse.vstack(boards, format="csr"),
+    )
 
 
 def draw_queries(queries: np.ndarray, most: int, seed: int) -> np.ndarray:
@@ -249,37 +293,6 @@ def compare(
             rivals = {name: getattr(other, part).get(task) for name, other in others.items()}
             out[part][task] = result and _compare_task(result, rivals, seed, f"{part} {task}")
     return out
-
-
-def _run(
-    task: Task,
-    scorer: Scorer,
-    asked: np.ndarray,
-    dataset: PinBoardDataset,
-    seed: int,
-    max_queries: int,
-) -> TaskResult:
-    answerable = task.answerable(asked)
-    queries = draw_queries(answerable, max_queries, seed)
-    values = [np.empty((0, len(METRICS)))]
-    boards = [sparse.csr_array((0, dataset.graph.num_boards), dtype=np.float32)]
-    for block in task.blocks(queries):
-        scores = scorer(block)
-        _require_finite(scores, block, task, dataset)
-        scores[:, ~task.corpus] = -np.inf
-        relevant, excluded = task.judge(block)
-        scores[excluded.tocoo().coords] = -np.inf
-        measured = ranking_metrics(rank_relevant(scores, relevant, block), relevant.indptr)
-        values.append(np.stack([measured[name] for name in METRICS], axis=1))
-        boards.append(task.boards_of(block, relevant))
-    return TaskResult(
-        corpus=int(task.corpus.sum()),
-        queries=queries,
-        available=len(answerable),
-        without_relevant=int(task.askable[asked].sum()) - len(answerable),
-        values=np.concatenate(values),
-        boards=sparse.vstack(boards, format="csr"),
-    )
 
 
 def _require_finite(

@@ -19,10 +19,12 @@ LAYERS = [
     batches pin_counts gathering feature_files feature_key feature_store""",
     "run_files parsing data module audits",
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
-    popularity stability served approximate significance
+    popularity edge_masking stability served approximate significance
     sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets
+    planar report report_audit report_cases report_gather report_map report_measures
+    report_pictures report_plots report_sections report_sheets report_words
     sampler_plot sampler_run sampler_guard knn geometry graph_agreement graph_ranks
-    vector_files subject judging walk_paths explain explain_text nearest_boards""",
+    vector_files subject judging walk_paths explain explain_words explain_text nearest_boards""",
     "fit fit_failures resuming experiment experiment_run experiment_table commands cli experiments",
 ]
 TORCH = ("torch_", "pyg_adapter", "dgl_adapter")  # samplers that are about tensors
@@ -101,3 +103,7 @@ def test_every_folder_with_code_is_in_the_wheel():
             if "benchmarks" not in path.parts:
                 assert path.parent in listed, f"{path} would be missing in the wheel"
     assert all((folder / "__init__.py").is_file() for folder in listed)
+    carried = settings["package-data"]["pingraph"]
+    for path in (ROOT / "pingraph").iterdir():
+        if path.is_file() and path.suffix != ".py":
+            assert any(path.match(form) for form in carried), f"{path} would be missing there"
