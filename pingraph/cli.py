@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from docstring_parser import parse as parse_docstring
@@ -23,6 +24,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": commands.evaluate,
     "embed": commands.embed,
     "neighbors": commands.neighbors,
+    "report": commands.report,
     "sample": commands.sample,
     "experiment": commands.experiment,
     "make-icons": commands.make_icons,
@@ -96,12 +98,14 @@ def _subparser(function: Callable[..., None]) -> ShortErrors:
     parser = ShortErrors(description=text)
     parameters = inspect.signature(function).parameters
     lists = {name: _LISTS[p.annotation] for name, p in parameters.items() if p.annotation in _LISTS}
-    special: set[str | int] = {"out", "pin_id", "dry_run", *lists}
+    special: set[str | int] = {"out", "pin_id", "dry_run", "runs", *lists}
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip=special)
     helps = {param.arg_name: param.description for param in docs.params}
     for name, parameter in parameters.items():
         if name == "pin_id":
             parser.add_argument(name, nargs="?", type=str, help=helps[name])
+        elif name == "runs":
+            parser.add_argument(name, nargs="+", type=Path, metavar="RUN", help=helps[name])
         elif name in lists:
             parser.add_argument(f"--{name}", nargs="+", type=lists[name], help=helps[name])
         elif name == "dry_run":

@@ -181,6 +181,50 @@ def neighbors(
         queries.search_image(subject.run, image, k)
 
 
+def report(
+    runs: list[Path],
+    data: str | None = None,
+    split: Path | None = None,
+    cold_fraction: float | None = None,
+    split_seed: int = 0,
+    seed: int = 0,
+    map_pins: int = 2000,
+    out: Path | None = None,
+) -> None:
+    """Write all that is known of embeddings as one HTML file that opens offline.
+
+    A summary in words, metrics, for whom they are good, geometry, agreement with the graph, a map,
+    queries with their neighbors and a leak audit. The numbers go to a JSON file beside it. Several
+    runs stand side by side; they must be of one data set and split.
+
+      pingraph report runs/mine
+      pingraph report runs/mine runs/other -o both.html
+
+    Args:
+        runs: run folders of `pingraph fit`, or files of vectors (.parquet or .npy).
+        data: of files, the data set of their pins.
+        split: of files, what they were not trained on: a saved split, or the run that has it.
+        cold_fraction: of files, take this share of the pins as cold instead.
+        split_seed: of the pins that are taken as cold.
+        seed: of intervals, and of all that is drawn.
+        map_pins: how many pins the map shows at most.
+        out: the HTML file; default report.html in the run folder, or here where that is not one.
+    """
+    from pingraph.report import numbers_file, write_report
+    from pingraph.subject import chosen_split, open_subject
+
+    _check_seed(seed)
+    alone = runs[0] if len(runs) == 1 and runs[0].is_dir() else Path()
+    out = alone / "report.html" if out is None else out
+    for path in (out, numbers_file(out)):
+        _check_writable(path)
+    chosen = chosen_split(split, cold_fraction, split_seed)
+    subjects = [
+        open_subject(run, *(() if run.is_dir() else (data, chosen)), progress=True) for run in runs
+    ]
+    print(*write_report(subjects, out, seed=seed, map_pins=map_pins), sep="\n")
+
+
 def sample(
     graph: str, num_seeds: int = 1000, seed: int = 0, out: Path | None = None, **chosen: Any
 ) -> None:

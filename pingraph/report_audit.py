@@ -1,0 +1,144 @@
+"""The leak audit of a split: what the leak guard proves, and what no split can forbid.
+
+The guard of `pingraph.leaks` knows edges, pins and images that are the same to the byte. A held-out
+answer may still be given away by content: the same text, nearly the same picture, or the title of
+the board in the text of the pin. Those are counted here.
+"""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pingraph.datasets import BrokenImageError
+from pingraph.errors import PinGraphError
+
+if TYPE_CHECKING:
+    from pingraph.datasets import PinBoardDataset
+    from pingraph.splits import Split
+
+NEAR = 0.98  # correlation of shrunken images from which two are nearly the same
+_SIDE = 16  # pixels of a shrunken image
+_DRAWN = 2000  # cold pins whose images are compared at most
+_BLOCK = 256
+WARN = 0.05  # share from which a leak through content is worth a warning
+
+
+def audit(dataset: PinBoardDataset, split: Split, *, seed: int = 0) -> dict[str, Any]:
+    """Return the counts of a split, and its checks.
+
+    Args:
+        dataset: the data set.
+        split: of it.
+        seed: of the cold pins that are drawn, where the images of all would take too long.
+
+    Returns:
+        "counts": by name; "checks": dicts of "name", "verdict" ("pass", "warn", "fail" or
+        "none" where there is nothing to check), "found", "of" and "means" (a sentence).
+    """
+    graph = dataset.graph
+    cold, trained = split.cold_pins(graph), split.train_pins
+    counts = {
+        "pins": graph.num_pins,
+        "pins_cold": len(cold),
+        "pins_warm": len(split.warm_pins(graph)),
+        "pins_without_edge": int((graph.pin_degrees == 0).sum()),
+        "edges": graph.num_edges,
+        "edges_training": int(split.train_edges.sum()),
+        "edges_held_out": int((~split.train_edges).sum()),
+    }
+    checks = [
+        _guard(dataset, split),
+        _same_texts(dataset, cold, trained),
+        _near_images(dataset, cold, trained, seed),
+        _told_titles(dataset, split),
+    ]
+    return {"counts": counts, "checks": checks}
+
+
+def _guard(dataset: PinBoardDataset, split: Split) -> dict[str, Any]:
+    try:
+        split.check_leaks(dataset)
+    except PinGraphError as error:
+        return _check("leak guard", "fail", 1, None, str(error))
+    means = (
+        "No held-out edge is in the training graph; no held-out pin has a training edge; no image "
+        "(to the byte) is on both sides."
+    )
+    return _check("leak guard", "pass", 0, None, means)
+
+
+def _same_texts(dataset: PinBoardDataset, cold: np.ndarray, trained: np.ndarray) -> dict[str, Any]:
+    groups = dataset.text_groups
+    asked = cold[groups[cold] >= 0]
+    found = int(np.isin(groups[asked], groups[trained]).sum())
+    means = "Cold pins whose text is, to the letter, that of a pin in training."
+    return _graded("same text", found, len(asked), means)
+
+
+def _near_images(
+    dataset: PinBoardDataset, cold: np.ndarray, trained: np.ndarray, seed: int
+) -> dict[str, Any]:
+    cold, trained = cold[dataset.has_image[cold]], trained[dataset.has_image[trained]]
+    if len(cold) > _DRAWN:
+        cold = np.sort(np.random.default_rng(seed).choice(cold, _DRAWN, replace=False))
+    found = 0
+    if len(cold) and len(trained):
+        known = _shrunken(dataset, trained)
+        for start in range(0, len(cold), _BLOCK):
+            block = _shrunken(dataset, cold[start : start + _BLOCK])
+            found += int(((block @ known.T).max(axis=1) >= NEAR).sum())
+    means = (
+        "Cold pins whose image, shrunk to 16 by 16 pixels, correlates to "
+        f"{NEAR} or more with that of a pin in training."
+    )
+    return _graded("nearly the same image", found, len(cold), means)
+
+
+def _told_titles(dataset: PinBoardDataset, split: Split) -> dict[str, Any]:
+    titles = [set(_words(title)) for title in dataset.board_titles]
+    pins, boards = (ends[~split.train_edges] for ends in dataset.graph.edges())
+    asked = dataset.has_text[pins] & np.array([bool(titles[board]) for board in boards], bool)
+    texts: dict[int, set[str]] = {}
+    found = 0
+    for pin, board in zip(pins[asked].tolist(), boards[asked].tolist(), strict=True):
+        if pin not in texts:
+            texts[pin] = set(_words(dataset.texts[pin]))
+        found += titles[board] <= texts[pin]
+    means = "Held-out edges where the pin's text has every word of the board's title."
+    return _graded("title in the text", found, int(asked.sum()), means)
+
+
+def _shrunken(dataset: PinBoardDataset, pins: np.ndarray) -> np.ndarray:
+    """Return images of length 1 and mean 0, float32 [pins, numbers]; zero where one is broken."""
+
+    def read(pin: int) -> np.ndarray | None:
+        try:
+            return dataset.pixels(pin, _SIDE)
+        except BrokenImageError:
+            return None
+
+    vectors = np.zeros((len(pins), 3 * _SIDE * _SIDE), np.float32)
+    with ThreadPoolExecutor() as pool:  # decoding releases the GIL
+        for row, pixels in zip(vectors, pool.map(read, pins.tolist()), strict=True):
+            if pixels is not None:
+                row[:] = pixels.reshape(-1)
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, lengths, out=vectors, where=lengths > 0)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
+
+
+def _graded(name: str, found: int, of: int, means: str) -> dict[str, Any]:
+    verdict = "none" if not of else "warn" if found >= WARN * of and found else "pass"
+    return _check(name, verdict, found, of, means)
+
+
+def _check(name: str, verdict: str, found: int, of: int | None, means: str) -> dict[str, Any]:
+    return {"name": name, "verdict": verdict, "found": found, "of": of, "means": means}

@@ -1,0 +1,231 @@
+"""Gathers all that a report shows of some embeddings as plain data, before anything is drawn."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pingraph.baselines import raw_pixels, tf_idf
+from pingraph.datasets import BrokenImageError
+from pingraph.errors import PinGraphError
+from pingraph.evaluation import PARTS, Evaluation, evaluate_scorers, evaluate_table
+from pingraph.geometry import geometry
+from pingraph.graph_agreement import graph_agreement
+from pingraph.knn import nearest_neighbors
+from pingraph.popularity import degree_buckets, metrics_by_bucket, popularity
+from pingraph.relevance import retrieval_tasks
+from pingraph.report_audit import audit
+from pingraph.report_cases import cases
+from pingraph.report_map import describe_pins, draw_pins, lay_out
+from pingraph.report_measures import (
+    MAIN,
+    K,
+    by_board,
+    by_content,
+    occurrences,
+    similarities,
+    spectrum,
+)
+from pingraph.report_pictures import Pictures
+from pingraph.samplers import PinSAGESampler
+from pingraph.significance import paired_tests
+
+if TYPE_CHECKING:
+    from pingraph.datasets import PinBoardDataset
+    from pingraph.evaluation import Scorer, TaskResult
+    from pingraph.graph import PinBoardGraph
+    from pingraph.splits import Split
+    from pingraph.subject import Subject
+
+FORMAT, VERSION = "pingraph.report", 1
+_NAMED_BOARDS = 8
+_SAMPLED, _RANKED = 2000, 500  # pins, where all would take long
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What a report is made of: numbers, which go to the JSON file, and what is looked at."""
+
+    numbers: dict[str, Any]  # docs/report.md describes the keys
+    cases: dict[str, dict[str, Any]]  # by run, see `report_cases.cases`
+    map: dict[str, Any]  # of the pins, see `report_map.describe_pins`, and "runs": their layouts
+
+
+def gather(subjects: Sequence[Subject], *, seed: int, map_pins: int) -> Findings:
+    """Measure embeddings of one data set and split.
+
+    Args:
+        subjects: the embeddings, each under a name of its own.
+        seed: of all that is drawn: queries beyond 10,000, intervals, pins of the map.
+        map_pins: pins of the map at most.
+
+    Raises:
+        PinGraphError: there are none, they are of different data sets or splits, two have one
+            name, or a vector is not finite.
+    """
+    _check_alike(subjects)
+    first = subjects[0]
+    dataset, split = first.dataset, first.split
+    pictures = Pictures(dataset)
+    pins = draw_pins(dataset, map_pins, seed=seed)
+    runs, shown, layouts, evaluations = {}, {}, [], {}
+    for subject in subjects:
+        evaluation = evaluate_table(subject.table, dataset, split, seed=seed)
+        evaluations[subject.name] = evaluation
+        runs[subject.name] = _measure(subject, evaluation, seed)
+        shown[subject.name] = cases(_asked(evaluation), subject.table, dataset, pictures, seed=seed)
+        layout = lay_out(subject.table, pins, evaluation)
+        layouts.append({"name": subject.name, **layout})
+    described = describe_pins(dataset, split, pins, pictures)
+    baselines, notes = _baselines(dataset, split, seed)
+    numbers = {
+        "format": FORMAT,
+        "version": VERSION,
+        "pingraph": importlib.metadata.version("pingraph"),
+        "seed": seed,
+        "data": _describe(dataset, pictures),
+        "split": {"kind": split.kind, "seed": split.seed, **split.parameters},
+        "audit": audit(dataset, split, seed=seed),
+        "chance": {part: _chance(dataset, split, one) for part, one in _parts(evaluations)},
+        "runs": runs,
+        "baselines": baselines,
+        "differences": _differences(evaluations, seed),
+        "notes": notes,
+    }
+    return Findings(numbers=numbers, cases=shown, map={**described, "runs": layouts})
+
+
+def _check_alike(subjects: Sequence[Subject]) -> None:
+    if not subjects:
+        raise PinGraphError("no run to report on")
+    first = subjects[0]
+    for subject in subjects[1:]:
+        where = f"{subject.name} and {first.name} cannot stand in one report"
+        if subject.dataset.fingerprint != first.dataset.fingerprint:
+            names = f"{subject.dataset.name} and {first.dataset.name}"
+            raise PinGraphError(f"{where}: they are of different data sets ({names})")
+        if not np.array_equal(subject.split.train_edges, first.split.train_edges):
+            raise PinGraphError(f"{where}: their splits hold out different edges")
+    names = [subject.name for subject in subjects]
+    for name in names:
+        if names.count(name) > 1:
+            raise PinGraphError(f"two runs are called {name!r}: give each once")
+
+
+def _measure(subject: Subject, evaluation: Evaluation, seed: int) -> dict[str, Any]:
+    """Return all numbers of one run."""
+    dataset, split, table = subject.dataset, subject.split, subject.table
+    graph, present = dataset.graph, table.fused.any(axis=1)
+    knn = nearest_neighbors(table.fused, K)
+    walks = PinSAGESampler(k=K).sample(graph, _walked(graph, seed), seed=seed)
+    by_degree = metrics_by_bucket(evaluation, degree_buckets(graph))
+    shown = popularity(table, dataset, split, evaluation)
+    out: dict[str, Any] = {
+        "notes": list(subject.notes),
+        "metrics": evaluation.to_dict(),
+        "dimensions": table.fused.shape[1],
+        "without_vector": int((~present).sum()),
+        "geometry": _known(geometry(table, graph, knn, sample=_SAMPLED, seed=seed)),
+        "agreement": _known(graph_agreement(table, graph, knn, walks, ranked=_RANKED, seed=seed)),
+        "similarities": similarities(table.fused, dataset, seed=seed),
+        "spectrum": spectrum(table.fused),
+        "occurrences": occurrences(knn.ids[present], len(table.fused)),
+        "by_age": shown["by_age"],
+    }
+    for part in PARTS:
+        result = getattr(evaluation, part).get("pin_to_pin")
+        boards = by_board(result, dataset)
+        out[part] = {
+            "by_degree": by_degree[part]["pin_to_pin"],
+            "by_content": by_content(result, dataset, seed=seed),
+            "exposure": shown["exposure"][part],
+            "reach": shown["reach"][part],
+            "boards": len(boards),
+            "worst_boards": boards[:_NAMED_BOARDS],
+            "best_boards": boards[::-1][: min(_NAMED_BOARDS, len(boards) // 2)],
+        }
+    return out
+
+
+def _walked(graph: PinBoardGraph, seed: int) -> np.ndarray:
+    """Draw pins with an edge, whose walks are compared with the embedding; int64 ascending."""
+    pins = np.flatnonzero(graph.pin_degrees > 0)
+    if len(pins) <= _SAMPLED:
+        return pins
+    return np.sort(np.random.default_rng(seed).choice(pins, _SAMPLED, replace=False))
+
+
+def _known(numbers: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if np.isfinite(value) else None for name, value in numbers.items()}
+
+
+def _asked(evaluation: Evaluation) -> TaskResult | None:
+    """Return the pin → pin result of cold pins, of warm ones where no cold one can be asked."""
+    cold = evaluation.cold.get("pin_to_pin")
+    return cold if cold is not None and len(cold.queries) else evaluation.warm.get("pin_to_pin")
+
+
+def _parts(evaluations: dict[str, Evaluation]) -> list[tuple[str, TaskResult | None]]:
+    one = next(iter(evaluations.values()))
+    return [("cold", one.cold.get("pin_to_pin")), ("warm", one.warm.get("pin_to_pin"))]
+
+
+def _chance(dataset: PinBoardDataset, split: Split, result: TaskResult | None) -> float | None:
+    """Return the MAIN that random ranking is expected to get for the queries of pin → pin.
+
+    Of R relevant pins among C candidates, the first 10 hold 10 R / C on average.
+    """
+    if result is None or not len(result.queries):
+        return None
+    task = retrieval_tasks(dataset, split)[0]
+    shares = []
+    for block in task.blocks(result.queries):
+        relevant, excluded = task.judge(block)
+        counts = np.diff(relevant.indptr)
+        candidates = task.corpus.sum() - np.diff(excluded.indptr)
+        shares.append(np.minimum(10, candidates) * counts / candidates / np.minimum(10, counts))
+    return float(np.concatenate(shares).mean())
+
+
+def _baselines(
+    dataset: PinBoardDataset, split: Split, seed: int
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the metrics of the cheap baselines, and what kept one from being made."""
+    out: dict[str, Any] = {}
+    notes: list[str] = []
+    scorers: dict[str, Scorer | None] = {"tf_idf": tf_idf(dataset, split)}
+    try:
+        scorers["raw_pixels"] = raw_pixels(dataset)
+    except BrokenImageError as error:
+        notes.append(f"No baseline from pixels: {error}")
+    for name, scorer in scorers.items():
+        if scorer is not None:
+            done = evaluate_scorers({"pin_to_pin": scorer}, dataset, split, seed=seed)
+            out[name] = done.to_dict()
+    return out, notes
+
+
+def _differences(evaluations: dict[str, Evaluation], seed: int) -> list[dict[str, Any]]:
+    """Return the tests of each later run against the first."""
+    if len(evaluations) < 2:
+        return []
+    tests = paired_tests(evaluations, metrics=(MAIN,), base=next(iter(evaluations)), seed=seed)
+    return [test.to_dict() for test in tests]
+
+
+def _describe(dataset: PinBoardDataset, pictures: Pictures) -> dict[str, Any]:
+    graph = dataset.graph
+    return {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "pins": dataset.num_pins,
+        "boards": graph.num_boards,
+        "edges": graph.num_edges,
+        "with_image": int(dataset.has_image.sum()),
+        "with_text": int(dataset.has_text.sum()),
+        "broken_images_met": len(pictures.broken),
+    }

@@ -1,0 +1,195 @@
+"""What the report measures of one embedding beyond its retrieval: for whom, and how vectors lie.
+
+Letters: N pins, Q queries, D dimensions, k neighbors. All results are plain, as JSON holds them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pingraph.bootstrap import mean_intervals
+from pingraph.metrics import METRICS
+from pingraph.relevance import BOARD_LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pingraph.datasets import PinBoardDataset
+    from pingraph.evaluation import TaskResult
+
+MAIN = "recall@10"
+K = 10  # neighbors of a pin, where the report asks who finds whom
+LEAST_QUERIES = 5  # of a board or a group, to be named in the report
+BUCKETS = ((0, 0), (1, 1), (2, 4), (5, 16), (17, 64), (65, None))  # of counts, ends included
+_SAMPLED_PAIRS = 20_000
+_BINS = 60
+
+
+def bucket_names() -> list[str]:
+    """Return how the buckets of counts are called."""
+    dash = "\N{EN DASH}"
+    return [
+        f"{low}+" if high is None else str(low) if low == high else f"{low}{dash}{high}"
+        for low, high in BUCKETS
+    ]
+
+
+def bucket_of(counts: np.ndarray) -> np.ndarray:
+    """Return the number of the bucket of each count, int64."""
+    return np.searchsorted([low for low, _ in BUCKETS], counts, side="right") - 1
+
+
+def by_content(result: TaskResult | None, dataset: PinBoardDataset, *, seed: int) -> list[dict]:
+    """Return MAIN of pins with image and text, with one of them alone, and with neither."""
+    kinds = 3 - 2 * dataset.has_image.astype(np.int64) - dataset.has_text
+    names = ["image and text", "image alone", "text alone", "neither"]
+    return grouped(result, kinds, names, seed=seed)
+
+
+def grouped(
+    result: TaskResult | None, groups: np.ndarray, names: list[str], *, seed: int
+) -> list[dict]:
+    """Return MAIN of the queries in each group: {"name", "queries", "value", "ci95"}.
+
+    Args:
+        result: of a task whose queries are pins.
+        groups: int64 [N], each pin's place among the names.
+        names: of the groups.
+        seed: of the intervals.
+    """
+    values, own = np.empty(0), np.empty(0, np.int64)
+    if result is not None:
+        values, own = main_values(result), groups[result.queries]
+    return [
+        {"name": name, **estimate(values[own == place], seed=seed)}
+        for place, name in enumerate(names)
+    ]
+
+
+def named_groups(entries: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """Return entries as those of `grouped`, of these or of `pingraph.popularity`; [] of None."""
+    out = []
+    for one in entries or ():
+        figure = one.get(MAIN, one)  # of several metrics
+        kept = {key: figure[key] for key in ("value", "ci95")}
+        out.append({"name": one.get("name", one.get("bucket")), "queries": one["queries"], **kept})
+    return out
+
+
+def by_board(result: TaskResult | None, dataset: PinBoardDataset) -> list[dict[str, Any]]:
+    """Return the mean of MAIN over the queries of each board, worst first.
+
+    A query counts for the boards that it shares with a relevant pin. Only boards with LEAST_QUERIES
+    queries are named; equal ones stand in their order.
+    """
+    if result is None or not len(result.queries):
+        return []
+    counts = result.boards.sum(axis=0).astype(np.int64)
+    sums = result.boards.T @ main_values(result)
+    named = np.flatnonzero(counts >= LEAST_QUERIES)
+    order = named[np.argsort(sums[named] / counts[named], kind="stable")]
+    return [
+        {
+            "board": str(dataset.board_ids[board]),
+            "title": dataset.board_titles[board],
+            "pins": int(dataset.graph.board_degrees[board]),
+            "queries": int(counts[board]),
+            "value": float(sums[board] / counts[board]),
+        }
+        for board in order.tolist()
+    ]
+
+
+def estimate(values: np.ndarray, *, seed: int) -> dict[str, Any]:
+    """Return how many values there are, their mean and its 95% interval; null where unknown."""
+    ends = mean_intervals(values[:, None], seed=seed)[0]
+    return {
+        "queries": len(values),
+        "value": float(values.mean()) if len(values) else None,
+        "ci95": [float(end) for end in ends] if np.isfinite(ends).all() else None,
+    }
+
+
+def main_values(result: TaskResult) -> np.ndarray:
+    """Return MAIN of each query, float64 [Q]."""
+    return result.values[:, METRICS.index(MAIN)]
+
+
+def similarities(vectors: np.ndarray, dataset: PinBoardDataset, *, seed: int) -> dict[str, Any]:
+    """Return histograms of the cosine of board-mates, and of pins drawn at random.
+
+    Mates are two pins of a drawn edge's board (of at most BOARD_LIMIT pins); pairs of a pin and
+    itself, and zero vectors, are left out.
+    """
+    rng = np.random.default_rng(seed)
+    lengths = np.linalg.norm(vectors, axis=1)
+    edges = np.linspace(-1, 1, _BINS + 1)
+    out: dict[str, Any] = {"edges": edges.round(4).tolist()}
+    pairs = {
+        "mates": _mates(dataset, rng),
+        "random": rng.integers(len(vectors), size=(2, _SAMPLED_PAIRS)),
+    }
+    for name, (one, other) in pairs.items():
+        kept = (one != other) & (lengths[one] > 0) & (lengths[other] > 0)
+        one, other = one[kept], other[kept]
+        cosines = np.einsum("pd,pd->p", vectors[one], vectors[other])
+        cosines /= np.maximum(lengths[one] * lengths[other], np.finfo(np.float32).tiny)
+        counts = np.histogram(np.clip(cosines, -1, 1), edges)[0]
+        out[name] = (counts / max(1, len(one))).tolist()
+        out[f"{name}_mean"] = float(cosines.mean()) if len(one) else None
+    return out
+
+
+def spectrum(vectors: np.ndarray) -> list[dict[str, Any]]:
+    """Return which share of the variance the first 1, 2, 4, … principal directions hold."""
+    covariance = np.cov(vectors, rowvar=False, dtype=np.float64) if len(vectors) > 1 else None
+    if covariance is None or not np.trace(np.atleast_2d(covariance)) > 0:
+        return []
+    values = np.clip(np.linalg.eigvalsh(np.atleast_2d(covariance))[::-1], 0, None)
+    shares = np.cumsum(values) / values.sum()
+    return [
+        {"directions": count, "share": float(min(1.0, shares[count - 1]))}
+        for count in _doubling(len(shares))
+    ]
+
+
+def occurrences(found: np.ndarray, count: int) -> dict[str, Any]:
+    """Return how often pins are among the nearest of others: shares by bucket, and the extremes.
+
+    Args:
+        found: int [Q, k], the nearest pins of every pin.
+        count: N.
+    """
+    times = np.bincount(found.ravel(), minlength=count)
+    shares = np.bincount(bucket_of(times), minlength=len(BUCKETS)) / max(1, count)
+    return {
+        "k": found.shape[1],
+        "shares": shares.tolist(),
+        "never": float(shares[0]),
+        "most": int(times.max(initial=0)),
+        "most_pin": int(times.argmax()) if len(times) else None,
+    }
+
+
+def _mates(dataset: PinBoardDataset, rng: np.random.Generator) -> np.ndarray:
+    graph = dataset.graph
+    pins, boards = graph.edges()
+    order = np.argsort(boards, kind="stable")  # the pins of a board stand together
+    pins, boards = pins[order], boards[order]
+    starts = np.concatenate([[0], np.cumsum(np.bincount(boards, minlength=graph.num_boards))])
+    allowed = np.flatnonzero(graph.board_degrees[boards] <= BOARD_LIMIT)
+    if not len(allowed):
+        return np.empty((2, 0), np.int64)
+    drawn = rng.choice(allowed, _SAMPLED_PAIRS)
+    low, high = starts[boards[drawn]], starts[boards[drawn] + 1]
+    return np.stack([pins[drawn], pins[rng.integers(low, high)]])
+
+
+def _doubling(last: int) -> Iterator[int]:
+    count = 1
+    while count < last:
+        yield count
+        count *= 2
+    yield last

@@ -1,0 +1,291 @@
+"""The sections of figures of a report: plots, tables and what they mean, from the numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pingraph.metrics import METRICS
+from pingraph.report_measures import MAIN, bucket_names, named_groups
+from pingraph.report_plots import Mark, Series, dots, lines, steps, swatch
+from pingraph.report_sheets import (
+    audit_sheet,
+    board_sheet,
+    copies,
+    counts_sheet,
+    difference_sheet,
+    group_sheet,
+    methods,
+    retrieval_sheets,
+    values_sheet,
+)
+from pingraph.report_words import spoken_part
+from pingraph.results import PARTS, TASKS, Sheet
+
+_GROUPS = (  # key, title, and the axis of the plot, where there is one
+    ("by_degree", f"{MAIN} by boards of the query", "boards of the query"),
+    ("reach", "Found, by boards of who is to be found", "boards in training"),
+    ("by_content", f"{MAIN} by what the query has", ""),
+)
+GEOMETRY = {  # of `pingraph.geometry`: what it is called, and what it means
+    "alignment": ("alignment", "mean squared distance of board-mates; 0 is together."),
+    "uniformity": ("uniformity", "lower is more even; about -4 where nothing is alike."),
+    "effective_rank": ("effective rank", "directions that are in use (RankMe)."),
+    "anisotropy": ("anisotropy", "mean cosine of all pairs; 0 where directions are even."),
+    "hubness_skew": ("hubness skew", "of how often pins are found; 0 where nobody is a hub."),
+    "robin_hood": ("Robin Hood", "share of the finds that would have to move to be even."),
+    "anti_hubs": ("anti-hubs", "share of the pins that nobody finds."),
+    "largest_hub": ("largest hub", "share of the pins that find the pin which is found most."),
+    "modality_gap": ("modality gap", "distance of the mean image vector and the mean text vector."),
+}
+AGREEMENT = {  # of `pingraph.graph_agreement`, likewise
+    "overlap@10": ("overlap@10", "share of the 10 nearest that walks find too."),
+    "rbo@10": ("rank-biased overlap", "the same, where the first places weigh more."),
+    "board_purity@10": ("board purity@10", "share of the 10 nearest that share a board."),
+    "board_purity_chance@10": ("… of random pins", "the same for pins drawn at random."),
+    "trustworthiness@10": ("trustworthiness", "1 where who is near is near in the graph."),
+    "continuity@10": ("continuity", "1 where who is near in the graph is near."),
+    "dirichlet_energy": ("Dirichlet energy", "how rough the vectors are over the edges."),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """A picture with its caption."""
+
+    svg: str
+    title: str
+    caption: str
+    legend: list[tuple[str, str]] = field(default_factory=list)  # sign (SVG) and name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A table with the texts that it is copied as."""
+
+    sheet: Sheet
+    copies: dict[str, str]
+    folded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page."""
+
+    key: str
+    title: str
+    lead: str
+    plots: list[Plot]
+    blocks: list[Block]
+
+
+def sections(numbers: dict[str, Any]) -> list[Section]:
+    """Return the sections before the map and the cases, and the audit after them."""
+    return [
+        _retrieval(numbers),
+        _whom(numbers),
+        _geometry(numbers),
+        _agreement(numbers),
+        _audit(numbers),
+    ]
+
+
+def _retrieval(numbers: dict[str, Any]) -> Section:
+    named, part = methods(numbers), spoken_part(numbers)
+    looks = _looks(numbers)
+    places = [
+        (one, task)
+        for one in ("cold", "warm")
+        for task in TASKS
+        if any((metrics[one].get(task) or {}).get("queries") for metrics in named.values())
+    ]
+    plots = []
+    if places:
+        series = [
+            Series(
+                name=name,
+                look=looks[name],
+                marks=[Mark.of((metrics[one].get(task) or {}).get(MAIN)) for one, task in places],
+            )
+            for name, metrics in named.items()
+        ]
+        names = [f"{TASKS[task]}, {one}" for one, task in places]
+        plots.append(_plot(dots(names, series, title=f"{MAIN} by task"), f"{MAIN} by task", series))
+    if part is not None:
+        series = [
+            Series(
+                name=name,
+                look=looks[name],
+                marks=[Mark.of((metrics[part]["pin_to_pin"] or {}).get(key)) for key in METRICS],
+            )
+            for name, metrics in named.items()
+        ]
+        title = f"All metrics of pin → pin, {part} pins"
+        plots.append(_plot(dots(METRICS, series, title=title), title, series))
+    blocks = [_block(sheet, folded=True) for sheet in retrieval_sheets(numbers)]
+    return Section(
+        key="retrieval",
+        title="Retrieval",
+        lead=(
+            "The whole corpus is ranked for each query. Relevant to a pin are its board-mates. "
+            "Whiskers are 95% intervals over the queries; they say nothing of the luck of a seed."
+        ),
+        plots=plots,
+        blocks=[*_blocks(difference_sheet(numbers)), *blocks],
+    )
+
+
+def _whom(numbers: dict[str, Any]) -> Section:
+    plots, blocks = [], []
+    runs, looks = numbers["runs"], _looks(numbers)
+    for part in PARTS:
+        for key, title, axis in _GROUPS:
+            found = {name: named_groups(run[part][key]) for name, run in runs.items()}
+            sheet = group_sheet(f"{title}, {part} queries", found)
+            if sheet is None:
+                continue
+            blocks.append(_block(sheet, folded=True))
+            if axis:
+                one = next(iter(found.values()))
+                used = [place for place, group in enumerate(one) if group["queries"]]
+                names = [group["name"] for group in one[: used[-1] + 1]]
+                series = [
+                    Series(
+                        name=name,
+                        look=looks[name],
+                        marks=[Mark.of(group) for group in groups[: len(names)]],
+                    )
+                    for name, groups in found.items()
+                ]
+                svg = lines(names, series, title=sheet.title, axis=axis, wide=False)
+                plots.append(_plot(svg, sheet.title, series))
+    spoken = spoken_part(numbers)
+    if spoken is not None:
+        for name, run in runs.items():
+            blocks += _blocks(board_sheet(run, spoken, name))
+    return Section(
+        key="whom",
+        title="For whom it is good",
+        lead=(
+            "Pin → pin, by how many boards a pin is on. Whoever asks: all boards of the query, "
+            "held-out ones included. Whoever is to be found: the boards that training saw."
+        ),
+        plots=plots,
+        blocks=blocks,
+    )
+
+
+def _geometry(numbers: dict[str, Any]) -> Section:
+    runs, looks = numbers["runs"], _looks(numbers)
+    plots = []
+    for name, run in runs.items():
+        found = run["similarities"]
+        title = f"Cosine of pairs: {name}"
+        shares = {"board-mates": found["mates"], "random pairs": found["random"]}
+        svg = steps(found["edges"], shares, title=title, axis="cosine")
+        legend = [(swatch(0), "board-mates"), (swatch(-1), "random pairs")]
+        caption = "The less the two overlap, the more the vectors say of boards."
+        plots.append(Plot(svg=svg, title=title, caption=caption, legend=legend))
+    series = [
+        Series(
+            name=name,
+            look=looks[name],
+            marks=[Mark(share) for share in run["occurrences"]["shares"]],
+        )
+        for name, run in runs.items()
+    ]
+    title = "How often a pin is found"
+    axis = "times among the 10 nearest of others"
+    svg = lines(bucket_names(), series, title=title, axis=axis, wide=False)
+    caption = (
+        "Share of the pins. Those at the left are found by nobody, those at the right are hubs."
+    )
+    plots.append(_plot(svg, title, series, caption))
+    plots += _spectra(runs, looks)
+    notes = [f"{title}: {meaning}" for title, meaning in GEOMETRY.values()]
+    sheet = values_sheet("Geometry", _rows(runs, "geometry", GEOMETRY), list(runs), notes)
+    return Section(
+        key="geometry",
+        title="How the vectors lie",
+        lead="The shape of the space of the fused vectors, whatever is searched in it.",
+        plots=plots,
+        blocks=[_block(sheet)],
+    )
+
+
+def _agreement(numbers: dict[str, Any]) -> Section:
+    runs = numbers["runs"]
+    notes = [f"{title}: {meaning}" for title, meaning in AGREEMENT.values()]
+    sheet = values_sheet(
+        "Agreement with the graph", _rows(runs, "agreement", AGREEMENT), list(runs), notes
+    )
+    return Section(
+        key="agreement",
+        title="How far the graph agrees",
+        lead=(
+            "Whether who is near in the space is near in the graph of all edges, held-out ones "
+            "included. Formulas and sources are in docs/neighborhoods.md."
+        ),
+        plots=[],
+        blocks=[_block(sheet)],
+    )
+
+
+def _rows(
+    runs: dict[str, Any], key: str, shown: dict[str, tuple[str, str]]
+) -> dict[str, list[float | None]]:
+    return {
+        title: [run[key].get(name) for run in runs.values()] for name, (title, _) in shown.items()
+    }
+
+
+def _spectra(runs: dict[str, Any], looks: dict[str, int]) -> list[Plot]:
+    longest = max((run["spectrum"] for run in runs.values()), key=len)
+    if not longest:
+        return []
+    places = [str(one["directions"]) for one in longest]
+    series = []
+    for name, run in runs.items():
+        marks = {str(one["directions"]): Mark(one["share"]) for one in run["spectrum"]}
+        found = [marks.get(place) for place in places]
+        series.append(Series(name=name, look=looks[name], marks=found))
+    title = "Variance by direction"
+    svg = lines(places, series, title=title, axis="principal directions, the first …", wide=False)
+    caption = "Share of the variance. A curve that is high at the left tells of unused space."
+    return [_plot(svg, title, series, caption)]
+
+
+def _audit(numbers: dict[str, Any]) -> Section:
+    audit = numbers["audit"]
+    return Section(
+        key="audit",
+        title="Leak audit",
+        lead=(
+            "Whether the held-out answers can be known from training. The guard is a proof on the "
+            "graph; the other checks count what content gives away, which no split can forbid."
+        ),
+        plots=[],
+        blocks=[_block(audit_sheet(audit)), _block(counts_sheet(audit["counts"]))],
+    )
+
+
+def _looks(numbers: dict[str, Any]) -> dict[str, int]:
+    """Return the number of the color and shape of each run; baselines stand in the background."""
+    names = methods(numbers)
+    runs = list(numbers["runs"])
+    others = [name for name in names if name not in runs]
+    return {name: runs.index(name) if name in runs else -1 - others.index(name) for name in names}
+
+
+def _plot(svg: str, title: str, series: list[Series], caption: str = "") -> Plot:
+    shown = [one for one in series if any(mark is not None for mark in one.marks)]
+    legend = [(swatch(one.look), one.name) for one in shown]
+    return Plot(svg=svg, title=title, caption=caption, legend=legend)
+
+
+def _block(sheet: Sheet, *, folded: bool = False) -> Block:
+    return Block(sheet=sheet, copies=copies(sheet), folded=folded)
+
+
+def _blocks(sheet: Sheet | None) -> list[Block]:
+    return [] if sheet is None else [_block(sheet)]

@@ -1,0 +1,197 @@
+"""The tables of the report, and their text as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import Any
+
+from pingraph.metrics import METRICS
+from pingraph.report_measures import MAIN
+from pingraph.results import METHODS, PARTS, TASKS, Cell, Sheet
+
+VERDICTS = {"pass": "passed", "warn": "look", "fail": "LEAK", "none": "nothing to check"}
+_LATEX = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "→": r"$\rightarrow$",
+    "↔": r"$\leftrightarrow$",
+    "≥": r"$\geq$",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+
+
+def copies(sheet: Sheet) -> dict[str, str]:
+    """Return a table in the forms that it can be copied in, by the name of the form."""
+    return {"Markdown": sheet.markdown(), "LaTeX": latex(sheet), "CSV": comma_separated(sheet)}
+
+
+def latex(sheet: Sheet) -> str:
+    """Return a table for the package booktabs, the notes as comments above it."""
+    columns = "l" + "r" * (len(sheet.columns) - 1)
+    lines = [f"% {_one_line(note)}" for note in (sheet.title, *sheet.notes)]
+    lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row(sheet.columns)]
+    for heading, rows in sheet.sections.items():
+        lines.append(r"\midrule")
+        if heading:
+            words = _escaped(heading)
+            lines.append(rf"\multicolumn{{{len(sheet.columns)}}}{{l}}{{\textit{{{words}}}}} \\")
+        lines += [_latex_row([cell.text for cell in row]) for row in rows]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def comma_separated(sheet: Sheet) -> str:
+    """Return a table as CSV (RFC 4180 but for line ends); the first column is the section's."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["section", *map(_inert, sheet.columns)])
+    for heading, rows in sheet.sections.items():
+        writer.writerows([_inert(heading), *(_inert(cell.text) for cell in row)] for row in rows)
+    return file.getvalue()
+
+
+def retrieval_sheets(numbers: dict[str, Any]) -> list[Sheet]:
+    """Lay out every metric of every run: a table each of cold and warm pins, if it has queries."""
+    named = methods(numbers)
+    out = []
+    for part, title in PARTS.items():
+        sections = {}
+        for task, words in TASKS.items():
+            found = {name: one[part].get(task) for name, one in named.items()}
+            counts = [one["queries"] for one in found.values() if one]
+            if counts and max(counts):
+                sections[f"{words} ({max(counts):,} queries)"] = [
+                    [Cell(metric), *(measured(one and one[metric]) for one in found.values())]
+                    for metric in METRICS
+                ]
+        if sections:
+            notes = ["Mean over queries [95% interval]. docs/evaluation.md says what each is."]
+            out.append(Sheet(title=title, columns=["", *named], sections=sections, notes=notes))
+    return out
+
+
+def methods(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Return the metrics of runs, then of baselines, by the name that is shown."""
+    runs = {name: run["metrics"] for name, run in numbers["runs"].items()}
+    return runs | {METHODS.get(name, name): one for name, one in numbers["baselines"].items()}
+
+
+def group_sheet(title: str, groups: dict[str, list[dict[str, Any]]]) -> Sheet | None:
+    """Lay out MAIN by group: a row each that has queries, a column each run; see `named_groups`."""
+    rows = []
+    for entries in zip(*groups.values(), strict=True):
+        if entries[0]["queries"]:
+            queries = Cell(f"{entries[0]['queries']:,}")
+            rows.append([Cell(entries[0]["name"]), queries, *map(measured, entries)])
+    if not rows:
+        return None
+    return Sheet(title=title, columns=["", "queries", *groups], sections={"": rows}, notes=[])
+
+
+def board_sheet(run: dict[str, Any], part: str, name: str) -> Sheet | None:
+    """Lay out the boards that a run is worst and best at."""
+    sections = {}
+    for key, heading in (("worst_boards", "Worst"), ("best_boards", "Best")):
+        if run[part][key]:
+            sections[heading] = [
+                [
+                    Cell(board["title"] or board["board"]),
+                    Cell(f"{board['pins']:,}"),
+                    Cell(f"{board['queries']:,}"),
+                    Cell(f"{board['value']:.3f}"),
+                ]
+                for board in run[part][key]
+            ]
+    if not sections:
+        return None
+    notes = [f"Mean {MAIN} of the {part} queries on a board, of {run[part]['boards']:,} boards."]
+    columns = ["board", "pins", "queries", MAIN]
+    return Sheet(title=f"Boards: {name}", columns=columns, sections=sections, notes=notes)
+
+
+def difference_sheet(numbers: dict[str, Any]) -> Sheet | None:
+    """Lay out the paired differences between runs."""
+    if not numbers["differences"]:
+        return None
+    sections: dict[str, list[list[Cell]]] = {}
+    for one in numbers["differences"]:
+        ends = one["ci95"]
+        cells = [
+            f"{one['part']} {TASKS[one['task']]}",
+            f"{one['difference']:+.3f}",
+            f"{ends[0]:+.3f} to {ends[1]:+.3f}" if ends else "-",
+            f"{one['p_holm']:.4f}",
+        ]
+        heading = f"{one['second']} minus {one['first']}"
+        sections.setdefault(heading, []).append([Cell(cell) for cell in cells])
+    return Sheet(
+        title=f"Differences in {MAIN}",
+        columns=["", "difference", "95% interval", "p (Holm)"],
+        sections=sections,
+        notes=["Query by query (paired). p: sign-flip test, corrected for all tests of the table."],
+    )
+
+
+def values_sheet(
+    title: str, rows: dict[str, list[float | None]], runs: list[str], notes: list[str]
+) -> Sheet:
+    """Lay out one number of each run in a row each."""
+    cells = [[Cell(name), *map(_plain, values)] for name, values in rows.items()]
+    return Sheet(title=title, columns=["", *runs], sections={"": cells}, notes=notes)
+
+
+def audit_sheet(audit: dict[str, Any]) -> Sheet:
+    """Lay out the checks of the leak audit."""
+    rows = [
+        [
+            Cell(check["name"]),
+            Cell(VERDICTS[check["verdict"]], check["verdict"]),
+            Cell("-" if check["of"] is None else f"{check['found']:,} of {check['of']:,}"),
+        ]
+        for check in audit["checks"]
+    ]
+    notes = [f"{check['name']}: {check['means']}" for check in audit["checks"]]
+    columns = ["check", "verdict", "found"]
+    return Sheet(title="Leak audit", columns=columns, sections={"": rows}, notes=notes)
+
+
+def counts_sheet(counts: dict[str, int]) -> Sheet:
+    """Lay out the counts of a split."""
+    rows = [[Cell(name.replace("_", " ")), Cell(f"{count:,}")] for name, count in counts.items()]
+    return Sheet(title="What the split holds", columns=["", "count"], sections={"": rows}, notes=[])
+
+
+def measured(entry: dict[str, Any] | None) -> Cell:
+    """Return a value with its interval, as a cell."""
+    if entry is None or entry["value"] is None:
+        return Cell("-")
+    ends = [f"{end:.3f}".removeprefix("0") for end in entry["ci95"] or ()]
+    return Cell(f"{entry['value']:.3f}" + (f" [{', '.join(ends)}]" if ends else ""))
+
+
+def _plain(value: float | None) -> Cell:
+    if value is None:
+        return Cell("-")
+    return Cell(f"{value:,}" if isinstance(value, int) else f"{value:.3f}")
+
+
+def _latex_row(cells: list[str]) -> str:
+    return " & ".join(map(_escaped, cells)) + r" \\"
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(sign, sign) for sign in _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _inert(text: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula; numbers stay what they are."""
+    risky = text[:1] in "=+-@\t\r" and text != "-" and not re.fullmatch(r"[+-][\d.]+", text)
+    return f"'{text}" if text and risky else text

@@ -1,0 +1,229 @@
+"""Says in plain words what the numbers of a report mean: what is good, what is bad, for whom."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+from pingraph.report_measures import LEAST_QUERIES, MAIN, K, named_groups
+from pingraph.results import METHODS, TASKS
+
+Kind = Literal["good", "bad", "note"]
+# The rules by which a number is called good or bad; docs/report.md lists them.
+SURE = 0.05  # p after correction
+FEW, MANY = 0.10, 0.30  # share of pins that nobody finds
+COLLAPSED = 0.05  # share of the directions that hold half of the variance
+OVERFITTED = 0.5  # cold over warm
+TOLD_APART = 4 * LEAST_QUERIES  # queries of a group, to be spoken of
+_HELD, _ALONE = 0.5, 5  # of image ↔ text: recall that is good, multiple of chance that is not bad
+
+
+class Sentence(NamedTuple):
+    """A finding, and whether it is good or bad news."""
+
+    kind: Kind
+    text: str
+
+
+def compare_runs(numbers: dict[str, Any]) -> list[Sentence]:
+    """Say which run is best, and whether it is beyond chance; nothing of a single run."""
+    runs = numbers["runs"]
+    part = spoken_part(numbers)
+    if len(runs) < 2 or part is None:
+        return []
+    values = {name: run["metrics"][part]["pin_to_pin"][MAIN]["value"] for name, run in runs.items()}
+    order = sorted(values, key=lambda name: -values[name])
+    listed = ", ".join(f"{name} {values[name]:.3f}" for name in order)
+    out = [Sentence("note", f"{MAIN} of {part} pins, pin → pin, best first: {listed}.")]
+    for one in numbers["differences"]:
+        if (one["part"], one["task"]) != (part, "pin_to_pin"):
+            continue
+        gain, first, second = one["difference"], one["first"], one["second"]
+        numbers_said = f"{_signed(gain, one['ci95'])}; p = {one['p_holm']:.4f}, Holm"
+        if one["p_holm"] >= SURE:
+            text = f"{second} and {first} do not differ beyond chance ({numbers_said})."
+            out.append(Sentence("note", text))
+        else:
+            way = "is ahead of" if gain > 0 else "is behind"
+            kind: Kind = "good" if gain > 0 else "bad"
+            out.append(Sentence(kind, f"{second} {way} {first} beyond chance ({numbers_said})."))
+    return out
+
+
+def describe_run(numbers: dict[str, Any], name: str) -> list[Sentence]:
+    """Say what is good and bad of one run."""
+    run, part = numbers["runs"][name], spoken_part(numbers)
+    out = [*_vectors(run), *(Sentence("note", note) for note in run["notes"])]
+    if part is None:
+        text = "No pin has a board-mate that could be found, so nothing can be said of retrieval."
+        return [*out, Sentence("bad", text), *_neighborhoods(numbers, run)]
+    out += _headline(numbers, run, part)
+    out += _baselines(numbers, run, part)
+    out += _images_and_texts(run, part)
+    out += _cold_and_warm(numbers, run)
+    for key, what in (("by_degree", "boards"), ("by_content", "")):
+        out += _groups(named_groups(run[part][key]), what)
+    out += _boards(run, part)
+    return [*out, *_neighborhoods(numbers, run)]
+
+
+def describe_data(numbers: dict[str, Any]) -> list[Sentence]:
+    """Say whether the figures can be trusted: leaks, broken images, what was left out."""
+    data, out = numbers["data"], []
+    checks = numbers["audit"]["checks"]
+    for check in checks:
+        if check["verdict"] == "fail":
+            out.append(Sentence("bad", f"Leak: {check['means']}"))
+        elif check["verdict"] == "warn":
+            share = f"{check['found']:,} of {check['of']:,}"
+            out.append(
+                Sentence(
+                    "bad", f"Leak through content ({check['name']}), {share}: {check['means']}"
+                )
+            )
+    if not out:
+        out.append(
+            Sentence("good", "The leak audit found nothing that gives held-out answers away.")
+        )
+    if data["broken_images_met"]:
+        text = f"{data['broken_images_met']:,} images could not be decoded."
+        out.append(Sentence("bad", text))
+    for kind in ("image", "text"):
+        missing = data["pins"] - data[f"with_{kind}"]
+        if missing:
+            out.append(Sentence("note", f"{missing:,} of {data['pins']:,} pins have no {kind}."))
+    return out + [Sentence("note", note) for note in numbers["notes"]]
+
+
+def spoken_part(numbers: dict[str, Any]) -> str | None:
+    """Return "cold" or "warm", whichever has queries first, or None."""
+    run = next(iter(numbers["runs"].values()))
+    for part in ("cold", "warm"):
+        task = run["metrics"][part].get("pin_to_pin")
+        if task and task["queries"]:
+            return part
+    return None
+
+
+def _vectors(run: dict[str, Any]) -> list[Sentence]:
+    if not run["without_vector"]:
+        return []
+    return [
+        Sentence(
+            "bad", f"{run['without_vector']:,} pins have no vector (zero), and are never found."
+        )
+    ]
+
+
+def _headline(numbers: dict[str, Any], run: dict[str, Any], part: str) -> list[Sentence]:
+    task, chance = run["metrics"][part]["pin_to_pin"], numbers["chance"][part]
+    rate, main = task["hit_rate@10"], task[MAIN]
+    times = f", {main['value'] / chance:,.1f} times chance ({chance:.4f})" if chance else ""
+    text = (
+        f"Of {task['queries']:,} {part} pins, {rate['value']:.0%}{_percents(rate['ci95'])} have a "
+        f"board-mate among their {K} nearest pins; {MAIN} is {_valued(main)}{times}."
+    )
+    lowest = main["ci95"][0] if main["ci95"] else 0
+    better = chance is not None and lowest > 2 * chance
+    return [Sentence("good" if better else "bad", text)]
+
+
+def _baselines(numbers: dict[str, Any], run: dict[str, Any], part: str) -> list[Sentence]:
+    value = run["metrics"][part]["pin_to_pin"][MAIN]["value"]
+    out = []
+    for name, metrics in numbers["baselines"].items():
+        task = metrics[part]["pin_to_pin"]
+        reached = task and task[MAIN]["value"]
+        if reached is None:
+            continue
+        rival = f"{METHODS[name]} alone ({MAIN} {reached:.3f})"
+        if reached >= value:
+            out.append(Sentence("bad", f"It does no better than {rival}, which learns nothing."))
+        else:
+            out.append(Sentence("good", f"It does better than {rival}."))
+    return out
+
+
+def _images_and_texts(run: dict[str, Any], part: str) -> list[Sentence]:
+    out = []
+    for name in ("image_to_text", "text_to_image"):
+        task = run["metrics"][part].get(name)
+        if not task or not task["queries"]:
+            continue
+        value, chance = task[MAIN]["value"], min(1.0, K / task["corpus"])
+        kind: Kind = "good" if value >= _HELD else "bad" if value < _ALONE * chance else "note"
+        text = (
+            f"{TASKS[name]}: {value:.0%} of what could be found stands among the {K} nearest of "
+            f"{task['corpus']:,} (chance: {chance:.1%})."
+        )
+        out.append(Sentence(kind, text))
+    return out
+
+
+def _cold_and_warm(numbers: dict[str, Any], run: dict[str, Any]) -> list[Sentence]:
+    tasks = [run["metrics"][part].get("pin_to_pin") for part in ("cold", "warm")]
+    if numbers["split"]["kind"] != "pin" or not all(task and task["queries"] for task in tasks):
+        return []
+    cold, warm = (task[MAIN]["value"] for task in tasks)
+    text = f"Cold pins reach {MAIN} {cold:.3f}, warm ones, which were trained on, {warm:.3f}."
+    if warm and cold < OVERFITTED * warm:
+        return [Sentence("bad", f"{text} What was learned holds for the training pins above all.")]
+    return [Sentence("note", text)]
+
+
+def _groups(entries: list[dict[str, Any]], what: str) -> list[Sentence]:
+    """Say for which group of pins it is worst, if beyond chance."""
+    known = [one for one in entries if one["queries"] >= TOLD_APART and one["ci95"]]
+    if len(known) < 2:
+        return []
+    worst, best = (choose(known, key=lambda one: one["value"]) for choose in (min, max))
+    names = [f"pins with {one['name']}{' ' + what if what else ''}" for one in (worst, best)]
+    text = (
+        f"{MAIN} {worst['value']:.3f} for the {worst['queries']:,} {names[0]}, "
+        f"{best['value']:.3f} for the {best['queries']:,} {names[1]}"
+    )
+    if worst["ci95"][1] < best["ci95"][0]:
+        return [Sentence("bad", f"Not alike for all pins: {text}.")]
+    return [Sentence("good", f"About alike for all pins: {text}.")]
+
+
+def _boards(run: dict[str, Any], part: str) -> list[Sentence]:
+    worst, best = run[part]["worst_boards"][:3], run[part]["best_boards"][:3]
+    if len(worst) < 3 or not best:
+        return []
+
+    def listed(boards: list[dict[str, Any]]) -> str:
+        return ", ".join(f"“{one['title'] or one['board']}” {one['value']:.2f}" for one in boards)
+
+    return [Sentence("note", f"Worst boards: {listed(worst)}. Best: {listed(best)}.")]
+
+
+def _neighborhoods(numbers: dict[str, Any], run: dict[str, Any]) -> list[Sentence]:
+    out = []
+    hubs, spectrum = run["occurrences"], run["spectrum"]
+    if hubs["k"]:
+        kind: Kind = "good" if hubs["never"] < FEW else "bad" if hubs["never"] > MANY else "note"
+        text = (
+            f"{hubs['never']:.0%} of the pins are among nobody's {hubs['k']} nearest; the most "
+            f"frequent one is among those of {hubs['most']:,} pins."
+        )
+        out.append(Sentence(kind, text))
+    half = next((one["directions"] for one in spectrum if one["share"] >= 0.5), None)
+    if half is not None:
+        narrow = half <= COLLAPSED * run["dimensions"]
+        text = f"{half} of {run['dimensions']} directions hold half of the variance"
+        text += ": the vectors use little of their space." if narrow else "."
+        out.append(Sentence("bad" if narrow else "note", text))
+    return out
+
+
+def _valued(entry: dict[str, Any]) -> str:
+    ends = entry["ci95"]
+    return f"{entry['value']:.3f}" + (f" (95%: {ends[0]:.3f} to {ends[1]:.3f})" if ends else "")
+
+
+def _percents(ends: list[float] | None) -> str:
+    return f" (95%: {ends[0]:.0%} to {ends[1]:.0%})" if ends else ""
+
+
+def _signed(gain: float, ends: list[float] | None) -> str:
+    return f"{gain:+.3f}" + (f", 95%: {ends[0]:+.3f} to {ends[1]:+.3f}" if ends else "")
