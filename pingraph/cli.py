@@ -24,6 +24,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": commands.evaluate,
     "embed": commands.embed,
     "neighbors": commands.neighbors,
+    "explain": commands.explain,
     "report": commands.report,
     "sample": commands.sample,
     "experiment": commands.experiment,

@@ -181,6 +181,42 @@ def neighbors(
         queries.search_image(subject.run, image, k)
 
 
+def explain(
+    run: Path,
+    pin: str,
+    other: str,
+    data: str | None = None,
+    split: Path | None = None,
+    top: int = 5,
+    json: Path | None = None,
+) -> None:
+    """Tell why two pins are near: their vectors, boards and walks, and what was held out.
+
+    Args:
+        run: a run folder of `pingraph fit`, or a file of vectors.
+        pin: the id of a pin.
+        other: the id of another pin.
+        data: of a file, the data set of its pins.
+        split: of a file, what it was not trained on: a saved split, or the run that has it.
+        top: most boards and paths of each list.
+        json: a file for the whole explanation.
+    """
+    from pingraph.explain import explain as explain_pins
+    from pingraph.explain_text import print_explanation
+    from pingraph.files import write_json
+    from pingraph.subject import chosen_split, open_subject
+
+    if json is not None:
+        _check_writable(json)
+    subject = open_subject(run, data, chosen_split(split, None, 0), progress=True)
+    found = explain_pins(subject, pin, other, top=top)
+    if json is not None:
+        write_json(json, found)
+    print_explanation(found)
+    if json is not None:
+        print(json)
+
+
 def report(
     runs: list[Path],
     data: str | None = None,

@@ -1,0 +1,220 @@
+"""Says why two pins are near: what vectors and graph say of them, and what was held out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pingraph.embeddings import find_rows
+from pingraph.errors import PinGraphError
+from pingraph.explain_words import summary
+from pingraph.nearest_boards import board_card, nearest_boards
+from pingraph.walk_paths import shared_boards, two_step_paths, walks
+
+if TYPE_CHECKING:
+    from pingraph.datasets import PinBoardDataset
+    from pingraph.graph import PinBoardGraph
+    from pingraph.interfaces import EmbeddingTable
+    from pingraph.splits import Split
+    from pingraph.subject import Subject
+
+FORMAT, VERSION = "pingraph.explanation", 1
+# The vector of the one pin, and that of the other.
+COMPARISONS = (
+    ("fused", "fused"),
+    ("image", "image"),
+    ("text", "text"),
+    ("image", "text"),
+    ("text", "image"),
+)
+
+
+def explain(
+    subject: Subject,
+    one_id: str | int,
+    other_id: str | int,
+    *,
+    top: int = 5,
+    restart_probability: float = 0.5,
+) -> dict[str, Any]:
+    """Tell what brings two pins together, as JSON holds it; docs/explain.md says what is in it.
+
+    What is told of the graph is told of the training graph of the subject's split; where edges were
+    held out, it is told once more with them, under a name of its own.
+
+    Args:
+        subject: the embeddings, with their data and split.
+        one_id: the id of a pin.
+        other_id: the id of another.
+        top: most boards and paths of each list, at least 1.
+        restart_probability: of the walks, after each traversal.
+
+    Raises:
+        PinGraphError: an id is unknown, or both are of one pin; or a number is out of its range.
+    """
+    if top < 1:
+        raise PinGraphError(f"top is {top}: expected 1 or more")
+    dataset, split = subject.dataset, subject.split
+    one, other = (int(row) for row in find_rows(dataset, [one_id, other_id]))
+    if one == other:
+        raise PinGraphError(f"pin {str(one_id)!r} is both of the two: give two different pins")
+    whole, train = dataset.graph, split.train_graph(dataset.graph)
+    views = {"training": train}
+    if train.num_edges < whole.num_edges:
+        views["with_held_out"] = whole
+    found = {
+        "format": FORMAT,
+        "version": VERSION,
+        "subject": subject.name,
+        "data": dataset.name,
+        "split": {"kind": split.kind, "seed": split.seed, **split.parameters},
+        "restart_probability": restart_probability,
+        "pins": [_card(subject, pin, train, top) for pin in (one, other)],
+        "same_image": _alike(dataset.image_groups, one, other),
+        "same_text": _alike(dataset.text_groups, one, other),
+        "similarity": {
+            f"{left}_{right}": compare_vectors(subject.table, one, other, left, right)
+            for left, right in COMPARISONS
+        },
+        "graph": {
+            name: _graph_facts(dataset, graph, train, (one, other), top, restart_probability)
+            for name, graph in views.items()
+        },
+        "nearest_boards": nearest_boards(subject, train, (one, other), top),
+    }
+    return {**found, "summary": summary(found)}
+
+
+def compare_vectors(
+    table: EmbeddingTable, one: int, other: int, left: str, right: str
+) -> dict[str, Any] | None:
+    """Return the cosine of two pins' vectors, and the place of each among the neighbors of the
+    other.
+
+    Args:
+        table: the embeddings.
+        one: a pin, whose `left` vector is compared with
+        other: another pin's `right` one.
+        left: "fused", "image" or "text".
+        right: likewise.
+
+    Returns:
+        "cosine"; "place": of the other pin's vector among all `right` vectors but the one pin's
+        own, by their dot product with the one pin's `left` vector, 1 for the nearest (of equal ones
+        the first of the data set); and the same from the other side; "of": how many are ranked,
+        likewise. None where a vector is missing.
+    """
+    lefts, rights = getattr(table, left), getattr(table, right)
+    if not lefts[one].any() or not rights[other].any():
+        return None
+    there = _place(rights, lefts[one], one, other)
+    back = _place(lefts, rights[other], other, one)
+    ends = lefts[one].astype(np.float64), rights[other].astype(np.float64)
+    cosine = ends[0] @ ends[1] / (np.linalg.norm(ends[0]) * np.linalg.norm(ends[1]))
+    return {
+        "cosine": float(cosine),
+        "place": [there[0], back[0]],
+        "of": [there[1], back[1]],
+    }
+
+
+def _place(vectors: np.ndarray, query: np.ndarray, asking: int, wanted: int) -> tuple[int, int]:
+    ranked = vectors.any(axis=1)
+    ranked[asking] = False
+    scores = vectors @ query
+    ahead = (scores > scores[wanted]) & ranked
+    equal = (scores[:wanted] == scores[wanted]) & ranked[:wanted]
+    return 1 + int(ahead.sum()) + int(equal.sum()), int(ranked.sum())
+
+
+def _card(subject: Subject, pin: int, train: PinBoardGraph, top: int) -> dict[str, Any]:
+    dataset, table = subject.dataset, subject.table
+    trained, degree = int(train.pin_degrees[pin]), int(dataset.graph.pin_degrees[pin])
+    boards = dataset.graph.boards_of(pin)
+    held_out = ~np.isin(boards, train.boards_of(pin))
+    order = np.lexsort((dataset.graph.board_degrees[boards], held_out))[:top]
+    return {
+        "pin_id": dataset.pin_ids[pin].item(),
+        "text": dataset.texts[pin],
+        "has_image": bool(dataset.has_image[pin]),
+        "has_text": bool(dataset.has_text[pin]),
+        "has_vector": bool(table.fused[pin].any()),
+        "state": _state(subject.split, dataset.graph, pin, trained),
+        "training_edges": trained,
+        "held_out_edges": degree - trained,
+        "boards": [
+            {**board_card(dataset, dataset.graph, boards[at]), "held_out": bool(held_out[at])}
+            for at in order
+        ],
+    }
+
+
+def _state(split: Split, graph: PinBoardGraph, pin: int, trained: int) -> str:
+    if trained:
+        return "warm"
+    if not graph.pin_degrees[pin]:
+        return "on no board"
+    return "cold" if pin in split.cold_pins(graph) else "held out, but its image was trained on"
+
+
+def _alike(groups: np.ndarray, one: int, other: int) -> bool:
+    return bool(groups[one] == groups[other] and groups[one] >= 0)
+
+
+def _graph_facts(
+    dataset: PinBoardDataset,
+    graph: PinBoardGraph,
+    train: PinBoardGraph,
+    ends: tuple[int, int],
+    top: int,
+    restart_probability: float,
+) -> dict[str, Any]:
+    """Return shared boards, paths and walks of one view of the graph; held-out edges are marked."""
+
+    def held_out(pin: int, board: int) -> bool:
+        return board not in train.boards_of(pin)
+
+    shared = shared_boards(graph, *ends)
+    return {
+        "shared": len(shared),
+        "shared_boards": [
+            {
+                **board_card(dataset, graph, step.board),
+                "chance": [restart_probability * chance for chance in step.chance],
+                "held_out": [held_out(pin, step.board) for pin in ends],
+            }
+            for step in shared[:top]
+        ],
+        "paths": [
+            {
+                "boards": [board_card(dataset, graph, board) for board in path.boards],
+                "pin": {
+                    "pin_id": dataset.pin_ids[path.pin].item(),
+                    "text": dataset.texts[path.pin],
+                },
+                "chance": [
+                    restart_probability * (1 - restart_probability) * chance
+                    for chance in path.chance
+                ],
+                "held_out": [
+                    held_out(ends[0], path.boards[0]),
+                    held_out(path.pin, path.boards[0]),
+                    held_out(path.pin, path.boards[1]),
+                    held_out(ends[1], path.boards[1]),
+                ],
+            }
+            for path in two_step_paths(graph, *ends, top)
+        ],
+        "walk": [
+            {
+                "chance": walk.chance,
+                "after_one": walk.parts[0],
+                "after_two": walk.parts[1],
+                "after_more": walk.parts[2],
+                "place": walk.place,
+                "reached": walk.reached,
+            }
+            for walk in walks(graph, *ends, restart_probability)
+        ],
+    }
