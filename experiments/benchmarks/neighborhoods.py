@@ -1,0 +1,181 @@
+"""Race the exact search for neighbors against faiss and a bare product; time the metrics.
+
+python experiments/benchmarks/neighborhoods.py [--quick] [--pins N] [--dimensions D] [--json FILE]
+
+The vectors are random ones around the centers of boards, at length 1. Threads are those that
+OMP_NUM_THREADS gives to BLAS and faiss, and as many for our selection.
+"""
+
+from collections.abc import Callable, Mapping
+
+import faiss
+import numba
+import numpy as np
+from rich.console import Console
+from scipy.stats import skew
+from sklearn.manifold import trustworthiness
+from threadpoolctl import threadpool_info
+
+from pingraph.experiments.benchmarks.common import (
+    Heat,
+    parse_arguments,
+    peak_memory,
+    race,
+    report,
+)
+from pingraph.geometry import geometry, hubness
+from pingraph.graph import PinBoardGraph
+from pingraph.graph_agreement import graph_agreement
+from pingraph.graph_ranks import ranks_kept
+from pingraph.interfaces import EmbeddingTable
+from pingraph.knn import Knn, nearest_neighbors
+from pingraph.samplers import PinSAGESampler
+
+K = 10
+BLOCK = 2048
+PEERS = 2_000  # pins for metrics that the peers hold as a matrix of all pairs
+FAISS_QUERIES = 20_000  # it scores all pins for each; more would only take longer
+
+
+def main() -> None:
+    sizes = {"pins": 1_000_000, "dimensions": 256, "edges": 20, "rounds": 3}
+    arguments = parse_arguments(__doc__, **sizes)
+    if arguments.quick:
+        arguments.pins, arguments.rounds = 20_000, 5
+    threads = max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+    numba.set_num_threads(threads)
+    faiss.omp_set_num_threads(threads)
+    Console().print(f"{threads} thread{'s' * (threads > 1)}; faiss {faiss.__version__}")
+    table, graph = made_up(arguments.pins, arguments.dimensions, arguments.edges)
+    searches = race_searches(table.fused, arguments.rounds)
+    knn = nearest_neighbors(table.fused, K)
+    heats = [searches, *time_metrics(table, graph, knn), *race_metrics(arguments.dimensions)]
+    report(heats, arguments)
+    medians = searches.medians()
+    for name in list(medians)[:2]:
+        share = medians["bare product"] / medians[name]
+        Console().print(f"{name}: {share:.0%} of the throughput of the bare product")
+
+
+def made_up(pins: int, dimensions: int, degree: int) -> tuple[EmbeddingTable, PinBoardGraph]:
+    """Return pins near the center of a first board, and on `degree` - 1 boards at random."""
+    generator = np.random.default_rng(0)
+    count = max(2, pins // 20)
+    first = generator.integers(count, size=pins)
+    boards = np.append(first, generator.integers(count, size=pins * (degree - 1)))
+    graph = PinBoardGraph.from_edges(np.resize(np.arange(pins), len(boards)), boards)
+    centers = generator.standard_normal((count, dimensions), np.float32)
+
+    def near_centers() -> np.ndarray:
+        vectors = generator.standard_normal((pins, dimensions), np.float32)
+        vectors += centers[first]
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
+
+    everyone = np.ones(pins, np.bool_)
+    table = EmbeddingTable(
+        pin_ids=graph.pin_ids,
+        image=near_centers(),
+        text=near_centers(),
+        fused=near_centers(),
+        has_image=everyone,
+        has_text=everyone,
+    )
+    return table, graph
+
+
+def race_searches(vectors: np.ndarray, rounds: int) -> Heat:
+    """Race for the neighbors of all pins; faiss answers some of them, at the price of all."""
+    count = len(vectors)
+    everyone = np.arange(count)
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(vectors)
+    asked = min(count, FAISS_QUERIES)
+
+    def ours() -> Knn:
+        return nearest_neighbors(vectors, K, block=BLOCK)
+
+    def without_mirror() -> Knn:
+        return nearest_neighbors(vectors, K, block=BLOCK, queries=everyone)
+
+    runs = {
+        "pingraph": ours,
+        "pingraph, queries=all": without_mirror,
+        "bare product": lambda: bare_product(vectors),
+        "faiss Flat": lambda: index.search(vectors[:asked], K + 1),
+    }
+    title = f"{K} nearest neighbors of {count:,} pins, {vectors.shape[1]} dimensions"
+    heat = race(title, runs, rounds=rounds, work=count, unit="queries")
+    seconds = {**heat.seconds}
+    seconds["faiss Flat"] = [time * count / asked for time in seconds["faiss Flat"]]
+    notes = {
+        "pingraph": f"{peak_memory(ours) / 1e6:,.0f} MB; each pair of pins once",
+        "pingraph, queries=all": f"{peak_memory(without_mirror) / 1e6:,.0f} MB",
+        "bare product": f"np.matmul in blocks of {BLOCK}, into one buffer; selects nothing",
+        "faiss Flat": f"measured on {asked:,} queries" if asked < count else "",
+    }
+    return Heat(title=title, seconds=seconds, work=count, unit="queries", notes=notes)
+
+
+def bare_product(vectors: np.ndarray) -> None:
+    """Multiply all rows with all rows."""
+    buffer = np.empty(BLOCK * BLOCK, np.float32)
+    for first in range(0, len(vectors), BLOCK):
+        rows = vectors[first : first + BLOCK]
+        for start in range(0, len(vectors), BLOCK):
+            columns = vectors[start : start + BLOCK]
+            out = buffer[: len(rows) * len(columns)].reshape(len(rows), len(columns))
+            np.matmul(rows, columns.T, out=out)
+
+
+def time_metrics(table: EmbeddingTable, graph: PinBoardGraph, knn: Knn) -> list[Heat]:
+    """Time the metric set, neighbors given; the memory is what comes on top of the table."""
+    pins = np.arange(graph.num_pins)
+    sampler = PinSAGESampler(k=K, num_threads=numba.get_num_threads())
+    walks = sampler.sample(graph, pins, seed=0)
+    runs = {
+        "geometry": lambda: geometry(table, graph, knn),
+        "geometry, sample=20000": lambda: geometry(table, graph, knn, sample=20_000),
+        "walk neighbors": lambda: sampler.sample(graph, pins, seed=0),
+        "graph agreement": lambda: graph_agreement(table, graph, knn, walks),
+    }
+    title = f"Metrics of {graph.num_pins:,} pins, {graph.num_edges:,} edges"
+    notes = {name: f"{peak_memory(run) / 1e6:,.0f} MB" for name, run in runs.items()}
+    return [race(title, runs, rounds=1, work=graph.num_pins, unit="pins", notes=notes)]
+
+
+def race_metrics(dimensions: int) -> list[Heat]:
+    """Race against the peers on few pins, since theirs want a matrix of all pairs."""
+    table, graph = made_up(PEERS, dimensions, 4)
+    vectors, pins = table.fused, np.arange(PEERS)
+    knn = nearest_neighbors(vectors, K)
+    near = (vectors @ vectors.T).astype(np.float64)
+    distances = np.argsort(np.argsort(-near, axis=1), axis=1).astype(np.float64)
+    counts = np.bincount(knn.ids.ravel(), minlength=PEERS)
+    title = "Trustworthiness; ours with the walks in the graph, the peer's distances given"
+    return [
+        contest(
+            title,
+            {
+                "pingraph": lambda: ranks_kept(vectors, graph, pins, K),
+                "scikit-learn": lambda: trustworthiness(
+                    distances, vectors, n_neighbors=K, metric="precomputed"
+                ),
+            },
+        ),
+        contest(
+            "Hubness; SciPy's of the counts alone",
+            {
+                "pingraph": lambda: hubness(knn, np.ones(PEERS, np.bool_)),
+                "SciPy skew": lambda: skew(counts),
+            },
+        ),
+    ]
+
+
+def contest(title: str, runs: Mapping[str, Callable[[], object]]) -> Heat:
+    return race(f"{title}; {PEERS:,} pins", runs, rounds=3, work=PEERS, unit="pins")
+
+
+if __name__ == "__main__":
+    main()
