@@ -181,7 +181,7 @@ def dirichlet_energy(vectors: np.ndarray, graph: PinBoardGraph) -> float:
     pins, boards = graph.edges()
     degrees = np.bincount(pins[wanted[boards]], minlength=graph.num_pins)[rows >= 0]
     squares = np.einsum("nd,nd->n", unit, unit, dtype=np.float64)
-    total = degrees.astype(np.float64) @ unit
+    total = np.einsum("n,nd->d", degrees, unit, dtype=np.float64)  # no copy in float64
     around = squares @ degrees - total @ total / max(1, degrees.sum())
     if around <= 1e-12 * degrees.sum():
         return np.nan

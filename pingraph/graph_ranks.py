@@ -145,7 +145,7 @@ def _masks(count):
 
 @njit(nogil=True, cache=True)
 def _reach(node, mask, seen, fresh, queue, waiting):
-    """Note which walks reach a node for the first time, and queue it once; return the queue's end."""
+    """Note which walks are new at a node, and queue it once; return the end of the queue."""
     mask &= ~seen[node]
     if mask:
         if not fresh[node]:
