@@ -116,6 +116,26 @@ def test_many_zero_vectors_find_the_first_rows():
     assert (found.scores == 0).all()
 
 
+@pytest.mark.parametrize("block", [1, 7, 64])
+def test_late_winners_push_out_the_last_of_equals(block):
+    vectors = np.zeros((60, 2), np.float32)
+    vectors[[0, *range(50, 59)], 0] = 1  # all others score 0 with row 0
+    for queries in (None, np.array([0])):
+        found = nearest_neighbors(vectors, 12, queries=queries, block=block)
+        assert found.ids[0].tolist() == [*range(50, 59), 1, 2, 3]
+
+
+def test_the_rounding_of_a_product_decides_nothing():
+    # The large numbers cancel; what float32 sums leave of the small ones is noise.
+    rng = np.random.default_rng(0)
+    small = rng.permutation(12) / 1000
+    vectors = np.ones((13, 3), np.float32)
+    vectors[1:] = np.stack([np.full(12, 1e6), small, np.full(12, -1e6)], axis=1)
+    found = nearest_neighbors(vectors, 5, queries=np.array([0]))
+    assert found.ids[0].tolist() == (np.argsort(-small)[:5] + 1).tolist()
+    assert found.scores[0] == pytest.approx([0.011, 0.010, 0.009, 0.008, 0.007])
+
+
 @pytest.mark.parametrize(("count", "expected"), [(0, (0, 0)), (1, (1, 0)), (3, (3, 2))])
 def test_few_vectors_have_fewer_neighbors(count, expected):
     assert nearest_neighbors(np.ones((count, 4), np.float32), 5).ids.shape == expected
