@@ -129,10 +129,9 @@ def walks(
         PinGraphError: the restart probability is out of its range.
     """
     ppr = exact_ppr(graph, np.array([one, other]), restart_probability)
-    ends = ((one, other), (other, one))
-    return tuple(
-        _walk(graph, start, end, row, restart_probability)
-        for (start, end), row in zip(ends, ppr, strict=True)
+    return (
+        _walk(graph, one, other, ppr[0], restart_probability),
+        _walk(graph, other, one, ppr[1], restart_probability),
     )
 
 
