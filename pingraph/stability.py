@@ -13,6 +13,7 @@ from pingraph.embeddings import check_table
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import PARTS, Evaluation, Scorer, draw_queries, evaluate_scorers, measured
 from pingraph.knn import nearest_neighbors
+from pingraph.metrics import METRICS
 from pingraph.significance import paired_tests
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pingraph.interfaces import EmbeddingTable
     from pingraph.splits import Split
 
+SURE = 0.05  # the p-value below which a difference is taken for one
 GROUPS = 20  # of pins that are left out in turn, for the interval of CKA
 _BLOCK = 65_536  # pins whose products are summed at a time
 
@@ -161,9 +163,10 @@ def compatibility(
 
     Returns:
         By part, of recall@10: "old", "new", "new_on_old" and "rotated" with "value" and "ci95";
-        "gain" and "gain_rotated" (null where the new embedding gains nothing), "difference" of
-        "new_on_old" to "old" with "ci95" and "p", "compatible" (null where chance could explain the
-        difference). Where the widths differ, "new_on_old" is null and "reason" says so.
+        "gain" and "gain_rotated" (null unless "new" is above "old" beyond chance, p < SURE),
+        "difference" of "new_on_old" to "old" with "ci95" and "p", "compatible" (null where chance
+        could explain the difference). Where the widths differ, "new_on_old" is null and "reason"
+        says so.
 
     Raises:
         PinGraphError: they are of other pins, or a vector is not finite (names the pin).
@@ -274,31 +277,39 @@ def _dot(queries: np.ndarray, pins: np.ndarray) -> Scorer:
 
 
 def _compatible(done: dict[str, Evaluation], part: str, seed: int) -> dict[str, Any]:
-    told = {
-        name: getattr(evaluation, part)["pin_to_pin"].to_dict(seed=seed)["recall@10"]
+    told: dict[str, Any] = {
+        name: measured(_recalls(evaluation, part)[:, None], seed=seed)[0]
         for name, evaluation in done.items()
     }
-    told = {name: {key: found[key] for key in ("value", "ci95")} for name, found in told.items()}
-    out: dict[str, Any] = {**told, "gain_rotated": _gain(told, "rotated")}
+    tests = {
+        test.second: test for test in paired_tests(done, base="old", seed=seed) if test.part == part
+    }
+    better = "new" in tests and tests["new"].p < SURE and tests["new"].difference > 0
+    gains = {
+        name: tests[name].difference / tests["new"].difference if better else None
+        for name in ("new_on_old", "rotated")
+        if name in done
+    }
+    crossed = tests.get("new_on_old")
+    out = {
+        "new_on_old": None,
+        **told,
+        "gain": gains.get("new_on_old"),
+        "gain_rotated": gains["rotated"],
+        "difference": None,
+        "compatible": None,
+    }
     if "new_on_old" not in done:
-        reason = "the widths differ: new vectors cannot be compared with old ones"
-        return {**out, "new_on_old": None, "gain": None, "compatible": None, "reason": reason}
-    out["gain"] = _gain(told, "new_on_old")
-    pair = {name: done[name] for name in ("old", "new_on_old")}
-    tests = [test for test in paired_tests(pair, seed=seed) if test.part == part]
-    if not tests:
-        return {**out, "difference": None, "compatible": None}
-    test = tests[0].to_dict()
-    out["difference"] = {"value": test["difference"], "ci95": test["ci95"], "p": test["p"]}
-    sure = test["p"] < 0.05
-    return {**out, "compatible": test["difference"] > 0 if sure else None}
+        out["reason"] = "the widths differ: new vectors cannot be compared with old ones"
+    if crossed is not None:
+        ends = None if crossed.ci95 is None else list(crossed.ci95)
+        out["difference"] = {"value": crossed.difference, "ci95": ends, "p": crossed.p}
+        out["compatible"] = crossed.difference > 0 if crossed.p < SURE else None
+    return out
 
 
-def _gain(told: dict[str, Any], name: str) -> float | None:
-    old, new, crossed = (told[key]["value"] for key in ("old", "new", name))
-    if old is None or new <= old:
-        return None
-    return (crossed - old) / (new - old)
+def _recalls(evaluation: Evaluation, part: str) -> np.ndarray:
+    return getattr(evaluation, part)["pin_to_pin"].values[:, METRICS.index("recall@10")]
 
 
 def _require_same_pins(one: EmbeddingTable, two: EmbeddingTable) -> None:
