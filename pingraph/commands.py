@@ -110,10 +110,11 @@ def evaluate(
     _check_seed(seed)
     chosen = chosen_split(split, cold_fraction, split_seed)
     subject = open_subject(run, data, chosen, progress=True)
-    folder = out or (subject.run and subject.run.folder)
-    if folder:
-        _check_writable(folder / "metrics.json")
-    judge(subject, folder, seed=seed)
+    if out is None and subject.run is not None:
+        out = subject.run.folder
+    if out is not None:
+        _check_writable(out / "metrics.json")
+    judge(subject, out, seed=seed)
 
 
 def embed(run: Path, data: str, out: Path) -> None:

@@ -120,7 +120,7 @@ def compare_vectors(
 
 
 def _place(vectors: np.ndarray, query: np.ndarray, asking: int, wanted: int) -> tuple[int, int]:
-    ranked = vectors.any(axis=1)
+    ranked = np.asarray(vectors.any(axis=1))
     ranked[asking] = False
     scores = vectors @ query
     ahead = (scores > scores[wanted]) & ranked

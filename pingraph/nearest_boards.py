@@ -79,7 +79,7 @@ def board_cosines(
         float64 [B, Q], and how many pins each mean is of, int64 [B]; where that is 0, or the mean
         is zero, cosines are 0.
     """
-    counted = fused.any(axis=1)
+    counted = np.asarray(fused.any(axis=1))
     counted[pins] = False
     shape = (graph.num_boards, graph.num_pins)
     members = sparse.csr_array(
