@@ -6,7 +6,9 @@ U pins, T text tokens, L positions of the text tower, S pixels and g patches of 
 
 from __future__ import annotations
 
+import re
 from math import isqrt
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,11 +36,14 @@ def load_backbone(name: str) -> Backbone:
     """Return the backbone of a folder or hub name, all of it trained.
 
     Raises:
-        PinGraphError: it cannot be loaded, or is of a model type that no backbone is made for.
+        PinGraphError: it cannot be loaded, or is of a model type that no backbone is made for; or
+            the name is that of a class that does not exist.
     """
     from pingraph.encoders.qwen import MODEL_TYPES as QWEN_TYPES
     from pingraph.encoders.qwen import QwenBackbone
 
+    if re.fullmatch(r"[a-z_]\w*(\.\w+)+", name) and not Path(name).exists():
+        raise PinGraphError(f"backbone is {name!r}: no such class, folder or hub name")
     if load_config(name, (*MODEL_TYPES, *QWEN_TYPES)).model_type in QWEN_TYPES:
         return QwenBackbone(name)
     return PretrainedBackbone(name)

@@ -25,6 +25,7 @@ from pingraph.data import PinDataModule
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file
 from pingraph.fit_failures import WholeSteps, clean_failure
+from pingraph.mistakes import own_error
 from pingraph.module import PinModule
 from pingraph.parsing import ShortErrors
 from pingraph.resuming import check_resumable
@@ -195,6 +196,28 @@ class PinCLI(LightningCLI):
             "model.objective", "data.count_pins", compute_fn=_uses_logq, apply_on="instantiate"
         )
 
+    def before_instantiate_classes(self) -> None:
+        """Give the parts of the objective that have to know it the width of the embeddings."""
+        model = self.config["fit"]["model"]
+        width = model.get("encoder.init_args.embed_dim")
+        for part in ("bank_dim", "context.init_args.embed_dim"):
+            if width is not None and f"objective.init_args.{part}" in model:
+                model[f"objective.init_args.{part}"] = width
+
+    def instantiate_classes(self) -> None:
+        """Build the model, the data and the trainer.
+
+        Raises:
+            PinGraphError: an argument is wrong.
+        """
+        try:
+            super().instantiate_classes()
+        except Exception as error:
+            ours = own_error(error)
+            if ours is None:
+                raise
+            raise ours from None
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return a trainer that logs and saves into the run folder."""
         trainer = self.config_init["fit"]["trainer"]
@@ -212,7 +235,7 @@ class PinCLI(LightningCLI):
         kwargs["plugins"] = [*_listed(trainer["plugins"]), AtomicCheckpoints()]
         try:
             return super().instantiate_trainer(**kwargs)
-        except (MisconfigurationException, ValueError) as error:
+        except (MisconfigurationException, TypeError, ValueError) as error:
             raise PinGraphError(f"trainer: {str(error).splitlines()[0]}") from error
 
     def fit(self, **kwargs: Any) -> None:
@@ -275,6 +298,7 @@ def _quiet() -> None:
     for message in (
         "LightningCLI's args parameter is intended",
         "`max_epochs` was not set",
+        "Found .* in eval mode at the start of training",  # of a backbone, the frozen parts
         "You're resuming from a checkpoint that ended before the epoch ended",  # BatchLoader can
         "The number of training batches .* is smaller than the logging interval",
         "Experiment logs directory .* exists and is not empty",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
+from torch.multiprocessing import ProcessRaisedException
 
 from pingraph.errors import PinGraphError
 from pingraph.interrupts import Uninterrupted
@@ -26,11 +27,10 @@ def clean_failure(folder: Path, args: list[str]) -> Iterator[None]:
         args: those of `pingraph fit`, to tell how to go on after an interruption.
 
     Raises:
-        PinGraphError: for one from a data-loader worker, with its message alone; where the
-            operating system refuses to read or write; and where a worker was killed.
+        PinGraphError: for one from a data-loader worker or another rank, with its message alone;
+            where the operating system refuses to read or write; and where a worker was killed.
         KeyboardInterrupt: Ctrl-C, or SIGTERM; its message says how to go on.
     """
-    checkpoint = folder / CHECKPOINT_FILE
     made = folder  # or the parent that is made on the way
     while not made.parent.exists():
         made = made.parent
@@ -38,19 +38,12 @@ def clean_failure(folder: Path, args: list[str]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not checkpoint.exists():
+        if not (folder / CHECKPOINT_FILE).exists():
             _remove_new(made, before)
-        if isinstance(error, PinGraphError):
-            raise PinGraphError(_own_message(error)) from error
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-            raise PinGraphError(f"cannot train into {folder}: {reason}") from error
-        if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
-            reason = f"{str(error).strip()} (is memory short?)"
-            raise PinGraphError(f"{reason}; {_how_to_go_on(checkpoint, args)}") from error
-        if isinstance(error, SystemExit):  # from Lightning, when it has saved what it can
-            raise KeyboardInterrupt(f"interrupted; {_how_to_go_on(checkpoint, args)}") from error
-        raise
+        told = _told(error, folder, args)
+        if told is None:
+            raise
+        raise told from error
 
 
 class WholeSteps(Callback):
@@ -68,15 +61,31 @@ class WholeSteps(Callback):
         self._step.__exit__(None)
 
 
-def _own_message(error: PinGraphError) -> str:
-    """Return a message without the traceback that torch puts around one of a worker process."""
-    message = str(error)
-    if not message.startswith("Caught "):
+def _told(error: BaseException, folder: Path, args: list[str]) -> BaseException | None:
+    """Return the error in a line, or None for one that nobody foresaw."""
+    if isinstance(error, PinGraphError | ProcessRaisedException) and (own := _own_message(error)):
+        return PinGraphError(own)
+    if isinstance(error, OSError):
+        return PinGraphError(f"cannot train into {folder}: {error.strerror or error}")
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+        reason = f"{str(error).strip()} (is memory short?)"
+        return PinGraphError(f"{reason}; {_how_to_go_on(folder, args)}")
+    if isinstance(error, SystemExit):  # from Lightning, when it has saved what it can
+        return KeyboardInterrupt(f"interrupted; {_how_to_go_on(folder, args)}")
+    return None
+
+
+def _own_message(error: BaseException) -> str:
+    """Return an error of ours without the traceback of another process around it, if it is one."""
+    message = str(error).strip()
+    if not message.startswith(("Caught ", "-- Process ")):
         return message
-    return message.splitlines()[-1].partition(": ")[2]
+    name, _, own = message.splitlines()[-1].partition(": ")
+    return own if name.startswith("pingraph.") else ""
 
 
-def _how_to_go_on(checkpoint: Path, args: list[str]) -> str:
+def _how_to_go_on(folder: Path, args: list[str]) -> str:
+    checkpoint = folder / CHECKPOINT_FILE
     if not checkpoint.exists():
         return "there is no checkpoint yet, so nothing is left of the run"
     return "to go on: " + shlex.join(["pingraph", "fit", *args, "--ckpt_path", str(checkpoint)])

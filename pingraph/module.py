@@ -19,6 +19,7 @@ from pingraph.errors import PinGraphError
 from pingraph.gathering import gather_rows
 from pingraph.interfaces import Embeddings, PinBatch, PinContent
 from pingraph.objectives import AlignmentObjective
+from pingraph.weights import check_state
 
 
 class PinModule(LightningModule):
@@ -181,28 +182,3 @@ class PinModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another model before any of it is loaded."""
         check_state(self, checkpoint.get("state_dict", {}), "the checkpoint")
-
-
-def check_state(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Check that the weights `state` fit a module, by name and shape.
-
-    Args:
-        module: the module that is to load them.
-        state: weights by name.
-        source: where they come from, for the message.
-
-    Raises:
-        PinGraphError: they do not; the message names the first that differs.
-    """
-    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    for name in [*expected, *found]:
-        if expected.get(name) != found.get(name):
-            raise PinGraphError(
-                f"{source} is of another model: {name} is {_shape(found.get(name))} there, "
-                f"and {_shape(expected.get(name))} in this model"
-            )
-
-
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else f"of shape {list(shape)}"

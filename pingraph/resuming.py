@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 from pingraph.errors import PinGraphError
-from pingraph.module import check_state
 from pingraph.run_files import CONFIG_FILE
-from pingraph.runs import read_config, read_state
+from pingraph.runs import read_config
+from pingraph.weights import check_state, read_state
 
 
 def check_resumable(

@@ -25,6 +25,7 @@ from pingraph.run_files import (
 )
 from pingraph.splits import Split
 from pingraph.tokenization import load_tokenizer
+from pingraph.weights import check_state, read_state
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -126,20 +127,6 @@ class Run:
         return self.encoder(content)
 
 
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """Read the weights of a checkpoint, by name.
-
-    Raises:
-        PinGraphError: there is no such file, or it is no checkpoint or a damaged one.
-    """
-    if not path.is_file():
-        raise PinGraphError(f"{path}: no such checkpoint")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except Exception as error:  # torch raises many kinds for a damaged or foreign file
-        raise PinGraphError(f"{path}: not a checkpoint, or a damaged one") from error
-
-
 def read_config(path: Path) -> dict[str, Any]:
     """Read the configuration that `pingraph fit` wrote.
 
@@ -168,21 +155,22 @@ def _read_data_card(path: Path) -> dict[str, str]:
 
 def _load_encoder(config: dict[str, Any], checkpoint: Path) -> Encoder:
     from jsonargparse import ArgumentParser
+    from torch import nn
 
-    from pingraph.module import PinModule, check_state
-    from pingraph.parsing import explain
+    from pingraph.mistakes import explain, own_error
 
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(PinModule, "model")
+    parser.add_argument("--model.encoder", type=nn.Module)
     try:
-        module = parser.instantiate(parser.parse_object({"model": config})).model
-    except PinGraphError:
-        raise
+        chosen = parser.parse_object({"model": {"encoder": config["encoder"]}})
+        encoder = parser.instantiate(chosen).model.encoder
     except Exception as error:  # jsonargparse raises many kinds for a config that does not fit
+        if ours := own_error(error):
+            raise ours from error
         reason = explain(str(error), parser)[0]
         raise PinGraphError(f"{checkpoint.parents[1] / CONFIG_FILE}: {reason}") from error
     state = read_state(checkpoint)
-    check_state(module, state, str(checkpoint))
-    module.load_state_dict(state)
-    encoder: Any = module.encoder.eval()
-    return encoder
+    own = {key[8:]: value for key, value in state.items() if key.startswith("encoder.")}
+    check_state(encoder, own, str(checkpoint))
+    encoder.load_state_dict(own)
+    return encoder.eval()

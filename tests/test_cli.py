@@ -156,7 +156,10 @@ def test_a_printed_configuration_can_be_given_back(commands, tmp_path):
         ("fit --data.folder x --data.sampler nowhere.S", ["No module named 'nowhere'"]),
         ("fit --data.folder x --model.encoder.backbone.dim 20", ["dim is 20"]),
         ("fit --data.folder x --model.learning_rate nan", ["learning_rate is 'nan': expected a n"]),
-        ("fit --data.folder x --model.objective.form hinge", ["expected softmax or sigmoid"]),
+        (
+            "fit --data.folder x --model.objective.form hinge",
+            ["expected softmax or multi_softmax or sigmoid"],
+        ),
     ],
 )
 def test_a_mistake_is_answered_in_a_few_lines(args, words, commands, tmp_path):

@@ -17,9 +17,9 @@ LAYERS = [
     """encoders objectives losses false_negatives embedding_bank batch_alignments views codes
     neighbor_context tokenization pixel_store content augmentation
     batches pin_counts gathering feature_files feature_key feature_store""",
-    "run_files parsing data module audits",
+    "run_files weights mistakes parsing data module audits",
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
-    popularity edge_masking stability served approximate significance
+    ranking popularity edge_masking stability compatibility served approximate significance
     sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets
     planar report report_audit report_cases report_gather report_map report_measures
     report_pictures report_plots report_sections report_sheets report_words

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pingraph.parsing import ShortErrors, explain
+from pingraph.mistakes import explain
+from pingraph.parsing import ShortErrors
 
 
 class Shape(Protocol):

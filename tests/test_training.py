@@ -28,10 +28,11 @@ from pingraph.interfaces import Embeddings, PinBatch, PinContent
 from pingraph.module import PinModule
 from pingraph.objectives import AlignmentObjective
 from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE
-from pingraph.runs import Run, read_state
+from pingraph.runs import Run
 from pingraph.samplers import PinSAGESampler
 from pingraph.splits import PinSplit, Split
 from pingraph.tokenization import load_tokenizer, train_tokenizer
+from pingraph.weights import read_state
 from tests.command_line import start
 
 STEPS = 8

@@ -1,0 +1,240 @@
+"""What jsonargparse found wrong, in plain words, with what may have been meant."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import jsonargparse
+
+from pingraph.errors import PinGraphError
+
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "NoneType": "null",
+    "list": "a list",
+    "tuple": "a list",
+    "dict": "keys with values",
+}
+_UNKNOWN = (
+    r"(?:Option|does not accept option|unrecognized arguments:) '?(?P<key>-*[^\s='-][^\s=']*)"
+)
+_WRONG_TYPE = r"- Expected an? (.+?)(?:\. Got value: .*)?$|Expected an? (.+)\. Got value: "
+_VALUE = r"(?:Got|Given) value: (?P<value>.*)"
+_NESTED = r"NestedArg\(key='([^']*)', val='(.*)'\)"
+_MISSING = r"the following arguments are required: (.+)"
+_BAD_CLASS = (
+    r"class_path '(?P<path>[^']+)':\s*(?P<reason>(?:module|No module) .*)",
+    r"Import path (?:(?P<path>\S+) )?(?P<reason>does not .*)",
+    r"Expected a dot import path string: (?P<path>\S+)",
+    r"Not a valid subclass of \w+\. Got value: (?P<path>\S+)",
+)
+
+
+def explain(message: str, parser: jsonargparse.ArgumentParser) -> list[str]:
+    """Say in a line what jsonargparse found wrong, and in another what may have been meant.
+
+    Args:
+        message: jsonargparse's, in which the keys, the classes and the reason are nested.
+        parser: whose options they are.
+    """
+    message = _without_what_else_was_tried(message)
+    place = ".".join(re.findall(r'^\s*Parser key "([^"]+)":', message, re.MULTILINE))
+    if found := re.search(_UNKNOWN, message):
+        return _unknown_option(message, place, found["key"], parser)
+    if found := re.search(r"invalid choice: '([^']*)'", message):
+        return [f"there is no command {found[1]!r}", *_meant(found[1], _names(parser))]
+    if 'expected "command" to be one of' in message:
+        return [f"no command given; there are {', '.join(_names(parser))}"]
+    if message.startswith("Unexpected config:"):
+        return ["the configuration file holds no keys with values"]
+    if found := re.search(_MISSING, message):
+        return [_missing(found[1].split(", "), place, parser)]
+    if found := next(filter(None, (re.search(rule, message) for rule in _BAD_CLASS)), None):
+        return _bad_class(message, place, found.groupdict(), parser)
+    if kinds := re.findall(_WRONG_TYPE, message, re.MULTILINE):
+        return _wrong_type(message, place, kinds)
+    if found := re.search(r"Unable to load config '(.*)'", message):
+        return [f"{place} is {found[1]!r}: expected keys with values"]
+    reason = re.sub(r'\s*Parser key "[^"]+":\s*|"<unicode string>", ', "", message).strip()
+    reason = re.sub(r"Call to compute_fn of link .* failed: ", "", reason)
+    return [f"{place}: {reason}" if place else reason]
+
+
+def own_error(error: BaseException) -> PinGraphError | None:
+    """Return the error of ours that led to another one, or None if none did.
+
+    Where an option takes values of several types, jsonargparse puts its own around it.
+    """
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, PinGraphError):
+        found = found.__cause__ or found.__context__
+    return found
+
+
+def _without_what_else_was_tried(message: str) -> str:
+    # Any value might be the path of a configuration file.
+    message = re.sub(r"\n\s*- Expected a path but .* either not .*", "", message)
+    # Where an option takes several types, the one that was chosen by its class is meant.
+    for chosen in re.finditer(r"^(\s*)- Problem with given class_path", message, re.MULTILINE):
+        message = re.sub(rf"\n{chosen[1]}- Expected .*", "", message)
+    return message
+
+
+def _wrong_type(message: str, place: str, kinds: list[tuple[str, str]]) -> list[str]:
+    found = re.search(_VALUE, message)
+    value = found["value"] if found else ""
+    if nested := re.search(_NESTED, message):
+        value = nested[2]
+        place = place if place.endswith(nested[1]) else f"{place}.{nested[1]}"
+    expected = list(dict.fromkeys(_kind(a or b) for a, b in kinds))
+    one = "a list" in expected and re.fullmatch(r"\{.*\}|(?:\w+\.)+[A-Z]\w*", value)
+    return [
+        f"{place} is {value!r}: expected {' or '.join(expected)}",
+        *([f"did you mean --{place}+ {value}?"] if one else []),
+    ]
+
+
+def _unknown_option(
+    message: str, place: str, key: str, parser: jsonargparse.ArgumentParser
+) -> list[str]:
+    if key.startswith("-"):
+        return [f"unknown option {key}", *_meant(key, (f"--{name}" for name in _names(parser)))]
+    if message.startswith("unrecognized"):
+        config = [f"did you mean --config {key}?"] if key.endswith((".yaml", ".yml")) else []
+        return [f"unexpected argument {key!r}", *config]
+    if group := re.match(r"Group '([^']+)' does not", message):
+        key = f"{group[1]}.{key}"
+    classes = re.findall(r"class_path '([\w.]+)'", message)
+    if not classes:
+        return [f"unknown option {key!r}", *_meant(key, _names(parser))]
+    known = [f"{place}.{name}" for name in _arguments(classes[-1])]
+    key = f"{place}.{key}"
+    return [f"unknown option {key!r} of {classes[-1]}", *_meant(key, known)]
+
+
+def _missing(names: list[str], place: str, parser: jsonargparse.ArgumentParser) -> str:
+    options = {a.dest: max(a.option_strings, key=len, default=a.dest) for a in parser._actions}
+    if place:  # of a class that was chosen there
+        return "missing: " + ", ".join(f"--{place}.{name}" for name in names)
+    if not set(names) & options.keys():  # the subcommand's name stands before them
+        names = [name.partition(".")[2] for name in names]
+    return "missing: " + ", ".join(options.get(name, name) for name in names)
+
+
+def _kind(name: str) -> str:
+    if choices := re.fullmatch(r"typing\.Literal\[(.*)\]", name):
+        return choices[1].replace("'", "").replace(", ", " or ")
+    named = re.fullmatch(r"<class '(?:\w+\.)*(\w+)'>", name)
+    return _KINDS.get(named[1], named[1]) if named else name
+
+
+def _meant(key: str, names: Iterable[str]) -> list[str]:
+    """The line that names what is most like an unknown name, if anything is."""
+    others = (name for name in names if name != key)
+    best = max(others, key=lambda name: _likeness(key, name), default="")
+    return [f"did you mean {best}?"] if best and _likeness(key, best) >= 0.6 else []
+
+
+def _likeness(one: str, other: str) -> float:
+    """From 0 to 1; the last part of a dotted name counts nearly as much as the whole."""
+    end, other_end = (name.rpartition(".")[2].lstrip("-") for name in (one, other))
+    whole = difflib.SequenceMatcher(None, one, other).ratio()
+    ends = difflib.SequenceMatcher(None, end, other_end).ratio()
+    return max(whole, 0.9 * ends, 0.7 * (end in other_end.split("_")))
+
+
+def _names(parser: jsonargparse.ArgumentParser) -> list[str]:
+    if parser._subcommands_action:
+        return list(parser._subcommands_action.choices)
+    names = (max(action.option_strings, key=len, default="") for action in parser._actions)
+    return [name[2:] for name in names if name.startswith("--")]
+
+
+def _arguments(class_path: str) -> list[str]:
+    module, _, name = class_path.rpartition(".")
+    try:
+        signature = inspect.signature(getattr(importlib.import_module(module), name))
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return ["class_path", "init_args"]
+    return [*signature.parameters, "class_path", "init_args"]
+
+
+def _bad_class(
+    message: str,
+    place: str,
+    found: dict[str, str | None],
+    parser: jsonargparse.ArgumentParser,
+) -> list[str]:
+    value = re.search(_VALUE, message)
+    path, reason = found["path"] or (value["value"] if value else ""), found.get("reason")
+    action = next((action for action in parser._actions if action.dest == place), None)
+    wanted = _wanted(message, action)
+    if reason and reason.startswith("does not implement protocol"):
+        way = "its methods need these parameters, with these types:"
+        return [f"{place} is {path!r}, which {reason}: {way}", *_signatures(wanted)]
+    read = getattr(action and action.default, "get", None)
+    known = [read("class_path", "")] if read else _known(wanted)
+    keys = "keys with values, or " if not read and "implicit class_path" in message else ""
+    example = f", such as {known[0]}" if known else ""
+    nested = re.search(_NESTED, message)
+    option = f", to have the option {nested[1]!r}" if nested else ""
+    line = f"{place} is {path!r}: {reason or f'expected {keys}a class path{example}{option}'}"
+    beside = [name for one in (path, *known[:1]) for name in _classes_beside(one)]
+    return [line, *_meant(path, [*known, *beside])]
+
+
+def _wanted(message: str, action: Any) -> Any:
+    """The type that an option takes, of those of a union the first."""
+    if found := re.search(r"Subtypes: \[(?:list\[|<class ')?((?:\w+\.)+)(\w+)", message):
+        return getattr(importlib.import_module(found[1][:-1]), found[2], object)
+    return getattr(action, "_typehint", object)
+
+
+def _known(wanted: Any) -> list[str]:
+    """Class paths of what fits a type of ours, of the packages that are loaded."""
+    if not inspect.isclass(wanted) or not wanted.__module__.startswith("pingraph."):
+        return []
+    packages = [sys.modules.get(f"pingraph.{name}") for name in ("encoders", "samplers")]
+    found = [
+        f"{package.__name__}.{name}"
+        for package in packages
+        if package
+        for name in package.__all__
+        if _fits(getattr(package, name), wanted)
+    ]
+    return found or [f"{wanted.__module__}.{wanted.__name__}"]
+
+
+def _fits(value: Any, wanted: type) -> bool:
+    try:
+        return value is not wanted and issubclass(value, wanted)
+    except TypeError:  # no class, or a protocol that is not checked at run time
+        return False
+
+
+def _classes_beside(class_path: str) -> list[str]:
+    module, _, _ = class_path.rpartition(".")
+    try:
+        members = vars(importlib.import_module(module))
+    except (ImportError, ValueError):
+        return []
+    return [
+        f"{module}.{name}"
+        for name, value in members.items()
+        if inspect.isclass(value) and value.__module__ != "typing"
+    ]
+
+
+def _signatures(protocol: Any) -> list[str]:
+    methods = [one for one in vars(protocol).values() if inspect.isfunction(one)]
+    named = [one for one in methods if not one.__name__.startswith("_")]
+    return [f"  {one.__name__}{inspect.signature(one)}".replace("'", "") for one in named]
