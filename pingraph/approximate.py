@@ -14,9 +14,10 @@ from scipy import sparse
 
 from pingraph.embeddings import check_table
 from pingraph.errors import PinGraphError
-from pingraph.evaluation import PARTS, draw_queries, measured
+from pingraph.evaluation import PARTS
 from pingraph.knn import nearest_neighbors
 from pingraph.metrics import ranking_metrics
+from pingraph.ranking import draw_queries, measured
 from pingraph.relevance import PinTask, retrieval_tasks
 from pingraph.served import gains
 

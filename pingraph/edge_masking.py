@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pingraph.errors import PinGraphError
-from pingraph.evaluation import Scorer, draw_queries, evaluate_task, figures
+from pingraph.ranking import Scorer, draw_queries, evaluate_task, figures
 from pingraph.relevance import retrieval_tasks
 
 if TYPE_CHECKING:

@@ -1,23 +1,29 @@
 """Measures how well vectors retrieve: the full corpus is ranked, cold and warm pins apart.
 
-Letters: N pins of the data set, B queries of a block, Q queries of a task, D dimensions.
+`pingraph.ranking` asks the queries of each task.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
-from pingraph.bootstrap import lift_intervals, lifts, mean_intervals
+from pingraph.bootstrap import lift_intervals, lifts
 from pingraph.embeddings import check_table
 from pingraph.errors import PinGraphError
-from pingraph.metrics import METRICS, rank_relevant, ranking_metrics
-from pingraph.relevance import BoardTask, Task, board_task, retrieval_tasks
+from pingraph.metrics import METRICS
+from pingraph.ranking import (
+    Scorer,
+    TaskResult,
+    evaluate_task,
+    interval_or_null,
+    mean_or_null,
+    number_or_null,
+)
+from pingraph.relevance import Task, board_task, retrieval_tasks
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
@@ -26,43 +32,6 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "pingraph.metrics", 2
 PARTS = ("cold", "warm")
-
-# Scores some queries (int64 [B], pins or boards) with every pin of the data set, higher is better:
-# a fresh float32 [B, N], which the caller may write to.
-Scorer = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskResult:
-    """What one method got for the queries of one task, query by query."""
-
-    corpus: int  # candidates that are ranked
-    queries: np.ndarray  # int64 [Q], pins; of "board_to_pins" boards
-    available: int  # queries there are; more than Q when some were drawn
-    without_relevant: int  # pins (boards) left out because nobody is relevant to them
-    values: np.ndarray  # float64 [Q, len(METRICS)]
-    boards: sparse.csr_array  # float32 [Q, boards], 1 where a query counts for a board
-
-    def to_dict(self, *, seed: int) -> dict[str, Any]:
-        """Return counts, and means over queries (micro) and over boards (macro) with intervals.
-
-        Null stands where there is no query or no board.
-        """
-        by_board = self.board_means()
-        micro, macro = figures(self.values, seed=seed), figures(by_board, seed=seed)
-        return {
-            "corpus": self.corpus,
-            "queries": len(self.queries),
-            "queries_available": self.available,
-            "queries_without_relevant": self.without_relevant,
-            "boards": len(by_board),
-            **{name: {**micro[name], "macro": macro[name]} for name in METRICS},
-        }
-
-    def board_means(self) -> np.ndarray:
-        """Return the mean of each board over its queries, float64 [boards with one, M]."""
-        counts = self.boards.sum(axis=0)
-        return (self.boards.T @ self.values)[counts > 0] / counts[counts > 0, None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,28 +55,6 @@ class Evaluation:
         }
         head = {"format": FORMAT, "version": VERSION, "data": self.data, "split": self.split}
         return {**head, "seed": self.seed, **parts}
-
-
-def figures(values: np.ndarray, *, seed: int) -> dict[str, dict[str, Any]]:
-    """Return `measured` of each metric by its name; one row of values a query (or a board)."""
-    return dict(zip(METRICS, measured(values, seed=seed), strict=True))
-
-
-def measured(values: np.ndarray, *, seed: int) -> list[dict[str, Any]]:
-    """Return the mean of each column and its 95% interval over the rows, as JSON holds them.
-
-    Args:
-        values: float64 [Q, M].
-        seed: of the resamples.
-
-    Returns:
-        M times "value" (null without rows) and "ci95" (null with fewer than 2).
-    """
-    ends = mean_intervals(values, seed=seed)
-    return [
-        {"value": _mean(column), "ci95": _interval(pair)}
-        for column, pair in zip(values.T, ends, strict=True)
-    ]
 
 
 def evaluate_table(
@@ -168,59 +115,6 @@ def evaluate_scorers(
     return Evaluation(data=dataset.name, split=described, seed=seed, **results)
 
 
-def evaluate_task(
-    task: Task,
-    scorer: Scorer,
-    asked: np.ndarray,
-    dataset: PinBoardDataset,
-    *,
-    seed: int = 0,
-    max_queries: int = 10_000,
-) -> TaskResult:
-    """Evaluate one task for some queries; see `evaluate_scorers`.
-
-    Args:
-        task: of `pingraph.relevance`.
-        scorer: of the task.
-        asked: int64, pins (of "board_to_pins" boards); those that cannot be asked are left out.
-        dataset: the data set.
-        seed: of the queries that are drawn.
-        max_queries: when there are more, this many are drawn.
-
-    Raises:
-        PinGraphError: a score is not finite (names the pin or board).
-    """
-    answerable = task.answerable(asked)
-    queries = draw_queries(answerable, max_queries, seed)
-    values = [np.empty((0, len(METRICS)))]
-    boards = [sparse.csr_array((0, dataset.graph.num_boards), dtype=np.float32)]
-    for block in task.blocks(queries):
-        scores = scorer(block)
-        _require_finite(scores, block, task, dataset)
-        scores[:, ~task.corpus] = -np.inf
-        relevant, excluded = task.judge(block)
-        scores[excluded.tocoo().coords] = -np.inf
-        metrics = ranking_metrics(rank_relevant(scores, relevant, block), relevant.indptr)
-        values.append(np.stack([metrics[name] for name in METRICS], axis=1))
-        boards.append(task.boards_of(block, relevant))
-    return TaskResult(
-        corpus=int(task.corpus.sum()),
-        queries=queries,
-        available=len(answerable),
-        without_relevant=int(task.askable[asked].sum()) - len(answerable),
-        values=np.concatenate(values),
-        boards=sparse.vstack(boards, format="csr"),
-    )
-
-
-def draw_queries(queries: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Return the queries, or `most` of them that are drawn with the seed, in their order."""
-    if len(queries) <= most:
-        return queries
-    draw = np.random.default_rng(seed).choice(len(queries), most, replace=False)
-    return queries[np.sort(draw)]
-
-
 def table_scorers(
     table: EmbeddingTable, dataset: PinBoardDataset, split: Split
 ) -> dict[str, Scorer]:
@@ -241,15 +135,20 @@ def table_scorers(
     members = split.train_graph(dataset.graph).incidence().T.tocsr()
     members.data[:] = 1  # a sum ranks like the mean
     return {
-        "pin_to_pin": _ranking(table.fused, lambda pins: table.fused[pins]),
-        "image_to_text": _ranking(table.text, lambda pins: table.image[pins]),
-        "text_to_image": _ranking(table.image, lambda pins: table.text[pins]),
-        "board_to_pins": _ranking(table.fused, lambda boards: members[boards] @ table.fused),
+        "pin_to_pin": dot_scorer(table.fused, lambda pins: table.fused[pins]),
+        "image_to_text": dot_scorer(table.text, lambda pins: table.image[pins]),
+        "text_to_image": dot_scorer(table.image, lambda pins: table.text[pins]),
+        "board_to_pins": dot_scorer(table.fused, lambda boards: members[boards] @ table.fused),
     }
 
 
-def _ranking(candidates: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]) -> Scorer:
-    """Score candidates by dot products; one whose vector is zero has none, and comes last."""
+def dot_scorer(candidates: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]) -> Scorer:
+    """Score candidates by dot products; one whose vector is zero has none, and comes last.
+
+    Args:
+        candidates: float32 [N, D].
+        vectors: makes float32 [B, D] of queries.
+    """
     absent = np.flatnonzero(~candidates.any(axis=1))
     longest = np.sqrt(np.einsum("nd,nd->n", candidates, candidates).max(initial=0))
 
@@ -295,19 +194,6 @@ def compare(
     return out
 
 
-def _require_finite(
-    scores: np.ndarray, queries: np.ndarray, task: Task, dataset: PinBoardDataset
-) -> None:
-    # A sum is not finite when a part is not, and takes a quarter of the time of looking at each.
-    finite = np.isfinite(scores.sum(axis=1))
-    if not finite.all():
-        what, ids = "pin", dataset.pin_ids
-        if isinstance(task, BoardTask):
-            what, ids = "board", dataset.board_ids
-        who = f"{what} {ids[queries[np.argmin(finite)]].item()!r}"
-        raise PinGraphError(f"{dataset.name}: {task.name}: a score of {who} is not finite")
-
-
 def _compare_task(
     image_text: TaskResult, rivals: Mapping[str, TaskResult | None], seed: int, where: str
 ) -> dict[str, Any]:
@@ -321,25 +207,13 @@ def _compare_task(
     ends = lift_intervals(image_text.values, joint.values, seed=seed)
     return {
         metric: {
-            "image_text": _mean(image_text.values[:, place]),
+            "image_text": mean_or_null(image_text.values[:, place]),
             **{
-                name: None if other is None else _mean(other.values[:, place])
+                name: None if other is None else mean_or_null(other.values[:, place])
                 for name, other in rivals.items()
             },
-            "lift": _number(gains[place]),
-            "ci95": _interval(ends[place]),
+            "lift": number_or_null(gains[place]),
+            "ci95": interval_or_null(ends[place]),
         }
         for place, metric in enumerate(METRICS)
     }
-
-
-def _mean(values: np.ndarray) -> float | None:
-    return _number(values.mean()) if len(values) else None
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _interval(ends: np.ndarray) -> list[float] | None:
-    return [float(end) for end in ends] if np.isfinite(ends).all() else None

@@ -148,18 +148,18 @@ def _rank_row(scores, query, columns, ranks):
 def _best_rows(scores, queries, items):
     for row in range(len(scores)):
         floor, floor_key = _floor(scores[row], queries[row])
-        columns, keys = [np.int64(0) for _ in range(0)], [np.uint64(0) for _ in range(0)]
+        kept, keys = np.empty(scores.shape[1], np.int64), np.empty(scores.shape[1], np.uint64)
+        count = 0
         for column in range(scores.shape[1]):
             score = scores[row, column]
             if score >= floor and score > -np.inf:
                 key = _tie_key(queries[row], column)
                 if score > floor or key <= floor_key:
-                    columns.append(column)
-                    keys.append(key)
-        if columns:
-            kept = np.array(columns)[np.argsort(np.array(keys))]
-            order = np.argsort(-scores[row][kept], kind="mergesort")[: items.shape[1]]
-            items[row, : len(order)] = kept[order]
+                    kept[count], keys[count] = column, key
+                    count += 1
+        columns = kept[:count][np.argsort(keys[:count])]
+        order = np.argsort(-scores[row][columns], kind="mergesort")[: items.shape[1]]
+        items[row, : len(order)] = columns[order]
 
 
 @njit(nogil=True, cache=True)

@@ -12,16 +12,9 @@ import numpy as np
 from scipy import sparse
 
 from pingraph.errors import PinGraphError
-from pingraph.evaluation import (
-    PARTS,
-    Evaluation,
-    Scorer,
-    TaskResult,
-    figures,
-    measured,
-    table_scorers,
-)
+from pingraph.evaluation import PARTS, Evaluation, table_scorers
 from pingraph.metrics import DEPTH, best_items
+from pingraph.ranking import Scorer, TaskResult, figures, measured
 from pingraph.relevance import Task, retrieval_tasks
 
 if TYPE_CHECKING:
@@ -263,9 +256,9 @@ def popularity(
         result = getattr(evaluation, part)[task.name]
         asked = result is not None and len(result.queries)
         found = best_lists(task, scorer, result.queries, k) if asked else None
-        seed = {"seed": evaluation.seed}
-        shown["exposure"][part] = found and exposure(*found, trained.pin_degrees, **seed)
-        shown["reach"][part] = found and reach_by_bucket(*found, by_degree, **seed)
+        seed = evaluation.seed
+        shown["exposure"][part] = found and exposure(*found, trained.pin_degrees, seed=seed)
+        shown["reach"][part] = found and reach_by_bucket(*found, by_degree, seed=seed)
     return {
         "by_degree": metrics_by_bucket(evaluation, by_degree),
         "by_age": by_age and metrics_by_bucket(evaluation, by_age),

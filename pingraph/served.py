@@ -13,17 +13,17 @@ import numpy as np
 from pingraph.bootstrap import lift_intervals, lifts
 from pingraph.codes import as_served, encode
 from pingraph.errors import PinGraphError
-from pingraph.evaluation import (
-    PARTS,
-    Evaluation,
-    TaskResult,
-    draw_queries,
-    evaluate_table,
-    figures,
-    measured,
-)
+from pingraph.evaluation import PARTS, Evaluation, evaluate_table
 from pingraph.knn import nearest_neighbors
 from pingraph.metrics import METRICS
+from pingraph.ranking import (
+    TaskResult,
+    draw_queries,
+    figures,
+    interval_or_null,
+    measured,
+    number_or_null,
+)
 from pingraph.stability import shared_neighbors
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def gains(
     return {
         name: {
             **found,
-            "lift": float(change) if np.isfinite(change) else None,
-            "lift_ci95": ends.tolist() if np.isfinite(ends).all() else None,
+            "lift": number_or_null(change),
+            "lift_ci95": interval_or_null(ends),
         }
         for name, found, change, ends in zip(
             names, measured(after, seed=seed), *changes, strict=True

@@ -14,8 +14,9 @@ import numpy as np
 
 from pingraph.bootstrap import mean_intervals
 from pingraph.errors import PinGraphError
-from pingraph.evaluation import PARTS, Evaluation, TaskResult
+from pingraph.evaluation import PARTS, Evaluation
 from pingraph.metrics import METRICS
+from pingraph.ranking import TaskResult
 
 FLIPS = 10_000
 _CHUNK = 4_000_000  # signs that are held at a time: 32 MB

@@ -1,4 +1,4 @@
-"""Tells how much of an embedding stays: between seeds, epochs and checkpoints, and for old vectors.
+"""Tells how much of an embedding stays: between seeds, epochs and checkpoints.
 
 Letters: N pins, D and E dimensions of two embeddings, Q queries, k neighbors of each.
 """
@@ -11,17 +11,12 @@ import numpy as np
 
 from pingraph.embeddings import check_table
 from pingraph.errors import PinGraphError
-from pingraph.evaluation import PARTS, Evaluation, Scorer, draw_queries, evaluate_scorers, measured
 from pingraph.knn import nearest_neighbors
-from pingraph.metrics import METRICS
-from pingraph.significance import paired_tests
+from pingraph.ranking import draw_queries, measured
 
 if TYPE_CHECKING:
-    from pingraph.datasets import PinBoardDataset
     from pingraph.interfaces import EmbeddingTable
-    from pingraph.splits import Split
 
-SURE = 0.05  # the p-value below which a difference is taken for one
 GROUPS = 20  # of pins that are left out in turn, for the interval of CKA
 _BLOCK = 65_536  # pins whose products are summed at a time
 
@@ -46,7 +41,7 @@ def stability(
     """
     for name, table in (("the first embedding", one), ("the second embedding", two)):
         check_table(table, name)
-    _require_same_pins(one, two)
+    require_same_pins(one, two)
     queries = draw_queries(np.arange(len(one.pin_ids)), max_queries, seed)
     found = [nearest_neighbors(table.fused, k, queries=queries).ids for table in (one, two)]
     pins = len(one.pin_ids)
@@ -121,7 +116,7 @@ def cka(one: np.ndarray, two: np.ndarray) -> dict[str, Any]:
         it does not exist.
     """
     pairs = [(one, one), (one, two), (two, two)]
-    whole = [sum(_moments(a[g::GROUPS], b[g::GROUPS]) for g in range(GROUPS)) for a, b in pairs]
+    whole = [_moments(a, b) for a, b in pairs]
     left_out = []
     if len(one) >= 2 * GROUPS:
         for g in range(GROUPS):
@@ -133,80 +128,7 @@ def cka(one: np.ndarray, two: np.ndarray) -> dict[str, Any]:
     }
 
 
-def compatibility(
-    old: EmbeddingTable,
-    new: EmbeddingTable,
-    dataset: PinBoardDataset,
-    split: Split,
-    *,
-    seed: int = 0,
-    max_queries: int = 10_000,
-) -> dict[str, Any]:
-    """Tell whether new vectors can query an index of old ones (Shen et al. 2020, CVPR).
-
-    pin → pin is evaluated with queries and candidates of both embeddings. With M(query, candidate)
-    for a metric, the update gain is (M(new, old) - M(old, old)) / (M(new, new) - M(old, old)): the
-    share of the new embedding's gain that is had before the index is made anew. The new embedding
-    is compatible if M(new, old) > M(old, old).
-
-    "rotated" asks by new vectors that are turned to the old ones: the orthogonal map R with the
-    least ‖new R - old‖ over the training pins (Schönemann 1966). If that does well where the plain
-    vectors fail, the two spaces differ by little more than a rotation, as do those of two seeds.
-
-    Args:
-        old: the embedding of the index.
-        new: that of the queries.
-        dataset: the data set of both.
-        split: says which pins are cold, and which may be used for the rotation.
-        seed: of drawn queries and intervals.
-        max_queries: as of `evaluate_table`.
-
-    Returns:
-        By part, of recall@10: "old", "new", "new_on_old" and "rotated" with "value" and "ci95";
-        "gain" and "gain_rotated" (null unless "new" is above "old" beyond chance, p < SURE),
-        "difference" of "new_on_old" to "old" with "ci95" and "p", "compatible" (null where chance
-        could explain the difference). Where the widths differ, "new_on_old" is null and "reason"
-        says so.
-
-    Raises:
-        PinGraphError: they are of other pins, or a vector is not finite (names the pin).
-    """
-    for name, table in (("the old embedding", old), ("the new embedding", new)):
-        check_table(table, name)
-    _require_same_pins(old, new)
-    if not np.array_equal(old.pin_ids, dataset.pin_ids):
-        raise PinGraphError(f"{dataset.name}: the embeddings are of other pins")
-    pairs = {
-        "old": (old.fused, old.fused),
-        "new": (new.fused, new.fused),
-        "rotated": (new.fused @ rotation(new.fused, old.fused, split.train_pins), old.fused),
-    }
-    if new.fused.shape == old.fused.shape:
-        pairs["new_on_old"] = (new.fused, old.fused)
-    done = {
-        name: evaluate_scorers(
-            {"pin_to_pin": _dot(*pair)}, dataset, split, seed=seed, max_queries=max_queries
-        )
-        for name, pair in pairs.items()
-    }
-    return {part: _compatible(done, part, seed) for part in PARTS}
-
-
-def rotation(new: np.ndarray, old: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the orthogonal map R [D, E] with the least ‖new R - old‖ over some rows.
-
-    With newᵀ old = U S Vᵀ it is U Vᵀ; where D and E differ, its rows or columns are orthonormal.
-
-    Args:
-        new: float32 [N, D].
-        old: float32 [N, E].
-        rows: int64, the pins that it is made of.
-    """
-    left, _, right = np.linalg.svd(_products(new[rows], old[rows]), full_matrices=False)
-    return (left @ right).astype(np.float32)
-
-
-def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def cross_products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return leftᵀ right, summed in float64 block by block."""
     total = np.zeros((left.shape[1], right.shape[1]))
     for start in range(0, len(left), _BLOCK):
@@ -215,13 +137,22 @@ def _products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return total
 
 
+def require_same_pins(one: EmbeddingTable, two: EmbeddingTable) -> None:
+    """Raise PinGraphError unless two embeddings are of the same pins in the same order."""
+    if not np.array_equal(one.pin_ids, two.pin_ids):
+        raise PinGraphError(
+            f"the embeddings are of other pins, or in another order ({len(one.pin_ids)} and "
+            f"{len(two.pin_ids)} pins)"
+        )
+
+
 def _moments(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Return all sums over pins that HSIC needs, float64 [D + 2, E + 2].
 
     The vectors are extended by their squared length and by 1, so that their products hold Xᵀ Y,
     Σ x, Σ y, Σ ‖y‖² x, Σ ‖x‖² y, Σ ‖x‖² ‖y‖², Σ ‖x‖², Σ ‖y‖² and N.
     """
-    return _products(_extended(left), _extended(right))
+    return cross_products(_extended(left), _extended(right))
 
 
 def _extended(vectors: np.ndarray) -> np.ndarray:
@@ -270,51 +201,3 @@ def _jackknife(value: float, left_out: list[float]) -> dict[str, Any]:
     spread = np.square(others - others.mean()).sum() * (len(others) - 1) / len(others)
     half = 1.96 * np.sqrt(spread)
     return {"value": float(value), "ci95": [float(value - half), float(value + half)]}
-
-
-def _dot(queries: np.ndarray, pins: np.ndarray) -> Scorer:
-    return lambda rows: queries[rows] @ pins.T
-
-
-def _compatible(done: dict[str, Evaluation], part: str, seed: int) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        name: measured(_recalls(evaluation, part)[:, None], seed=seed)[0]
-        for name, evaluation in done.items()
-    }
-    tests = {
-        test.second: test for test in paired_tests(done, base="old", seed=seed) if test.part == part
-    }
-    better = "new" in tests and tests["new"].p < SURE and tests["new"].difference > 0
-    gains = {
-        name: tests[name].difference / tests["new"].difference if better else None
-        for name in ("new_on_old", "rotated")
-        if name in done
-    }
-    crossed = tests.get("new_on_old")
-    out = {
-        "new_on_old": None,
-        **told,
-        "gain": gains.get("new_on_old"),
-        "gain_rotated": gains["rotated"],
-        "difference": None,
-        "compatible": None,
-    }
-    if "new_on_old" not in done:
-        out["reason"] = "the widths differ: new vectors cannot be compared with old ones"
-    if crossed is not None:
-        ends = None if crossed.ci95 is None else list(crossed.ci95)
-        out["difference"] = {"value": crossed.difference, "ci95": ends, "p": crossed.p}
-        out["compatible"] = crossed.difference > 0 if crossed.p < SURE else None
-    return out
-
-
-def _recalls(evaluation: Evaluation, part: str) -> np.ndarray:
-    return getattr(evaluation, part)["pin_to_pin"].values[:, METRICS.index("recall@10")]
-
-
-def _require_same_pins(one: EmbeddingTable, two: EmbeddingTable) -> None:
-    if not np.array_equal(one.pin_ids, two.pin_ids):
-        raise PinGraphError(
-            f"the embeddings are of other pins, or in another order ({len(one.pin_ids)} and "
-            f"{len(two.pin_ids)} pins)"
-        )

@@ -486,7 +486,7 @@ def test_scores_are_dot_products(tiny):
 def test_evaluation_imports_no_training_code():
     code = (
         "import sys, pingraph.evaluation, pingraph.baselines, pingraph.grid, pingraph.results;"
-        "import pingraph.popularity, pingraph.stability, pingraph.significance;"
+        "import pingraph.popularity, pingraph.compatibility, pingraph.significance;"
         "import pingraph.served, pingraph.approximate;"
         "heavy = {'torch', 'lightning', 'sklearn', 'matplotlib', 'faiss', 'pingraph.data',"
         " 'pingraph.module'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"

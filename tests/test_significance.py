@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy import sparse, stats
 
 from pingraph.errors import PinGraphError
-from pingraph.evaluation import Evaluation, TaskResult
+from pingraph.evaluation import Evaluation
 from pingraph.metrics import METRICS
+from pingraph.ranking import TaskResult
 from pingraph.significance import holm, paired_tests, sign_flip
 
 
