@@ -54,9 +54,9 @@ def principal(vectors: np.ndarray) -> np.ndarray:
 
     The sign of a direction is such that its greatest place in size is positive.
     """
-    centered = vectors - vectors.mean(axis=0, dtype=np.float64)
     out = np.zeros((len(vectors), 2))
     if len(vectors) > 1:
+        centered = vectors - vectors.mean(axis=0, dtype=np.float64)
         _, _, directions = np.linalg.svd(centered.T @ centered)
         places = centered @ directions[:2].T
         signs = np.sign(np.take_along_axis(places, np.abs(places).argmax(axis=0)[None], axis=0))

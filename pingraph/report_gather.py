@@ -14,8 +14,8 @@ from pingraph.datasets import BrokenImageError
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import PARTS, Evaluation, evaluate_scorers, evaluate_table
 from pingraph.geometry import geometry
-from pingraph.graph_agreement import graph_agreement
-from pingraph.knn import nearest_neighbors
+from pingraph.graph_agreement import agreement_by_pin, dirichlet_energy
+from pingraph.knn import Knn, nearest_neighbors
 from pingraph.popularity import degree_buckets, metrics_by_bucket, popularity
 from pingraph.relevance import retrieval_tasks
 from pingraph.report_audit import audit
@@ -26,6 +26,7 @@ from pingraph.report_measures import (
     K,
     by_board,
     by_content,
+    estimate,
     occurrences,
     similarities,
     spectrum,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
     from pingraph.evaluation import Scorer, TaskResult
     from pingraph.graph import PinBoardGraph
+    from pingraph.interfaces import EmbeddingTable, Neighbors
     from pingraph.splits import Split
     from pingraph.subject import Subject
 
@@ -92,8 +94,9 @@ def gather(subjects: Sequence[Subject], *, seed: int, map_pins: int) -> Findings
         "audit": audit(dataset, split, seed=seed),
         "chance": {part: _chance(dataset, split, one) for part, one in _parts(evaluations)},
         "runs": runs,
-        "baselines": baselines,
+        "baselines": {name: one.to_dict() for name, one in baselines.items()},
         "differences": _differences(evaluations, seed),
+        "over_baselines": _over_baselines(evaluations, baselines, seed),
         "notes": notes,
     }
     return Findings(numbers=numbers, cases=shown, map={**described, "runs": layouts})
@@ -130,7 +133,7 @@ def _measure(subject: Subject, evaluation: Evaluation, seed: int) -> dict[str, A
         "dimensions": table.fused.shape[1],
         "without_vector": int((~present).sum()),
         "geometry": _known(geometry(table, graph, knn, sample=_SAMPLED, seed=seed)),
-        "agreement": _known(graph_agreement(table, graph, knn, walks, ranked=_RANKED, seed=seed)),
+        "agreement": _agreement(table, graph, knn, walks, seed),
         "similarities": similarities(table.fused, dataset, seed=seed),
         "spectrum": spectrum(table.fused),
         "occurrences": occurrences(knn.ids[present], len(table.fused)),
@@ -157,6 +160,18 @@ def _walked(graph: PinBoardGraph, seed: int) -> np.ndarray:
     if len(pins) <= _SAMPLED:
         return pins
     return np.sort(np.random.default_rng(seed).choice(pins, _SAMPLED, replace=False))
+
+
+def _agreement(
+    table: EmbeddingTable, graph: PinBoardGraph, knn: Knn, walks: Neighbors, seed: int
+) -> dict[str, Any]:
+    """Return the means of `agreement_by_pin` with intervals over the pins, and the energy."""
+    by_pin = agreement_by_pin(table, graph, knn, walks, ranked=_RANKED, seed=seed)
+    means = {
+        name: estimate(values[np.isfinite(values)], seed=seed) for name, values in by_pin.items()
+    }
+    energy = _known({"value": dirichlet_energy(table.fused, graph)})
+    return {**means, "dirichlet_energy": {**energy, "ci95": None}}
 
 
 def _known(numbers: dict[str, float]) -> dict[str, float | None]:
@@ -193,9 +208,9 @@ def _chance(dataset: PinBoardDataset, split: Split, result: TaskResult | None) -
 
 def _baselines(
     dataset: PinBoardDataset, split: Split, seed: int
-) -> tuple[dict[str, Any], list[str]]:
-    """Return the metrics of the cheap baselines, and what kept one from being made."""
-    out: dict[str, Any] = {}
+) -> tuple[dict[str, Evaluation], list[str]]:
+    """Return how the cheap baselines do, and what kept one from being made."""
+    out: dict[str, Evaluation] = {}
     notes: list[str] = []
     scorers: dict[str, Scorer | None] = {"tf_idf": tf_idf(dataset, split)}
     try:
@@ -204,8 +219,7 @@ def _baselines(
         notes.append(f"No baseline from pixels: {error}")
     for name, scorer in scorers.items():
         if scorer is not None:
-            done = evaluate_scorers({"pin_to_pin": scorer}, dataset, split, seed=seed)
-            out[name] = done.to_dict()
+            out[name] = evaluate_scorers({"pin_to_pin": scorer}, dataset, split, seed=seed)
     return out, notes
 
 
@@ -215,6 +229,20 @@ def _differences(evaluations: dict[str, Evaluation], seed: int) -> list[dict[str
         return []
     tests = paired_tests(evaluations, metrics=(MAIN,), base=next(iter(evaluations)), seed=seed)
     return [test.to_dict() for test in tests]
+
+
+def _over_baselines(
+    runs: dict[str, Evaluation], baselines: dict[str, Evaluation], seed: int
+) -> dict[str, dict[str, Any]]:
+    """Return by run and baseline the tests of pin → pin, "cold" and "warm"."""
+    out: dict[str, dict[str, Any]] = {}
+    for name, run in runs.items():
+        out[name] = {}
+        for rival, baseline in baselines.items():
+            pair = {"baseline": baseline, "run": run}  # a run may be called like a baseline
+            tests = paired_tests(pair, metrics=(MAIN,), seed=seed)
+            out[name][rival] = {test.part: test.to_dict() for test in tests}
+    return out
 
 
 def _describe(dataset: PinBoardDataset, pictures: Pictures) -> dict[str, Any]:

@@ -11,6 +11,10 @@
   const sprite = new Image();
   const haystack = data.id.map((id, pin) =>
     [id, data.text[pin], ...data.boards[pin].map((board) => data.titles[board])].join("\n").toLowerCase());
+  for (const one of data.runs) {
+    one.width = Math.max(...one.x, 1);
+    one.height = Math.max(...one.y, 1);
+  }
   let run = data.runs[0], focus = -1, matches = null, dragged = null;
   let view = { x: 0, y: 0, scale: 1 };
 
@@ -28,10 +32,11 @@
     draw();
   };
 
-  const side = () => Math.min(canvas.clientWidth, canvas.clientHeight) - 40;
-  const home = () => { view = { x: (canvas.clientWidth - side()) / 2, y: (canvas.clientHeight - side()) / 2, scale: 1 }; };
-  const across = (pin) => view.x + run.x[pin] / data.grid * side() * view.scale;
-  const down = (pin) => view.y + (1 - run.y[pin] / data.grid) * side() * view.scale;
+  // Pixels of a step of the coordinates, such that the whole map fits; it lies in the middle.
+  const unit = () => Math.min((canvas.clientWidth - 40) / run.width, (canvas.clientHeight - 40) / run.height);
+  const home = () => { view = { x: canvas.clientWidth / 2, y: canvas.clientHeight / 2, scale: 1 }; };
+  const across = (pin) => view.x + (run.x[pin] - run.width / 2) * unit() * view.scale;
+  const down = (pin) => view.y - (run.y[pin] - run.height / 2) * unit() * view.scale;
 
   // Each way to color: the color of a pin, and the legend.
   const ways = {
@@ -121,7 +126,7 @@
     if (large) card.append(large);
     card.append(line("h3", data.text[pin] || data.id[pin]));
     const hit = run.hit[pin] === null ? "not asked" : `recall@10 ${run.hit[pin].toFixed(2)}`;
-    card.append(line("p", `${data.id[pin]} · ${parts[data.part[pin]]} · ${data.degree[pin]} boards · ${hit}`));
+    card.append(line("p", `${data.id[pin]} · ${parts[data.part[pin]]} · ${data.degree[pin]} board${data.degree[pin] === 1 ? "" : "s"} · ${hit}`));
     if (data.boards[pin].length) card.append(line("p", data.boards[pin].map((board) => data.titles[board]).join(", ")));
     const near = document.createElement("div");
     near.className = "near";
@@ -134,7 +139,7 @@
       button.addEventListener("click", () => { show(other); canvas.focus(); });
       near.append(button);
     }
-    if (run.near[pin].length) card.append(line("p", "Nearest on the map's list:"), near);
+    if (run.near[pin].length) card.append(line("p", "Its nearest pins on the map:"), near);
     draw();
   }
 

@@ -227,7 +227,8 @@ def _line(parent: ElementTree.Element, x1: float, y1: float, x2: float, y2: floa
 
 def _text(parent: ElementTree.Element, x: float, y: float, words: str, kind: str) -> None:
     text = _add(parent, "text", x=x, y=y, class_=kind)
-    text.text = words if len(words) <= _LONGEST else words[: _LONGEST - 1] + "…"
+    cut = kind.startswith("label") and len(words) > _LONGEST
+    text.text = words[: _LONGEST - 1] + "…" if cut else words
 
 
 def _add(parent: ElementTree.Element, tag: str, **attributes: Any) -> ElementTree.Element:

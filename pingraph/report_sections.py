@@ -233,7 +233,7 @@ def _agreement(numbers: dict[str, Any]) -> Section:
 
 def _rows(
     runs: dict[str, Any], key: str, shown: dict[str, tuple[str, str]]
-) -> dict[str, list[float | None]]:
+) -> dict[str, list[Any]]:
     return {
         title: [run[key].get(name) for run in runs.values()] for name, (title, _) in shown.items()
     }

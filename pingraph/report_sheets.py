@@ -58,7 +58,7 @@ def retrieval_sheets(numbers: dict[str, Any]) -> list[Sheet]:
     """Lay out every metric of every run: a table each of cold and warm pins, if it has queries."""
     named = methods(numbers)
     out = []
-    for part, title in PARTS.items():
+    for part, name in PARTS.items():
         sections = {}
         for task, words in TASKS.items():
             found = {name: one[part].get(task) for name, one in named.items()}
@@ -70,7 +70,14 @@ def retrieval_sheets(numbers: dict[str, Any]) -> list[Sheet]:
                 ]
         if sections:
             notes = ["Mean over queries [95% interval]. docs/evaluation.md says what each is."]
-            out.append(Sheet(title=title, columns=["", *named], sections=sections, notes=notes))
+            out.append(
+                Sheet(
+                    title=f"{name}: all metrics",
+                    columns=["", *named],
+                    sections=sections,
+                    notes=notes,
+                )
+            )
     return out
 
 
@@ -137,10 +144,10 @@ def difference_sheet(numbers: dict[str, Any]) -> Sheet | None:
 
 
 def values_sheet(
-    title: str, rows: dict[str, list[float | None]], runs: list[str], notes: list[str]
+    title: str, rows: dict[str, list[Any]], runs: list[str], notes: list[str]
 ) -> Sheet:
-    """Lay out one number of each run in a row each."""
-    cells = [[Cell(name), *map(_plain, values)] for name, values in rows.items()]
+    """Lay out one number of each run in a row each: with an interval, a plain one, or None."""
+    cells = [[Cell(name), *map(_value, values)] for name, values in rows.items()]
     return Sheet(title=title, columns=["", *runs], sections={"": cells}, notes=notes)
 
 
@@ -173,10 +180,10 @@ def measured(entry: dict[str, Any] | None) -> Cell:
     return Cell(f"{entry['value']:.3f}" + (f" [{', '.join(ends)}]" if ends else ""))
 
 
-def _plain(value: float | None) -> Cell:
-    if value is None:
-        return Cell("-")
-    return Cell(f"{value:,}" if isinstance(value, int) else f"{value:.3f}")
+def _value(value: Any) -> Cell:
+    if isinstance(value, float):
+        return Cell(f"{value:.3f}")
+    return measured(value)
 
 
 def _latex_row(cells: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple
 
 from pingraph.report_measures import LEAST_QUERIES, MAIN, K, named_groups
@@ -10,6 +11,7 @@ from pingraph.results import METHODS, TASKS
 Kind = Literal["good", "bad", "note"]
 # The rules by which a number is called good or bad; docs/report.md lists them.
 SURE = 0.05  # p after correction
+APART = 3  # standard errors of a difference between the best and the worst of some groups
 FEW, MANY = 0.10, 0.30  # share of pins that nobody finds
 COLLAPSED = 0.05  # share of the directions that hold half of the variance
 OVERFITTED = 0.5  # cold over warm
@@ -55,15 +57,19 @@ def describe_run(numbers: dict[str, Any], name: str) -> list[Sentence]:
     out = [*_vectors(run), *(Sentence("note", note) for note in run["notes"])]
     if part is None:
         text = "No pin has a board-mate that could be found, so nothing can be said of retrieval."
-        return [*out, Sentence("bad", text), *_neighborhoods(numbers, run)]
-    out += _headline(numbers, run, part)
-    out += _baselines(numbers, run, part)
+        return [*out, Sentence("bad", text), *_neighborhoods(run)]
+    out += _baselines(numbers, name, part)
     out += _images_and_texts(run, part)
     out += _cold_and_warm(numbers, run)
     for key, what in (("by_degree", "boards"), ("by_content", "")):
         out += _groups(named_groups(run[part][key]), what)
     out += _boards(run, part)
-    return [*out, *_neighborhoods(numbers, run)]
+    out += _neighborhoods(run)
+    order = ("bad", "good", "note")
+    return [
+        *_headline(numbers, run, part),
+        *sorted(out, key=lambda one: order.index(one.kind)),
+    ]
 
 
 def describe_data(numbers: dict[str, Any]) -> list[Sentence]:
@@ -127,19 +133,20 @@ def _headline(numbers: dict[str, Any], run: dict[str, Any], part: str) -> list[S
     return [Sentence("good" if better else "bad", text)]
 
 
-def _baselines(numbers: dict[str, Any], run: dict[str, Any], part: str) -> list[Sentence]:
-    value = run["metrics"][part]["pin_to_pin"][MAIN]["value"]
+def _baselines(numbers: dict[str, Any], name: str, part: str) -> list[Sentence]:
     out = []
-    for name, metrics in numbers["baselines"].items():
-        task = metrics[part]["pin_to_pin"]
-        reached = task and task[MAIN]["value"]
-        if reached is None:
+    for rival, tests in numbers["over_baselines"][name].items():
+        if part not in tests:
             continue
-        rival = f"{METHODS[name]} alone ({MAIN} {reached:.3f})"
-        if reached >= value:
-            out.append(Sentence("bad", f"It does no better than {rival}, which learns nothing."))
+        one = tests[part]
+        reached = f"{METHODS[rival]} alone ({MAIN} {one['means'][0]:.3f})"
+        said = f"{_signed(one['difference'], one['ci95'])}; p = {one['p']:.4f}"
+        if one["p"] >= SURE:
+            out.append(Sentence("bad", f"No better than {reached} beyond chance ({said})."))
+        elif one["difference"] < 0:
+            out.append(Sentence("bad", f"Worse than {reached}, which learns nothing ({said})."))
         else:
-            out.append(Sentence("good", f"It does better than {rival}."))
+            out.append(Sentence("good", f"Better than {reached} ({said})."))
     return out
 
 
@@ -176,14 +183,23 @@ def _groups(entries: list[dict[str, Any]], what: str) -> list[Sentence]:
     if len(known) < 2:
         return []
     worst, best = (choose(known, key=lambda one: one["value"]) for choose in (min, max))
-    names = [f"pins with {one['name']}{' ' + what if what else ''}" for one in (worst, best)]
+    names = [f"pins with {_counted(one['name'], what)}" for one in (worst, best)]
     text = (
         f"{MAIN} {worst['value']:.3f} for the {worst['queries']:,} {names[0]}, "
         f"{best['value']:.3f} for the {best['queries']:,} {names[1]}"
     )
-    if worst["ci95"][1] < best["ci95"][0]:
+    if best["value"] - worst["value"] > APART * math.hypot(_error(worst), _error(best)):
         return [Sentence("bad", f"Not alike for all pins: {text}.")]
-    return [Sentence("good", f"About alike for all pins: {text}.")]
+    return [Sentence("note", f"No difference that is sure between pins: {text}.")]
+
+
+def _counted(name: str, what: str) -> str:
+    return f"{name} {what if name != '1' else what.removesuffix('s')}".rstrip()
+
+
+def _error(entry: dict[str, Any]) -> float:
+    """Return the standard error that an interval of 95% tells of."""
+    return (entry["ci95"][1] - entry["ci95"][0]) / (2 * 1.96)
 
 
 def _boards(run: dict[str, Any], part: str) -> list[Sentence]:
@@ -197,7 +213,7 @@ def _boards(run: dict[str, Any], part: str) -> list[Sentence]:
     return [Sentence("note", f"Worst boards: {listed(worst)}. Best: {listed(best)}.")]
 
 
-def _neighborhoods(numbers: dict[str, Any], run: dict[str, Any]) -> list[Sentence]:
+def _neighborhoods(run: dict[str, Any]) -> list[Sentence]:
     out = []
     hubs, spectrum = run["occurrences"], run["spectrum"]
     if hubs["k"]:

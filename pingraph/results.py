@@ -74,9 +74,13 @@ class Sheet:
         rule = ["---", *("---:" for _ in self.columns[1:])]
         rows = []
         for heading, section in self.sections.items():
-            rows.append([f"**{heading}**", *("" for _ in self.columns[1:])])
+            if heading:
+                rows.append([f"**{heading}**", *("" for _ in self.columns[1:])])
             rows += [[cell.text for cell in row] for row in section]
-        lines = [f"| {' | '.join(cells)} |" for cells in (self.columns, rule, *rows)]
+        lines = [
+            f"| {' | '.join(_cell_of_markdown(cell) for cell in cells)} |"
+            for cells in (self.columns, rule, *rows)
+        ]
         return "\n".join([f"**{self.title}**", "", *lines, "", *self.notes]) + "\n"
 
 
@@ -162,6 +166,10 @@ def _effect(entry: dict[str, Any], what: str) -> str:
     return (
         f"made no difference to {what} beyond chance ({lift:+.0%}, 95%: {low:+.0%} to {high:+.0%})"
     )
+
+
+def _cell_of_markdown(text: str) -> str:
+    return " ".join(text.replace("|", r"\|").split())
 
 
 def _metric_rows(tasks: dict[str, Any]) -> Iterator[list[Cell]]:

@@ -1,26 +1,45 @@
-"""The report holds the figures it was made of, as text; no pin's words become a part of the page."""
+"""The report holds the figures it was made of, as text: no pin's words become part of the page."""
 
+import base64
+import csv
+import hashlib
+import io
 import json
-from dataclasses import replace
+import re
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import evaluate_table
+from pingraph.metrics import METRICS
 from pingraph.report import write_report
-from pingraph.splits import NoSplit, PinSplit
+from pingraph.report_audit import audit
+from pingraph.report_cases import pick
+from pingraph.report_gather import gather
+from pingraph.report_plots import Mark, Series, dots
+from pingraph.report_sheets import comma_separated, latex
+from pingraph.report_words import compare_runs, describe_data, describe_run
+from pingraph.results import Cell, Sheet
+from pingraph.splits import NoSplit, PinSplit, Split
 from pingraph.subject import Subject
+from tests.browser import CHROMIUM, DRIVER, MISSING, Browser
+from tests.conftest import plain_tables
 from tests.test_evaluation import make_table
 
 HOSTILE = [
     "</script><script>document.title = 'owned'</script>",
     "<img src=x onerror=\"document.title = 'owned'\">",
-    "\"' onmouseover='document.title=1' x=\"",
+    '"\' onmouseover="document.title = \'owned\'" x="',
     "{{ 7 * 7 }} {% raw %} <!-- ]]> &lt;b&gt; \u2028 \x07 & | \\ $x$ =1+1",
 ]
+ELEMENTS = """html head meta title style body a header div p h1 h2 h3 button nav main section ul li
+b figure figcaption span svg g line text polyline polygon circle details summary table caption thead
+tbody tr th td noscript label select option input canvas aside img footer script"""
 
 
 def subject(dataset, split=None, name="mine", seed=0, **changes):
@@ -32,39 +51,424 @@ def subject(dataset, split=None, name="mine", seed=0, **changes):
 
 
 class Page(HTMLParser):
-    """The elements of a page, and what stands in its scripts and its visible text."""
+    """The elements of a page, what stands in its scripts, and the text that is seen."""
 
     def __init__(self, text):
         super().__init__()
-        self.elements, self.scripts, self.words, self.open = [], [], [], []
+        self.elements, self.scripts, self.words, self.inside = [], [], [], ""
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
-        self.open.append(tag)
+        self.inside = tag
 
     def handle_endtag(self, tag):
-        while self.open and self.open.pop() != tag:
-            pass
+        self.inside = ""
 
     def handle_data(self, data):
-        inside = self.open[-1:] or [""]
-        if inside == ["script"]:
+        if self.inside == "script":
             self.scripts.append(data)
-        elif inside != ["style"]:
+        elif self.inside != "style":
             self.words.append(data)
 
 
-def made(tmp_path, *subjects, **options):
-    out, numbers = write_report(subjects, tmp_path / "report.html", **options)
+def made(folder, *subjects, **options):
+    out, numbers = write_report(subjects, folder / "report.html", **options)
     text = out.read_text(encoding="utf-8")
     return Page(text), json.loads(numbers.read_text(encoding="utf-8")), text
+
+
+@pytest.fixture
+def hostile(write_folder):
+    """Four pins and three boards whose ids, texts and titles are HOSTILE; one image is broken."""
+    tables = plain_tables()
+    tables["pins"] |= {"pin_id": HOSTILE, "text": HOSTILE}
+    tables["pins"]["image"][3] = b"no image"
+    tables["boards"] |= {"board_id": HOSTILE[:3], "title": HOSTILE[1:]}
+    edges = tables["edges"]
+    edges["pin_id"] = [HOSTILE["abcd".index(pin)] for pin in edges["pin_id"]]
+    edges["board_id"] = [HOSTILE[board // 10 - 1] for board in edges["board_id"]]
+    dataset = open_dataset(write_folder(**tables))
+    dataset.name = "</title><script>document.title = 'owned'</script>"
+    return dataset
 
 
 def test_the_figures_are_those_of_the_evaluation(tiny, tmp_path):
     mine = subject(tiny)
     page, numbers, _ = made(tmp_path, mine)
     expected = evaluate_table(mine.table, tiny, mine.split).to_dict()
-    assert numbers["runs"]["mine"]["metrics"] == json.loads(json.dumps(expected))
+    assert numbers["runs"]["mine"]["metrics"] == expected
     value = expected["cold"]["pin_to_pin"]["recall@10"]["value"]
     assert f"recall@10 is {value:.3f}" in " ".join(page.words)
+    assert json.loads(page.scripts[1]) == numbers
+
+
+def test_twice_the_same_is_the_same_file(tiny, tmp_path):
+    (tmp_path / "again").mkdir()
+    first = made(tmp_path, subject(tiny), subject(tiny, name="other", seed=1))[2]
+    assert made(tmp_path / "again", subject(tiny), subject(tiny, name="other", seed=1))[2] == first
+
+
+def test_the_page_asks_for_nothing_and_runs_one_script(tiny, tmp_path):
+    page, _, text = made(tmp_path, subject(tiny))
+    for tag, attributes in page.elements:
+        assert not {"srcset", "action", "background", "style"} & attributes.keys(), tag
+        assert attributes.get("href", "#").startswith("#")
+        assert "src" not in attributes or attributes["src"].startswith("data:image/webp;base64,")
+    policy = next(a["content"] for t, a in page.elements if a.get("http-equiv"))
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)[1]
+    for source, content in (("style-src", style), ("script-src", page.scripts[2])):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{source} 'sha256-{digest}'" in policy
+    assert len(page.scripts) == 3
+    assert "http:" not in text.replace('xmlns="http:', "")
+    assert "https:" not in text
+
+
+def test_hostile_words_stay_words(hostile, tmp_path):
+    named = [subject(hostile, NoSplit().split(hostile), name=name) for name in HOSTILE[:2]]
+    page, numbers, _ = made(tmp_path, *named)
+    assert {tag for tag, _ in page.elements} <= set(ELEMENTS.split())
+    assert not [a for _, a in page.elements for name in a if name.startswith("on")]
+    assert len(page.scripts) == 3
+    pins = json.loads(page.scripts[0])
+    assert pins["id"] == HOSTILE
+    assert pins["titles"] == [pins["titles"][0], *pins["titles"][1:]]
+    assert set(pins["titles"]) == set(HOSTILE[1:])
+    assert list(numbers["runs"]) == HOSTILE[:2]
+    assert "49" not in "".join(page.words).replace("{{ 7 * 7 }}", "")
+    assert "onerror" in "".join(page.words)  # shown as what it is
+    assert numbers["data"]["broken_images_met"] == 1
+    assert any("pixels" in note for note in numbers["notes"])
+
+
+@pytest.mark.skipif(not (DRIVER and CHROMIUM), reason=MISSING)
+def test_in_a_browser(hostile, tmp_path):
+    made(tmp_path, subject(hostile, NoSplit().split(hostile), name=HOSTILE[1]))
+    (tmp_path / "profile").mkdir()
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.open(tmp_path / "report.html")
+        assert browser.run("return document.title") == f"{HOSTILE[1]} on {hostile.name}"
+        browser.run("document.getElementById('map-canvas').focus()")
+        seen = set()
+        for arrow in "\ue012\ue013\ue014\ue015" * 3:
+            browser.type(arrow)
+            seen.add(browser.run("return document.querySelector('#map-card h3').textContent"))
+        assert seen <= {" ".join(text.split()) for text in HOSTILE}
+        assert len(seen) > 1
+        script = """
+            const box = document.getElementById('map-search');
+            box.value = arguments[0];
+            box.dispatchEvent(new Event('input'));
+            return document.getElementById('map-count').textContent;
+        """
+        assert browser.run(script, "ONERROR").startswith("3 of 4 pins")  # in titles too
+        assert browser.run(script, "nowhere").startswith("0 of 4 pins")
+        browser.run("document.getElementById('theme').click()")
+        assert browser.run("return document.documentElement.style.colorScheme") == "light"
+        wide = "return document.documentElement.scrollWidth <= innerWidth"
+        assert browser.run(wide)
+        assert browser.run("return document.querySelectorAll('script').length") == 3
+        browser.run(  # even what is written into the page by hand does not run
+            "document.body.innerHTML += '<img src=x onerror=\"document.title = 1\">'"
+        )
+        assert browser.run("return document.title") == f"{HOSTILE[1]} on {hostile.name}"
+        assert all("Content Security Policy" in line for line in browser.errors())
+    finally:
+        browser.close()
+
+
+@pytest.mark.skipif(not (DRIVER and CHROMIUM), reason=MISSING)
+def test_no_error_in_the_console(tiny, tmp_path):
+    made(tmp_path, subject(tiny), subject(tiny, name="other", seed=1))
+    (tmp_path / "profile").mkdir()
+    browser = Browser(tmp_path / "profile", width=420)
+    try:
+        browser.open(tmp_path / "report.html")
+        colors = """
+            for (const way of document.getElementById('map-color').options) {
+                document.getElementById('map-color').value = way.value;
+                document.getElementById('map-color').dispatchEvent(new Event('change'));
+            }
+            document.getElementById('map-run').selectedIndex = 1;
+            document.getElementById('map-run').dispatchEvent(new Event('change'));
+            document.querySelector('button[data-copy]').click();
+            document.getElementById('save').click();
+            return document.documentElement.scrollWidth <= innerWidth;
+        """
+        assert browser.run(colors)
+        assert browser.errors() == []
+    finally:
+        browser.close()
+
+
+def test_what_cannot_stand_together_is_refused(tiny, write_folder, tmp_path):
+    other = open_dataset(write_folder("other"))
+    split = NoSplit().split(other)
+    with pytest.raises(PinGraphError, match="different data sets"):
+        made(tmp_path, subject(tiny), subject(other, split, name="b"))
+    with pytest.raises(PinGraphError, match="hold out different edges"):
+        made(tmp_path, subject(tiny), subject(tiny, PinSplit(0.3, 1).split(tiny), name="b"))
+    with pytest.raises(PinGraphError, match="no run"):
+        made(tmp_path)
+    with pytest.raises(PinGraphError, match="map_pins is -1"):
+        made(tmp_path, subject(tiny), map_pins=-1)
+    with pytest.raises(PinGraphError, match=r"\.html"):
+        write_report([subject(tiny)], tmp_path / "report.pdf")
+    with pytest.raises(PinGraphError, match="not finite"):
+        made(tmp_path, subject(tiny, fused=np.full((60, 8), np.nan, np.float32)))
+    assert list(tmp_path.glob("*.html")) == []
+
+
+def test_equal_names_are_numbered(tiny, tmp_path):
+    _, numbers, _ = made(tmp_path, subject(tiny), subject(tiny, seed=1))
+    assert list(numbers["runs"]) == ["mine (1)", "mine (2)"]
+
+
+def test_pins_without_a_vector_are_counted(tiny, tmp_path):
+    vectors = make_table(tiny).fused.copy()
+    vectors[:7] = 0
+    page, numbers, _ = made(tmp_path, subject(tiny, fused=vectors))
+    assert numbers["runs"]["mine"]["without_vector"] == 7
+    assert "7 pins have no vector" in "".join(page.words)
+
+
+def test_all_vectors_alike_or_zero(tiny, tmp_path):
+    for value in (0.0, 8**-0.5):
+        _, numbers, _ = made(tmp_path, subject(tiny, fused=np.full((60, 8), value, np.float32)))
+        run = numbers["runs"]["mine"]
+        chance = numbers["chance"]["warm"]
+        assert run["metrics"]["warm"]["pin_to_pin"]["recall@10"]["value"] < 2 * chance
+        assert run["spectrum"] == []
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_single_pin_and_boards_of_one(write_folder, tmp_path, count):
+    tables = plain_tables()
+    tables["pins"] = {name: column[:count] for name, column in tables["pins"].items()}
+    tables["edges"] = {"pin_id": ["a", "b"][:count], "board_id": np.array([10, 20])[:count]}
+    dataset = open_dataset(write_folder(**tables))
+    page, numbers, _ = made(tmp_path, subject(dataset, NoSplit().split(dataset)))
+    assert "nothing can be said of retrieval" in "".join(page.words)
+    assert numbers["chance"] == {"cold": None, "warm": None}
+
+
+def test_no_images_and_no_texts(write_folder, tmp_path):
+    tables = plain_tables()
+    tables["pins"] = {"pin_id": tables["pins"]["pin_id"]}
+    dataset = open_dataset(write_folder(**tables))
+    page, numbers, _ = made(tmp_path, subject(dataset, NoSplit().split(dataset)))
+    assert "4 of 4 pins have no image" in "".join(page.words)
+    assert numbers["baselines"] == {}
+    assert json.loads(page.scripts[0])["picture"] == [-1] * 4
+
+
+def test_without_a_map(tiny, tmp_path):
+    page, _, _ = made(tmp_path, subject(tiny), map_pins=0)
+    assert json.loads(page.scripts[0])["id"] == []
+
+
+def test_a_map_of_some_pins(tiny, tmp_path):
+    page, _, _ = made(tmp_path, subject(tiny), map_pins=25)
+    pins = json.loads(page.scripts[0])
+    table = subject(tiny).table
+    rows = [table.pin_ids.tolist().index(type(table.pin_ids[0].item())(pin)) for pin in pins["id"]]
+    assert len(rows) == 25 == len(set(rows))
+    scores = table.fused[rows] @ table.fused[rows].T
+    np.fill_diagonal(scores, -2)
+    assert pins["runs"][0]["near"] == np.argsort(-scores, axis=1)[:, :6].tolist()
+    assert pins["degree"] == tiny.graph.pin_degrees[rows].tolist()
+
+
+def test_chance_is_what_random_vectors_get(tiny):
+    split = PinSplit(0.3).split(tiny)
+    chance = gather([subject(tiny, split)], seed=0, map_pins=0).numbers["chance"]
+    place = METRICS.index("recall@10")
+    for part in ("cold", "warm"):
+        means = [
+            getattr(evaluate_table(make_table(tiny, seed=seed), tiny, split), part)["pin_to_pin"]
+            .values[:, place]
+            .mean()
+            for seed in range(60)
+        ]
+        spread = np.std(means) / np.sqrt(len(means))
+        assert chance[part] == pytest.approx(np.mean(means), abs=4 * spread)
+
+
+def test_the_picked_queries_follow_the_rule(tiny):
+    mine = subject(tiny)
+    result = evaluate_table(mine.table, tiny, mine.split).warm["pin_to_pin"]
+    picked = pick(result, tiny, 3, seed=0)
+    ndcg = dict(
+        zip(result.queries.tolist(), result.values[:, METRICS.index("ndcg@10")], strict=True)
+    )
+    assert ndcg[picked["worst"][0]] == min(ndcg.values())
+    assert ndcg[picked["best"][0]] == max(ndcg.values())
+    flat = [pin for pins in picked.values() for pin in pins]
+    assert len(flat) == len(set(flat))
+    for pins in picked.values():
+        boards = [board for pin in pins for board in tiny.graph.boards_of(pin).tolist()]
+        assert len(boards) == len(set(boards))
+
+
+def test_the_audit_counts_what_content_gives_away(write_folder):
+    tables = plain_tables()
+    tables["pins"]["text"] = ["Red colors!", "red  colors", "red  colors", "nature"]
+    tables["pins"]["image"][1] = tables["pins"]["image"][0]
+    dataset = open_dataset(write_folder(**tables))
+    held_out = np.isin(dataset.graph.edges()[0], [2, 3])
+    split = Split(
+        kind="pin",
+        seed=0,
+        parameters={},
+        fingerprint=dataset.graph.fingerprint(),
+        train_edges=~held_out,
+        train_pins=np.array([0, 1]),
+    )
+    found = {check["name"]: check for check in audit(dataset, split)["checks"]}
+    assert found["leak guard"]["verdict"] == "pass"
+    assert (found["same text"]["found"], found["same text"]["of"]) == (1, 2)
+    # Of the edges c-colors, c-nature and d-animals only the first is told by the text.
+    assert (found["title in the text"]["found"], found["title in the text"]["of"]) == (1, 3)
+    assert found["title in the text"]["verdict"] == "warn"
+    assert found["nearly the same image"]["of"] == 2
+    leaking = Split(**{**split.__dict__, "train_pins": np.array([0, 1, 2])})
+    checks = audit(dataset, leaking)["checks"]
+    assert checks[0]["verdict"] == "pass" or "leak" in checks[0]["means"]
+
+
+def test_nearly_equal_images_are_found(write_folder):
+    from PIL import Image
+
+    from pingraph.images import encode_png
+
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    near = np.clip(noise.astype(int) + 3, 0, 255).astype(np.uint8)
+    tables = plain_tables()
+    tables["pins"]["image"][0] = encode_png(Image.fromarray(noise))
+    tables["pins"]["image"][3] = encode_png(Image.fromarray(near))
+    dataset = open_dataset(write_folder(**tables))
+    held_out = dataset.graph.edges()[0] == 3
+    split = Split(
+        kind="pin",
+        seed=0,
+        parameters={},
+        fingerprint=dataset.graph.fingerprint(),
+        train_edges=~held_out,
+        train_pins=np.array([0, 1, 2]),
+    )
+    check = audit(dataset, split)["checks"][2]
+    assert (check["found"], check["of"]) == (1, 1)
+
+
+@pytest.fixture(scope="module")
+def numbers(tiny):
+    return gather([subject(tiny), subject(tiny, name="other", seed=1)], seed=0, map_pins=0).numbers
+
+
+def test_the_words_follow_the_numbers(numbers):
+    told = json.loads(json.dumps(numbers))
+    task = told["runs"]["mine"]["metrics"]["cold"]["pin_to_pin"]
+    task["recall@10"] = {"value": 0.9, "ci95": [0.8, 0.95]}
+    said = describe_run(told, "mine")
+    assert said[0].kind == "good"
+    assert "0.900 (95%: 0.800 to 0.950)" in said[0].text
+    task["recall@10"]["ci95"] = [told["chance"]["cold"], 0.95]
+    assert describe_run(told, "mine")[0].kind == "bad"
+
+    test = told["over_baselines"]["mine"]["tf_idf"]["cold"]
+    for difference, p, kind, word in [
+        (0.2, 0.01, "good", "Better than TF-IDF"),
+        (0.2, 0.30, "bad", "No better than TF-IDF"),
+        (-0.2, 0.01, "bad", "Worse than TF-IDF"),
+    ]:
+        test |= {"difference": difference, "p": p}
+        assert any(one.kind == kind and word in one.text for one in describe_run(told, "mine"))
+
+    pair = next(t for t in told["differences"] if (t["part"], t["task"]) == ("cold", "pin_to_pin"))
+    pair |= {"difference": -0.1, "p_holm": 0.01}
+    assert any("other is behind mine" in one.text for one in compare_runs(told))
+    pair |= {"p_holm": 0.2}
+    assert any("do not differ beyond chance" in one.text for one in compare_runs(told))
+
+    told["audit"]["checks"][0] |= {"verdict": "fail", "means": "an edge leaks"}
+    assert describe_data(told)[0] == ("bad", "Leak: an edge leaks")
+
+
+def test_groups_that_differ_are_told(numbers):
+    told = json.loads(json.dumps(numbers))
+    low = {"name": "1", "queries": 50, "value": 0.1, "ci95": [0.05, 0.15]}
+    high = {"name": "2", "queries": 50, "value": 0.5, "ci95": [0.4, 0.6]}
+    told["runs"]["mine"]["cold"]["by_content"] = [low, high]
+    assert any("Not alike" in one.text for one in describe_run(told, "mine"))
+    high["ci95"] = [0.1, 0.9]
+    assert not any("Not alike" in one.text for one in describe_run(told, "mine"))
+
+
+def sheet(cells):
+    return Sheet(
+        title="t", columns=["a", "b"], sections={"s": [[Cell(c) for c in cells]]}, notes=["n"]
+    )
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2))
+@settings(deadline=None, max_examples=100)
+def test_cells_survive_csv_and_cannot_break_latex(cells):
+    text = comma_separated(sheet(cells))
+    if not any(set(cell) & set("\r\n") for cell in cells):
+        row = list(csv.reader(io.StringIO(text, newline="")))[1][1:]
+        assert [cell.removeprefix("'") for cell in row] == [c.removeprefix("'") for c in cells]
+        assert not any(cell[:1] in "=@\t\r" and cell for cell in row)
+    body = latex(sheet(cells)).splitlines()[-3]
+    bare = re.sub(r"\\(text\w+\{\}|[&%$#_{}]|rightarrow|leftrightarrow|geq)", "", body)
+    assert bare.count("&") == 1
+    assert not set(bare.replace("$$", "").removesuffix(r" \\")) & set("%#_{}~^\\$")
+
+
+def test_markdown_keeps_its_columns():
+    rows = sheet(["a|b", "c"]).markdown().splitlines()
+    assert re.split(r"(?<!\\)\|", rows[-3])[1:-1] == [r" a\|b ", " c "]
+
+
+def test_a_plot_has_its_values_to_scale():
+    from xml.etree import ElementTree
+
+    marks = [Mark(0.25, 0.2, 0.3), Mark(0.5, 0.4, 0.6)]
+    svg = dots(["x", "y"], [Series(name="<b>", look=0, marks=marks)], title="t")
+    tree = ElementTree.fromstring(svg)
+    ticks = {
+        text.text: float(text.get("x")) for text in tree.iter("text") if "tick" in text.get("class")
+    }
+    unit = (ticks["0.60"] - ticks["0.00"]) / 0.6
+    for circle, mark in zip(tree.iter("circle"), marks, strict=True):
+        assert float(circle.get("cx")) == pytest.approx(ticks["0.00"] + unit * mark.value, abs=0.2)
+    whiskers = [one for one in tree.iter("line") if one.get("class") == "whisker"]
+    assert float(whiskers[1].get("x2")) == pytest.approx(ticks["0.00"] + unit * 0.6, abs=0.2)
+    assert next(tree.iter("title")).text == "x, <b>: 0.250 (95%: 0.200 to 0.300)"
+
+
+def test_command_line(run, commands, tmp_path):
+    ended = commands.run("report", run)
+    assert ended.status == 0, ended.err
+    assert ended.out.split() == [str(run / "report.html"), str(run / "report.metrics.json")]
+    other = tmp_path / "both.html"
+    ended = commands.run("report", run, run, "-o", other, "--map_pins", 10)
+    assert ended.status == 0, ended.err
+    assert "run (2)" in other.read_text(encoding="utf-8")
+    assert "expected the name of an .html" in commands.run("report", run, "-o", "x.txt").refusal()
+    commands.run("report").refusal()
+    commands.run("report", tmp_path / "nowhere").refusal()
+
+
+def test_vectors_of_others(tiny, tiny_folder, commands, tmp_path):
+    np.save(tmp_path / "theirs.npy", make_table(tiny).fused)
+    np.save(tmp_path / "theirs.ids.npy", tiny.pin_ids)
+    out = tmp_path / "theirs.html"
+    ended = commands.run("report", tmp_path / "theirs.npy", "--data", tiny_folder, "-o", out)
+    assert ended.status == 0, ended.err
+    numbers = json.loads(out.with_suffix(".metrics.json").read_text(encoding="utf-8"))
+    assert numbers["split"]["kind"] == "none"
+    assert numbers["runs"]["theirs.npy"]["metrics"]["warm"]["pin_to_pin"]["queries"] > 0
