@@ -24,7 +24,7 @@ from pingraph.tables import naming, unreadable
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
 
-BLOCK = 65_536  # rows that are read at a time
+BLOCK = 16_384  # rows that are read at a time
 _SAME_LENGTH = 1e-6  # a vector whose length is as near to 1 is left as it is, to the bit
 _TOLD_LENGTH = 1e-3  # lengths that are farther from 1 are told of
 _IDS = (".ids.npy", ".ids.txt")
