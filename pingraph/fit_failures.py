@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.multiprocessing import ProcessRaisedException
 
@@ -52,13 +53,19 @@ class WholeSteps(Callback):
     def __init__(self) -> None:
         self._step = Uninterrupted()
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        """Begin to hold Ctrl-C back."""
-        self._step.__enter__()
+    def on_train_batch_start(
+        self, trainer: Trainer, module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Begin to hold Ctrl-C back with the first batch of a step."""
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self._step.__enter__()
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Raise KeyboardInterrupt if Ctrl-C came."""
-        self._step.__exit__(None)
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Raise KeyboardInterrupt after the last one if Ctrl-C came."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._step.__exit__(None)
 
 
 def _told(error: BaseException, folder: Path, args: list[str]) -> BaseException | None:
