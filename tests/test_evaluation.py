@@ -141,6 +141,24 @@ def test_boards_equal_a_loop(tiny, splitter, limit, monkeypatch):
             assert result.board_means() == pytest.approx(result.values)
 
 
+def test_weights_of_edges_do_not_count(write_folder):
+    ids, weights = list(range(12)), {"weight": np.arange(1, 13, dtype=np.float32) ** 4}
+    edges = {"pin_id": ids, "board_id": [pin % 2 for pin in ids]}
+    found = []
+    for number, more in enumerate(({}, weights)):
+        folder = write_folder(
+            pins={"pin_id": ids, "text": [str(pin) for pin in ids]},
+            boards={"board_id": [0, 1], "title": ["even", "odd"]},
+            edges={**edges, **more},
+        )
+        dataset = open_dataset(folder)
+        split = hold_out(dataset, dataset.pin_ids[:4])
+        scorers = table_scorers(make_table(dataset), dataset, split)
+        found.append(scorers["board_to_pins"](np.arange(2)))
+        assert (dataset.graph.pin_weights is not None) == bool(number)
+    assert np.array_equal(*found)
+
+
 @pytest.mark.parametrize("splitter", SPLITS, ids=lambda splitter: type(splitter).__name__)
 def test_means_over_boards_equal_a_loop(tiny, splitter):
     """A query counts for the boards that it shares with someone relevant."""
