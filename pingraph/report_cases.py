@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ RULE = (
     "Worst: lowest NDCG@10; of equal ones, those whose first relevant pin comes latest. Best: "
     "highest NDCG@10; of equal ones, those with the highest recall@100. Middle: nearest to the "
     "median NDCG@10. Of what is still equal, a draw with the seed decides. A query is passed over "
-    "when it shares a board with one that is shown already."
+    "when it shares a board with one that is shown already, or has no vector."
 )
 
 
@@ -35,7 +36,7 @@ def pick(result: TaskResult, dataset: PinBoardDataset, count: int, *, seed: int)
     orders = {
         "worst": np.lexsort((chance, mrr, ndcg)),
         "best": np.lexsort((chance, -deep, -ndcg)),
-        "middle": np.lexsort((chance, np.abs(ndcg - np.median(ndcg)) if len(ndcg) else ndcg)),
+        "middle": np.lexsort((chance, np.abs(ndcg - np.median(ndcg)))),
     }
     picked: dict[str, list[int]] = {kind: [] for kind in KINDS}
     taken: set[int] = set()
@@ -66,9 +67,18 @@ def cases(
     A query is a dict: "pin" (see `_shown`), "figures" (its own metrics) and "neighbors", whose
     pins have "shared": the title of a board that they share with the query, or None.
     """
-    if result is None or not len(result.queries):
+    if result is None:
         return {}
-    picked = pick(result, dataset, count, seed=seed)
+    known = table.fused[result.queries].any(axis=1)
+    if not known.any():
+        return {}
+    asked = replace(
+        result,
+        queries=result.queries[known],
+        values=result.values[known],
+        boards=result.boards[known],
+    )
+    picked = pick(asked, dataset, count, seed=seed)
     rows = {
         kind: grid_rows(table, dataset, np.array(queries, np.int64), k=NEIGHBORS)
         for kind, queries in picked.items()

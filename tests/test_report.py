@@ -231,8 +231,13 @@ def test_equal_names_are_numbered(tiny, tmp_path):
 def test_pins_without_a_vector_are_counted(tiny, tmp_path):
     vectors = make_table(tiny).fused.copy()
     vectors[:7] = 0
-    page, numbers, _ = made(tmp_path, subject(tiny, fused=vectors))
+    mine = subject(tiny, fused=vectors)
+    page, numbers, _ = made(tmp_path, mine)
     assert numbers["runs"]["mine"]["without_vector"] == 7
+    shown = gather([mine], seed=0, map_pins=0).cases["mine"]
+    queries = [case["pin"]["id"] for kind in shown.values() for case in kind]
+    assert queries
+    assert not set(queries) & set(map(str, tiny.pin_ids[:7]))
     assert "7 pins have no vector" in "".join(page.words)
 
 
