@@ -163,6 +163,13 @@ def test_chance_is_the_purity_of_pins_drawn_evenly():
     assert found["board_purity@20"] == pytest.approx(expected, rel=0.1)  # vectors know nothing
 
 
+def test_chance_never_draws_the_pin_itself():
+    graph, vectors = graph_of(range(200), np.arange(200) // 2, 200), np.eye(200, dtype=np.float32)
+    knn, walks = nearest_neighbors(vectors, 99), neighbors_of([[1], [0]])
+    found = graph_agreement(table_of(vectors), graph, knn, walks, ranked=1)
+    assert found["board_purity_chance@99"] == pytest.approx(1 / 199, rel=0.3)  # itself: 2 / 199
+
+
 # Trustworthiness and continuity
 
 
