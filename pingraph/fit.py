@@ -81,9 +81,12 @@ class RunProgress(TQDMProgressBar):
     def init_train_tqdm(self) -> Tqdm:
         """Show the bar on standard error: standard output is for results."""
         with contextlib.redirect_stdout(sys.stderr):
-            bar = super().init_train_tqdm()
-        bar.total = self.trainer.num_training_batches  # Lightning leaves out what went before
-        return bar
+            return super().init_train_tqdm()
+
+    @property
+    def total_train_batches(self) -> int | float:
+        """All batches of the run; Lightning counts steps, and leaves out those before."""
+        return self.trainer.num_training_batches
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         """Keep the name: Lightning puts "Epoch 0" in its place."""

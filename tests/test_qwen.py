@@ -11,71 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from pingraph.encoders.backbone import Backbone
 from pingraph.encoders.qwen import MODEL_TYPES, QwenBackbone
 from pingraph.encoders.tuning import Tuning
 from pingraph.errors import PinGraphError
 from pingraph.tokenization import encode
+from tests.tiny_qwen import SIZE, TEXTS, processor, save
 
-TEXTS = ["red sky at night", "a chair", "", "a red chair and a small table by the sea, at night!"]
-HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 40}
-TEXT = {"hidden_size": 24, "num_hidden_layers": 3, "max_position_embeddings": 64, **HEADS}
-SECTIONS = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2]}
-VISION = {"depth": 3, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2}
-VISION["temporal_patch_size"] = 2
-SIZE, GRID = 32, 4
-
-
-def save(kind, folder, **changes):
-    """Write a tiny model with its image processor and tokenizer, as on the hub; return it."""
-    import transformers
-
-    names = {"qwen2_vl": "Qwen2VL", "qwen2_5_vl": "Qwen2_5_VL", "qwen3_vl": "Qwen3VL"}
-    vision = {
-        "qwen2_vl": {"embed_dim": 32, "hidden_size": 24, "mlp_ratio": 2},
-        # Windows of 2 x 2 merged patches, so that their order is not that of the rows.
-        "qwen2_5_vl": {"window_size": 16, "fullatt_block_indexes": [1]},
-        "qwen3_vl": {"num_position_embeddings": 36, "deepstack_visual_indexes": [0, 1]},
-    }[kind]
-    if kind != "qwen2_vl":
-        vision |= {"hidden_size": 32, "intermediate_size": 40, "out_hidden_size": 24}
-    tokenizer = save_tokenizer(folder)
-    text = {**TEXT, "vocab_size": len(tokenizer), "rope_parameters": SECTIONS}
-    if kind == "qwen3_vl":
-        text |= {"head_dim": 12}
-    config = getattr(transformers, f"{names[kind]}Config")(
-        text_config=text, vision_config={**VISION, **vision}, **changes
-    )
-    torch.manual_seed(0)
-    getattr(transformers, f"{names[kind]}ForConditionalGeneration")(config).save_pretrained(folder)
-    square = {"shortest_edge": SIZE * SIZE, "longest_edge": SIZE * SIZE}
-    processor(size=square, patch_size=4, merge_size=2).save_pretrained(folder)
-    return folder
-
-
-def processor(**settings):
-    from transformers import Qwen2VLImageProcessorPil
-
-    return Qwen2VLImageProcessorPil(**settings)
-
-
-def save_tokenizer(folder):
-    from transformers import PreTrainedTokenizerFast
-
-    end, padding = "<|im_end|>", "<|endoftext|>"
-    trained = Tokenizer(models.BPE())
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    special = [padding, end]
-    trainer = trainers.BpeTrainer(
-        vocab_size=320, initial_alphabet=alphabet, special_tokens=special, show_progress=False
-    )
-    trained.train_from_iterator(TEXTS, trainer)
-    made = PreTrainedTokenizerFast(tokenizer_object=trained, eos_token=end, pad_token=padding)
-    made.save_pretrained(folder)
-    return made
+GRID = 4
 
 
 @pytest.fixture(scope="module")

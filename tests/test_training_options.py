@@ -1,6 +1,7 @@
-"""Every option of a training by itself and together: exact to resume, equal on ranks, told right."""
+"""The options of a training, each and together: exact to resume, equal on ranks, told right."""
 
 import csv
+import re
 import signal
 
 import numpy as np
@@ -8,83 +9,27 @@ import pytest
 import torch
 import yaml
 
-from pingraph.datasets import open_dataset
-from pingraph.encoders import PretrainedBackbone
+from pingraph.batches import PinBatches
+from pingraph.encoders import PretrainedBackbone, Tuning
+from pingraph.errors import PinGraphError
 from pingraph.fit import fit
 from pingraph.module import PinModule
 from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE
 from pingraph.runs import Run
 from pingraph.weights import read_state
+from tests import tiny_models, tiny_qwen
 from tests.command_line import start
-from tests.tiny_models import save
-
-SMALL = """
-seed_everything: 3
-trainer:
-  max_steps: 6
-  log_every_n_steps: 1
-  accelerator: cpu
-  enable_progress_bar: false
-model:
-  encoder:
-    class_path: pingraph.encoders.HybridEncoder
-    init_args:
-      backbone:
-        class_path: pingraph.encoders.SmallBackbone
-        init_args: {image_size: 16, vocab_size: 200, max_tokens: 8, dim: 32, heads: 2}
-      embed_dim: 24
-      heads: 2
-data:
-  batch_size: 8
-  chunk_size: 5
-  num_workers: 0
-  sampler: {class_path: pingraph.samplers.PinSAGESampler, init_args: {k: 10}}
-"""
-EVERYTHING = """
-model:
-  recompute: true
-  objective:
-    class_path: pingraph.objectives.AlignmentObjective
-    init_args:
-      form: softmax
-      neighbor_pairs: {fused->fused: 1.0, image->text: 0.5}
-      logq: true
-      bank_size: 16
-      views: [{}, {dim: 8}, {code: int8, weight: 0.5}, {dim: 16, code: binary}]
-      context: {class_path: pingraph.neighbor_context.NeighborContext, init_args: {kind: tokens}}
-data:
-  neighbors_per_anchor: 3
-  negatives:
-    - {class_path: pingraph.samplers.UniformNegatives, init_args: {n: 1}}
-    - class_path: pingraph.samplers.WalkRankNegatives
-      init_args:
-        sampler: {class_path: pingraph.samplers.PinSAGESampler, init_args: {k: 30}}
-        n: 2
-        first: 10
-        last: 30
-        curriculum: true
-"""
+from tests.training_cases import EVERYTHING, arguments, pretrained
 
 
 @pytest.fixture
 def train(tiny_folder, tmp_path):
-    """A function that trains on the tiny folder with a configuration and options, as a user does."""
+    """A function that trains on the tiny folder with a YAML and options, as a user does."""
 
     def train(name, config="", **changes):
         return fit(arguments(tiny_folder, tmp_path, name, config, **changes))
 
     return train
-
-
-def arguments(data, folder, name, config="", **changes):
-    files = []
-    for number, text in enumerate((SMALL, config)):
-        if text:
-            files.append(folder / f"{name}-{number}.yaml")
-            files[-1].write_text(text)
-    given = {"data.folder": data, "trainer.default_root_dir": folder / name}
-    given |= {key.replace("__", "."): value for key, value in changes.items()}
-    return [f"--config={file}" for file in files] + [f"--{k}={v}" for k, v in given.items()]
 
 
 def state(run):
@@ -104,26 +49,7 @@ def rows(run):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    return save("clip", tmp_path_factory.mktemp("clip"))
-
-
-def pretrained(folder, tuning):
-    return yaml.safe_dump(
-        {
-            "model": {
-                "encoder": {
-                    "class_path": "pingraph.encoders.HybridEncoder",
-                    "init_args": {
-                        "backbone": {
-                            "class_path": "pingraph.encoders.PretrainedBackbone",
-                            "init_args": {"name": folder, "tuning": tuning},
-                        },
-                        "dim": 32,
-                    },
-                }
-            }
-        }
-    )
+    return tiny_models.save("clip", tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture
@@ -203,3 +129,222 @@ def test_two_ranks_with_everything_train_as_one(train, tiny_folder, tmp_path):
     found = state(tmp_path / "ranks")
     for name, value in state(one).items():
         torch.testing.assert_close(found[name], value, atol=3e-4, rtol=0, msg=name)
+
+
+@pytest.fixture
+def images_seen(monkeypatch, tmp_path):
+    """The number of images of each call of a pretrained backbone, with an empty cache."""
+    monkeypatch.setenv("PINGRAPH_CACHE", str(tmp_path / "cache"))
+    seen, embed_images = [], PretrainedBackbone.embed_images
+
+    def recording(backbone, images):
+        seen.append(len(images))
+        return embed_images(backbone, images)
+
+    monkeypatch.setattr(PretrainedBackbone, "embed_images", recording)
+    return seen
+
+
+def test_a_frozen_trunk_runs_once_for_all_runs(
+    train, clip, tiny, interrupted, images_seen, tmp_path
+):
+    """The second run, one that goes on, and the embedding of all pins read what the first wrote."""
+    frozen = pretrained(clip, {"train": "nothing"})
+    whole = train("whole", frozen)
+    assert sum(images_seen) == tiny.has_image.sum()
+    images_seen.clear()
+    interrupted(train, "run", frozen)
+    assert same(train("run", frozen, ckpt_path=tmp_path / "run" / CHECKPOINT_FILE), whole)
+    table = Run.open(whole).embed(tiny)
+    assert images_seen == []
+    np.testing.assert_allclose(np.linalg.norm(table.fused, axis=1), 1, atol=1e-5)
+    found = state(whole)
+    for name, value in PretrainedBackbone(clip).state_dict().items():
+        assert torch.equal(found[f"encoder.backbone.{name}"], value)
+
+
+@pytest.mark.parametrize(
+    "tuning",
+    [
+        {"train": "last", "layers": 1, "layer_decay": 0.5, "checkpointing": True},
+        {"train": "lora", "rank": 2, "layer_decay": 0.5, "checkpointing": True},
+    ],
+    ids=["last", "lora"],
+)
+def test_what_is_tuned_moves_and_nothing_else(tuning, train, clip, tiny):
+    run = train("run", pretrained(clip, tuning), trainer__max_steps=2)
+    found = state(run)
+    made = PretrainedBackbone(clip, Tuning(**tuning))
+    for name, value in made.named_parameters():
+        if "lora_A" not in name:  # those are drawn
+            now = found[f"encoder.backbone.{name}"]
+            assert torch.equal(now, value) != value.requires_grad, name
+    groups = torch.load(run / CHECKPOINT_FILE, weights_only=True)["optimizer_states"][0]
+    rates = {group["initial_lr"] / 2e-3 for group in groups["param_groups"]}
+    layers = {"last": [1], "lora": [1, 2, 3]}[tuning["train"]]
+    assert rates == {1.0, *(0.5**depth for depth in layers)}
+    assert Run.open(run).embed(tiny).fused.shape == (60, 24)
+
+
+BACKBONES = {
+    "clip": "backbone: {clip}",
+    "siglip": "backbone: {siglip}",
+    "naflex": "backbone: {naflex}",
+    "qwen": "backbone: {{class_path: QwenBackbone, "
+    "init_args: {{name: {qwen3_vl}, image_size: 32}}}}",
+    "two": "backbone: {{class_path: TwoTowerBackbone, "
+    "init_args: {{vision: {dinov2}, text: {bert}}}}}",
+}
+
+
+@pytest.mark.parametrize("kind", BACKBONES)
+def test_each_backbone_trains_from_a_line_of_yaml(kind, train, tiny, tmp_path):
+    folders = {}
+    for name in re.findall(r"{(\w+)}", BACKBONES[kind]):
+        saver = tiny_qwen if name == "qwen3_vl" else tiny_models
+        folders[name] = str(saver.save(name, tmp_path / name))
+    line = BACKBONES[kind].format(**folders)
+    run = train("run", f"model: {{encoder: {{init_args: {{{line}}}}}}}", trainer__max_steps=2)
+    assert np.isfinite(Run.open(run).embed(tiny).fused).all()
+
+
+def test_negatives_come_into_the_batches_the_harder_the_later(train, monkeypatch):
+    """One more of each window in each pass over the pins; held-out pins never."""
+    hard = yaml.safe_load(EVERYTHING)["data"]["negatives"][1:]
+    curriculum = yaml.safe_dump({"data": {"negatives": hard}})
+    seen, negatives = [], PinBatches._negatives
+
+    def recording(batches, anchors, epoch):
+        found = negatives(batches, anchors, epoch)
+        seen.append((epoch, sum(map(len, found))))
+        assert batches._trained[np.concatenate(found)].all()
+        return found
+
+    monkeypatch.setattr(PinBatches, "_negatives", recording)
+    train("run", curriculum, trainer__max_steps=12, data__batch_size=16)
+    most = {epoch: max(n for e, n in seen if e == epoch) for epoch, _ in seen}
+    assert most[0] == 0 < most[1] < most[2]
+
+
+def test_the_objective_gets_the_width_of_the_encoder(train):
+    """Whatever is given for it, since any other value is an error."""
+    run = train("run", model__objective__bank_size=4, model__objective__bank_dim=7)
+    saved = yaml.safe_load((run / CONFIG_FILE).read_text())["model"]["objective"]["init_args"]
+    assert saved["bank_dim"] == 24
+    assert train("again", config=(run / CONFIG_FILE).read_text(), trainer__max_steps=1).exists()
+
+
+def test_a_frozen_run_tells_nothing_of_evaluation_mode(train, clip, recwarn):
+    train("run", pretrained(clip, {"train": "nothing"}), trainer__max_steps=1)
+    assert [str(one.message) for one in recwarn if "eval mode" in str(one.message)] == []
+
+
+ENCODER, OBJECTIVE = "--model.encoder", "--model.objective"
+MISTAKES = [
+    (f"{ENCODER}.backbone PretrainedBackbone", ["missing: --model.encoder.backbone.name"]),
+    (
+        f"{ENCODER}.backbone TwoTowerBackbone",
+        ["missing: --model.encoder.backbone.vision, --model.encoder.backbone.text"],
+    ),
+    (
+        "--data.negatives+ pingraph.samplers.WalkRankNegatives",
+        ["missing: --data.negatives.sampler"],
+    ),
+    (
+        f"{ENCODER}.backbone PretrainedBackbone {ENCODER}.backbone.name x "
+        f"{ENCODER}.backbone.tuning nothing",
+        ["model.encoder.backbone.tuning is 'nothing': expected keys with values"],
+    ),
+    (
+        f"{ENCODER}.backbone x/y {ENCODER}.backbone.tuning.train nothing",
+        [
+            "model.encoder.backbone is 'x/y': expected a class path, such as "
+            "pingraph.encoders.PretrainedBackbone, to have the option 'tuning.train'"
+        ],
+    ),
+    (
+        "--data.negatives pingraph.samplers.UniformNegatives",
+        [
+            "data.negatives is 'pingraph.samplers.UniformNegatives': expected a list or null",
+            "did you mean --data.negatives+ pingraph.samplers.UniformNegatives?",
+        ],
+    ),
+    (
+        "--data.negatives+ UniformNegatives",
+        [
+            "data.negatives is 'UniformNegatives': expected a class path, such as "
+            "pingraph.samplers.PopularityNegatives",
+            "did you mean pingraph.samplers.UniformNegatives?",
+        ],
+    ),
+    (
+        "--data.negatives+ pingraph.samplers.PinSAGESampler",
+        [
+            "data.negatives is 'pingraph.samplers.PinSAGESampler', which does not implement "
+            "protocol NegativeSampler: its methods need these parameters, with these types:",
+            "  sample_negatives(self, graph: PinBoardGraph, seeds: np.ndarray, *, seed: int, "
+            "epoch: int = 0) -> Negatives",
+        ],
+    ),
+    (
+        f"{ENCODER}.granularities global",
+        ["model.encoder.granularities is 'global': expected a list"],
+    ),
+    (
+        f"{OBJECTIVE}.context tokens",
+        [
+            "model.objective.context is 'tokens': expected a class path, such as "
+            "pingraph.neighbor_context.NeighborContext"
+        ],
+    ),
+    (
+        f"{OBJECTIVE}.views [32]",
+        [
+            "model.objective.views is '32': expected keys with values, or a class path, such as "
+            "pingraph.views.View"
+        ],
+    ),
+    (
+        f"{OBJECTIVE}.neighbor_pairs fused->fused",
+        ["model.objective.neighbor_pairs is 'fused->fused': expected keys with values or null"],
+    ),
+    (
+        f"{OBJECTIVE}.pairs.image-text x",
+        ["model.objective.pairs.image-text is 'x': expected a number or null"],
+    ),
+    ("--data.augmentation foo", ["data.augmentation is 'foo': expected keys with values"]),
+]
+
+
+@pytest.mark.parametrize(("options", "lines"), MISTAKES)
+def test_a_mistake_in_an_option_is_told_in_plain_words(options, lines, tiny_folder, capsys):
+    with pytest.raises(SystemExit) as end:
+        fit([f"--data.folder={tiny_folder}", *options.split()])
+    assert end.value.code == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told == [f"error: {lines[0]}", *lines[1:], "try 'pingraph fit --help'"]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"train": "lora"}, "rank is None: train 'lora' needs 1 or more"),
+        ({"layers": 3}, "layers is 3, but train is 'all', not 'last'"),
+        ({"train": "last", "layers": 9}, "layers is 9, but a tower has only 3"),
+    ],
+)
+def test_a_wrong_tuning_is_told_as_it_was_raised(config, words, train, clip):
+    with pytest.raises(PinGraphError, match=f"^{words}$"):
+        train("run", pretrained(clip, config))
+
+
+def test_a_class_that_does_not_exist_is_not_looked_for_on_the_hub(train):
+    with pytest.raises(PinGraphError, match=r"'pingraph\.encoders\.Foo': no such class"):
+        train("run", model__encoder__backbone="pingraph.encoders.Foo")
+
+
+def test_an_error_of_a_rank_is_told_as_one_of_the_run(tiny_folder, tmp_path):
+    ranks = {"trainer__strategy": "ddp_fork", "trainer__devices": 2, "data__chunk_size": 100}
+    ended = start("fit", *arguments(tiny_folder, tmp_path, "ranks", **ranks), timeout=90)
+    assert "chunk_size is 100: a batch of " in ended.refusal()
+    assert not (tmp_path / "ranks").exists()

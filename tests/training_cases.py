@@ -1,0 +1,82 @@
+"""Configurations of trainings that take a second, for the tests that go through `fit`."""
+
+import yaml
+
+SMALL = """
+seed_everything: 3
+trainer:
+  max_steps: 6
+  log_every_n_steps: 1
+  accelerator: cpu
+  enable_progress_bar: false
+model:
+  encoder:
+    class_path: pingraph.encoders.HybridEncoder
+    init_args:
+      backbone:
+        class_path: pingraph.encoders.SmallBackbone
+        init_args: {image_size: 16, vocab_size: 200, max_tokens: 8, dim: 32, heads: 2}
+      embed_dim: 24
+      heads: 2
+data:
+  batch_size: 8
+  chunk_size: 5
+  num_workers: 0
+  sampler: {class_path: pingraph.samplers.PinSAGESampler, init_args: {k: 10}}
+"""
+EVERYTHING = """
+model:
+  recompute: true
+  objective:
+    class_path: pingraph.objectives.AlignmentObjective
+    init_args:
+      form: softmax
+      neighbor_pairs: {fused->fused: 1.0, image->text: 0.5}
+      logq: true
+      bank_size: 16
+      views: [{}, {dim: 8}, {code: int8, weight: 0.5}, {dim: 16, code: binary}]
+      context: {class_path: pingraph.neighbor_context.NeighborContext, init_args: {kind: tokens}}
+data:
+  neighbors_per_anchor: 3
+  negatives:
+    - {class_path: pingraph.samplers.UniformNegatives, init_args: {n: 1}}
+    - class_path: pingraph.samplers.WalkRankNegatives
+      init_args:
+        sampler: {class_path: pingraph.samplers.PinSAGESampler, init_args: {k: 30}}
+        n: 2
+        first: 10
+        last: 30
+        curriculum: true
+"""
+
+
+def arguments(data, folder, name, config="", **changes):
+    """Those of `fit` for a run `folder / name`: SMALL, changed by a YAML and by options."""
+    files = []
+    for number, text in enumerate((SMALL, config)):
+        if text:
+            files.append(folder / f"{name}-{number}.yaml")
+            files[-1].write_text(text)
+    given = {"data.folder": data, "trainer.default_root_dir": folder / name}
+    given |= {key.replace("__", "."): value for key, value in changes.items()}
+    return [f"--config={file}" for file in files] + [f"--{k}={v}" for k, v in given.items()]
+
+
+def pretrained(folder, tuning):
+    """The YAML of a pretrained backbone in a folder, tuned so."""
+    return yaml.safe_dump(
+        {
+            "model": {
+                "encoder": {
+                    "class_path": "pingraph.encoders.HybridEncoder",
+                    "init_args": {
+                        "backbone": {
+                            "class_path": "pingraph.encoders.PretrainedBackbone",
+                            "init_args": {"name": folder, "tuning": tuning},
+                        },
+                        "dim": 32,
+                    },
+                }
+            }
+        }
+    )
