@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from pingraph.audits import TrainingAudit
 from pingraph.data import PinDataModule
 from pingraph.errors import PinGraphError
-from pingraph.files import atomic_file
 from pingraph.fit_failures import WholeSteps, clean_failure
 from pingraph.mistakes import own_error
 from pingraph.module import PinModule
 from pingraph.parsing import ShortErrors
 from pingraph.resuming import check_resumable
-from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE
+from pingraph.run_callbacks import AtomicCheckpoints, RunCheckpoint, RunProgress, SaveConfig
+from pingraph.run_files import CHECKPOINT_FILE
 
 DEFAULTS = {
     "model.encoder": {
@@ -41,6 +34,8 @@ DEFAULTS = {
     "data.sampler": {"class_path": "pingraph.samplers.PinSAGESampler", "init_args": {"k": 50}},
 }
 
+# With all of it in another precision, the loss and lengths of 1 would not be float32.
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 HELP = """Train an encoder on a data set and write a run folder for evaluate, embed and neighbors.
 
@@ -53,103 +48,25 @@ The most common options:
   --data.sampler.k NUMBER                    neighbors that the sampler finds
   --ckpt_path FOLDER/checkpoints/last.ckpt   go on with an interrupted run
 
+What is trained, and on what (docs/training.md tells of each):
+
+  --model.encoder.backbone FOLDER            CLIP, SigLIP or Qwen-VL, all of it trained
+  --model.objective.form FORM                softmax, multi_softmax or sigmoid
+  --model.objective.bank_size NUMBER         embeddings of earlier batches as more negatives
+  --model.objective.views '[{}, {dim: 32}]'  train the whole embeddings, and a short form
+  --data.negatives+ CLASS                    such as pingraph.samplers.PopularityNegatives
+  --data.batch_size NUMBER                   anchors of a batch
+  --model.recompute true                     large batches in little memory, chunk by chunk
+  --trainer.precision bf16-mixed             half precision
+
 Any option can stand in a YAML file given by --config; --print_config prints one with everything.
 Classes are chosen by their path and have options of their own:
 
   pingraph fit --data.sampler.help pingraph.samplers.PinSAGESampler
   pingraph fit --config mine.yaml --data.sampler my_module.MySampler --data.sampler.k 20
+  pingraph fit --data.folder icons --model.encoder.backbone PretrainedBackbone \\
+               --model.encoder.backbone.name FOLDER --model.encoder.backbone.tuning.train nothing
 """
-
-
-class SaveConfig(SaveConfigCallback):
-    """Writes the whole configuration into the run folder."""
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write config.yaml."""
-        with atomic_file(Path(trainer.default_root_dir) / CONFIG_FILE) as temporary:
-            temporary.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
-
-
-class RunProgress(TQDMProgressBar):
-    """A bar over the steps of the run, which to Lightning is one epoch."""
-
-    @property
-    def train_description(self) -> str:
-        """The name of the run folder."""
-        return Path(self.trainer.default_root_dir).name
-
-    def init_train_tqdm(self) -> Tqdm:
-        """Show the bar on standard error: standard output is for results."""
-        with contextlib.redirect_stdout(sys.stderr):
-            return super().init_train_tqdm()
-
-    @property
-    def total_train_batches(self) -> int | float:
-        """All batches of the run; Lightning counts steps, and leaves out those before."""
-        return self.trainer.num_training_batches
-
-    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Keep the name: Lightning puts "Epoch 0" in its place."""
-        super().on_train_epoch_start(trainer)
-        self.train_progress_bar.set_description(self.train_description)
-
-    def on_exception(self, trainer: Trainer, *_: Any) -> None:
-        """End the line of the bar, lest the error stands behind it."""
-        if self._train_progress_bar is not None:
-            self.train_progress_bar.close()
-
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Leave out the loggers' version numbers."""
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return metrics
-
-
-class RunCheckpoint(ModelCheckpoint):
-    """Keeps the newest state: now and then, when training stops for whatever reason, at the end."""
-
-    def __init__(self, path: Path):
-        super().__init__(
-            dirpath=path.parent,
-            filename=path.stem,
-            every_n_train_steps=50,
-            save_on_exception=True,
-            enable_version_counter=False,
-        )
-        self.path = path
-        self.started = False
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take note that there is a state to keep."""
-        super().on_train_start(trainer, pl_module)
-        self.started = True
-
-    def on_exception(self, trainer: Trainer, *others: Any) -> None:
-        """Save, unless training has not begun: the checkpoint that was being read is whole."""
-        if self.started:
-            # No checkpoint holds the gradients of a step's first batches: they are done again.
-            batches = trainer.fit_loop.epoch_loop.batch_progress.current
-            batches.completed -= batches.processed % trainer.accumulate_grad_batches
-            super().on_exception(trainer, *others)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save what is not saved yet."""
-        trainer.save_checkpoint(self.path)
-
-
-class AtomicCheckpoints(TorchCheckpointIO):
-    """Writes checkpoints all or nothing: a full disk leaves the one before."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, *_: Any, **__: Any) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            PinGraphError: it cannot be written.
-        """
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        with atomic_file(path) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
 
 
 class FitParser(ShortErrors, LightningArgumentParser):
@@ -240,9 +157,13 @@ class PinCLI(LightningCLI):
         kwargs["callbacks"] = callbacks
         kwargs["plugins"] = [*_listed(trainer["plugins"]), AtomicCheckpoints()]
         try:
-            return super().instantiate_trainer(**kwargs)
+            made = super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, TypeError, ValueError) as error:
             raise PinGraphError(f"trainer: {str(error).splitlines()[0]}") from error
+        if made.precision not in PRECISIONS:
+            expected = ", ".join(PRECISIONS)
+            raise PinGraphError(f"trainer.precision is {made.precision!r}: expected {expected}")
+        return made
 
     def fit(self, **kwargs: Any) -> None:
         """Train; Lightning calls this for the subcommand."""

@@ -25,7 +25,8 @@ LAYERS = [
     report_pictures report_plots report_sections report_sheets report_words
     sampler_plot sampler_run sampler_guard knn geometry graph_agreement graph_ranks
     vector_files subject judging walk_paths explain explain_words explain_text nearest_boards""",
-    "fit fit_failures resuming experiment experiment_run experiment_table commands cli experiments",
+    """fit fit_failures resuming run_callbacks experiment experiment_run experiment_table commands
+    cli experiments""",
 ]
 TORCH = ("torch_", "pyg_adapter", "dgl_adapter")  # samplers that are about tensors
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}

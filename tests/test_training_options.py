@@ -3,6 +3,7 @@
 import csv
 import re
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -336,6 +337,33 @@ def test_a_mistake_in_an_option_is_told_in_plain_words(options, lines, tiny_fold
 def test_a_wrong_tuning_is_told_as_it_was_raised(config, words, train, clip):
     with pytest.raises(PinGraphError, match=f"^{words}$"):
         train("run", pretrained(clip, config))
+
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+@pytest.mark.parametrize("name", ["icons.yaml", "clip.yaml"])
+def test_a_recipe_is_a_whole_configuration(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        fit([f"--config={EXPERIMENTS / name}", "--print_config"])
+    assert end.value.code == 0
+    given, printed = (EXPERIMENTS / name).read_text(), capsys.readouterr().out
+    given, printed = yaml.safe_load(given), yaml.safe_load(printed)
+    assert printed["data"]["folder"] == given["data"]["folder"]
+    assert printed["trainer"]["default_root_dir"] == given["trainer"]["default_root_dir"]
+
+
+def test_the_recipe_for_clip_trains(train, clip, tiny, images_seen):
+    recipe = (EXPERIMENTS / "clip.yaml").read_text()
+    small = {"data__batch_size": 16, "trainer__max_steps": 2}
+    run = train("run", recipe, model__encoder__backbone__name=clip, **small)
+    assert sum(images_seen) == tiny.has_image.sum()
+    assert Run.open(run).embed(tiny).fused.shape == (60, 256)
+
+
+def test_a_precision_that_the_loss_cannot_have_is_refused(train):
+    with pytest.raises(PinGraphError, match="precision is 'bf16-true': expected 32-true, bf16-mi"):
+        train("run", trainer__precision="bf16-true")
 
 
 def test_a_class_that_does_not_exist_is_not_looked_for_on_the_hub(train):
