@@ -34,7 +34,7 @@ class NeighborContext(nn.Module):
     zero, so training begins with z = e and a distillation of 0. At inference nothing of it is used.
 
     Args:
-        embed_dim: dimension D of the embeddings, that of the encoder.
+        embed_dim: dimension D of the embeddings; `pingraph fit` takes the encoder's.
         kind: "pooling" or "tokens".
         weight: of the term in which contexts find neighbors, above 0.
         distill_weight: of the distillation, 0 or more.

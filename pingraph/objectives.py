@@ -58,7 +58,8 @@ class AlignmentObjective(nn.Module):
         logq: subtract log_counts of a column from its logits (Yi et al., RecSys 2019), so that a
             pin is not pushed away more for coming more often.
         bank_size: most pins of earlier batches that are negatives of the neighbor term.
-        bank_dim: dimension D of the embeddings, which a bank has to know from the start.
+        bank_dim: dimension D of the embeddings, which a bank has to know from the start;
+            `pingraph fit` takes the encoder's.
         views: short forms of the embeddings to train as well; each loss is the mean over them by
             their weights. None stands for the whole embeddings.
         context: lets pins see their neighbors in training, with terms of its own.
