@@ -238,7 +238,7 @@ def test_what_is_recorded_can_be_given_back(sample, place, tiny_folder):
         ("TINY --sampler PinSAGE", ["no class 'PinSAGE'", "did you mean PinSAGESampler?"]),
         ("TINY --sampler mine.Goo", ["'mine' has no attribute 'Goo'", "mean mine.Good?"]),
         ("TINY --sampler exact_ppr", ["does not implement protocol Sampler"]),
-        ("TINY --sampler MixtureSampler", ["arguments are required: samplers"]),
+        ("TINY --sampler MixtureSampler", ["missing: --sampler.samplers"]),
         ("TINY --sampler {class_path", ["--sampler: not YAML: line 1, column 12"]),
         ("TINY --sampler PinSAGESampler --sampler.walks 3", ["did you mean sampler.num_walks?"]),
         ("TINY --sampler PinSAGESampler --sampler.k many", ["sampler.k is 'many'"]),
