@@ -122,7 +122,8 @@ class PinBatches(Dataset[PinBatch]):
         if chunks < self.ranks:
             raise PinGraphError(
                 f"chunk_size is {self.chunk_size}: a batch of {len(pins)} pins has {chunks} "
-                f"chunks, expected one or more for each of {self.ranks} ranks"
+                f"chunks, expected one or more for each of {self.ranks} ranks: for this batch "
+                f"{len(pins) // self.ranks} pins at most"
             )
         bounds = [len(pins) * chunk // chunks for chunk in range(chunks + 1)]
         own = _chunks_of(self.rank, self.ranks, chunks)

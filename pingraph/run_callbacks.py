@@ -39,7 +39,9 @@ class RunProgress(TQDMProgressBar):
     def init_train_tqdm(self) -> Tqdm:
         """Show the bar on standard error: standard output is for results."""
         with contextlib.redirect_stdout(sys.stderr):
-            return super().init_train_tqdm()
+            bar = super().init_train_tqdm()
+        bar.total = self.total_train_batches  # which a run that goes on is not told else
+        return bar
 
     @property
     def total_train_batches(self) -> int | float:

@@ -242,6 +242,7 @@ def test_ranks_train_what_leaves_parameters_without_a_use(
     data = without_images if case == "no images" else tiny_folder
     more = ["--model.objective.neighbor_weight=0"] if case == "no graph" else []
     ranks = ["--trainer.strategy=ddp_fork", "--trainer.devices=2", "--trainer.accelerator=cpu"]
+    more.append("--data.chunk_size=10")  # a chunk for each at least
     ended = commands.run("fit", *args(data, tmp_path / "run", *ranks, *more, steps=4))
     assert ended.status == 0, ended.err
     assert state(tmp_path / "run")["global_step"] == 4
