@@ -231,5 +231,6 @@ def _moved(value: Any, device: torch.device) -> Any:
         return tuple(_moved(entry, device) for entry in value)
     if is_dataclass(value):
         inner = {field.name: _moved(getattr(value, field.name), device) for field in fields(value)}
-        return type(value)(**inner)
+        kind: Any = type(value)
+        return kind(**inner)
     return value

@@ -86,7 +86,7 @@ class PinModule(LightningModule):
         relations = batch.relations
         embeddings = self.embed(batch)
         losses = self.objective(embeddings, relations, rank=rank, ranks=ranks)
-        every = self.trainer.log_every_n_steps
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
             self._audit(embeddings, losses.terms)
         # Of the ranks' parts the mean is taken, of the gradients too; the loss is their sum.
@@ -167,7 +167,7 @@ class PinModule(LightningModule):
 
     def _groups(self) -> list[dict[str, Any]]:
         """The trained parameters by their weight decay and by the scale of their learning rate."""
-        scales = getattr(self.encoder, "learning_rate_scales", dict)()
+        scales: dict[str, float] = getattr(self.encoder, "learning_rate_scales", dict)()
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:

@@ -88,7 +88,7 @@ class RunCheckpoint(ModelCheckpoint):
         """Save, unless training has not begun: the checkpoint that was being read is whole."""
         if self.started:
             # No checkpoint holds the gradients of a step's first batches: they are done again.
-            batches = trainer.fit_loop.epoch_loop.batch_progress.current
+            batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
             batches.completed -= batches.processed % trainer.accumulate_grad_batches
             super().on_exception(trainer, *others)
 
