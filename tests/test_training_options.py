@@ -19,7 +19,6 @@ from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE
 from pingraph.runs import Run
 from pingraph.weights import read_state
 from tests import tiny_models, tiny_qwen
-from tests.command_line import start
 from tests.training_cases import EVERYTHING, arguments, pretrained
 
 
@@ -103,7 +102,7 @@ def test_recomputed_chunks_train_alike(train):
 
 @pytest.mark.parametrize("form", ["softmax", "multi_softmax", "sigmoid"])
 def test_each_form_learns(form, train):
-    run = train(form, model__objective__form=form, trainer__max_steps=25, data__batch_size=30)
+    run = train(form, model__objective__form=form, trainer__max_steps=15, data__batch_size=24)
     curve = [float(row["loss"]) for row in rows(run)]
     assert np.mean(curve[-5:]) < 0.9 * np.mean(curve[:5])
 
@@ -117,10 +116,11 @@ def test_half_precision_trains_near_full_precision(train):
     assert half == pytest.approx(full, rel=0.05)
 
 
-def test_two_ranks_with_everything_train_as_one(train, tiny_folder, tmp_path):
+@pytest.mark.xdist_group("commands")
+def test_two_ranks_with_everything_train_as_one(train, commands, tiny_folder, tmp_path):
     ranks = {"trainer__strategy": "ddp_fork", "trainer__devices": 2, "trainer__max_steps": 4}
     args = arguments(tiny_folder, tmp_path, "ranks", EVERYTHING, **ranks)
-    ended = start("fit", *args, timeout=90)
+    ended = commands.run("fit", *args)
     assert ended.status == 0, ended.err
     one = train("one", EVERYTHING, trainer__max_steps=4)
     compared = [name for name in rows(one)[0] if not name.startswith("speed/")]
@@ -371,8 +371,9 @@ def test_a_class_that_does_not_exist_is_not_looked_for_on_the_hub(train):
         train("run", model__encoder__backbone="pingraph.encoders.Foo")
 
 
-def test_an_error_of_a_rank_is_told_as_one_of_the_run(tiny_folder, tmp_path):
+@pytest.mark.xdist_group("commands")
+def test_an_error_of_a_rank_is_told_as_one_of_the_run(commands, tiny_folder, tmp_path):
     ranks = {"trainer__strategy": "ddp_fork", "trainer__devices": 2, "data__chunk_size": 100}
-    ended = start("fit", *arguments(tiny_folder, tmp_path, "ranks", **ranks), timeout=90)
+    ended = commands.run("fit", *arguments(tiny_folder, tmp_path, "ranks", **ranks))
     assert "chunk_size is 100: a batch of " in ended.refusal()
     assert not (tmp_path / "ranks").exists()
