@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from pingraph.errors import PinGraphError
+from pingraph.gathering import share_of
 from pingraph.interfaces import (
     NegativeSampler,
     Neighbors,
@@ -126,7 +127,7 @@ class PinBatches(Dataset[PinBatch]):
                 f"{len(pins) // self.ranks} pins at most"
             )
         bounds = [len(pins) * chunk // chunks for chunk in range(chunks + 1)]
-        own = _chunks_of(self.rank, self.ranks, chunks)
+        own = share_of(self.rank, self.ranks, chunks)
         return PinBatch(
             index=index,
             relations=relations,
@@ -206,12 +207,8 @@ def rows_of_ranks(bounds: Sequence[int], ranks: int) -> list[int]:
         bounds: of the batch's chunks.
         ranks: that share them.
     """
-    own = [_chunks_of(rank, ranks, len(bounds) - 1) for rank in range(ranks)]
+    own = [share_of(rank, ranks, len(bounds) - 1) for rank in range(ranks)]
     return [bounds[chunks.stop] - bounds[chunks.start] for chunks in own]
-
-
-def _chunks_of(rank: int, ranks: int, chunks: int) -> range:
-    return range(chunks * rank // ranks, chunks * (rank + 1) // ranks)
 
 
 def _draw(neighbors: Neighbors, count: int, rng: np.random.Generator) -> np.ndarray:

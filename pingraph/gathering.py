@@ -1,4 +1,4 @@
-"""Rows that the ranks of a training made, put together on each of them, with gradients."""
+"""What the ranks of a training share: who makes which rows, put together on each of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 from torch.autograd.function import Function, once_differentiable
+
+
+def share_of(rank: int, ranks: int, count: int) -> range:
+    """Return which of `count` things fall to a rank; the shares of all ranks are in order."""
+    return range(count * rank // ranks, count * (rank + 1) // ranks)
 
 
 def gather_rows(own: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from pingraph.errors import PinGraphError
 from pingraph.false_negatives import Columns, FalseNegatives
+from pingraph.gathering import share_of
 from pingraph.interfaces import Relations
 from pingraph.losses import Alignment, Positives
 
@@ -92,15 +93,15 @@ class NeighborContext(nn.Module):
             raise PinGraphError(
                 f"embed_dim is {self.embed_dim}: the embeddings have {fused.shape[1]} channels"
             )
-        first, last = (2 * (len(relations.anchors) * end // ranks) for end in (rank, rank + 1))
-        if first == last:  # more ranks than anchors
+        share = share_of(rank, ranks, len(relations.anchors))
+        if not share:  # more ranks than anchors
             return dict.fromkeys(("context", "distillation"), 0 * fused.sum())
         seen, sought = _halves(fused.detach(), relations)
         teachers, finders = (
             edges.rows.bincount(minlength=2 * len(relations.anchors)) > 0
             for edges in (seen, sought)
         )
-        own = slice(first, last)
+        own = slice(2 * share.start, 2 * share.stop)
         anchors = relations.anchors.repeat_interleave(2)[own]
         content = fused[anchors]
         contexts = F.normalize(content + self.enrich(content, fused, seen.of(own)), dim=1)

@@ -14,6 +14,7 @@ from pingraph.batch_alignments import BatchAlignments
 from pingraph.embedding_bank import EmbeddingBank
 from pingraph.errors import PinGraphError
 from pingraph.false_negatives import board_mate_share
+from pingraph.gathering import share_of
 from pingraph.interfaces import Embeddings, Relations
 from pingraph.losses import FORMS, Alignment, Form
 from pingraph.neighbor_context import NeighborContext
@@ -192,11 +193,6 @@ class AlignmentObjective(nn.Module):
             loss = alignment.loss(self.form, scale, self.bias[name], rows, self.block_rows)
             total = total + weight * loss / max(1, len(alignment))
         return total
-
-
-def share_of(rank: int, ranks: int, rows: int) -> range:
-    """Return the rows of a rank, of those that all ranks share."""
-    return range(rows * rank // ranks, rows * (rank + 1) // ranks)
 
 
 def _check_negatives(term: str, alignments: list[Alignment]) -> None:
