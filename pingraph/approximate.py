@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from pingraph.embeddings import check_table
+from pingraph.embeddings import check_table, require_pins
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import PARTS
 from pingraph.knn import nearest_neighbors
@@ -78,8 +78,7 @@ def recall_speed(
             from so few pins; or the embeddings are of other pins or not finite.
     """
     faiss = _faiss()
-    if not np.array_equal(table.pin_ids, dataset.pin_ids):
-        raise PinGraphError(f"{dataset.name}: the embeddings are of other pins")
+    require_pins(table, dataset.pin_ids, dataset.name)
     check_table(table, f"{dataset.name}: embeddings")
     vectors = np.ascontiguousarray(table.fused, np.float32)
     asked = _Asked(dataset, split, max_queries, seed)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pingraph.embeddings import check_table
-from pingraph.errors import PinGraphError
+from pingraph.embeddings import check_table, require_pins
 from pingraph.evaluation import PARTS, Evaluation, dot_scorer, evaluate_scorers
 from pingraph.metrics import METRICS
 from pingraph.ranking import measured
@@ -66,8 +65,7 @@ def compatibility(
     for name, table in (("the old embedding", old), ("the new embedding", new)):
         check_table(table, name)
     require_same_pins(old, new)
-    if not np.array_equal(old.pin_ids, dataset.pin_ids):
-        raise PinGraphError(f"{dataset.name}: the embeddings are of other pins")
+    require_pins(old, dataset.pin_ids, dataset.name)
     pairs = {
         "old": (old.fused, old.fused),
         "new": (new.fused, new.fused),

@@ -100,6 +100,21 @@ def check_table(table: EmbeddingTable, source: str | Path) -> None:
         raise PinGraphError(f"{source}: row {row}: pin_id {pin!r} occurs twice")
 
 
+def require_pins(table: EmbeddingTable, pin_ids: np.ndarray, owner: str = "") -> None:
+    """Raise PinGraphError unless embeddings are of the pins with these ids, in their order.
+
+    Args:
+        table: the embeddings.
+        pin_ids: int64 or str [N], of a data set or a graph.
+        owner: its name, which the message begins with, if it has one.
+    """
+    if not np.array_equal(table.pin_ids, pin_ids):
+        raise PinGraphError(
+            f"{owner}{': ' * bool(owner)}the embeddings are of other pins, or in another order "
+            f"({len(table.pin_ids):,} embeddings, {len(pin_ids):,} pins)"
+        )
+
+
 def find_rows(table: EmbeddingTable | PinBoardDataset, pin_ids: list[str | int]) -> np.ndarray:
     """Return the rows of pins, int64; digits stand for a number where ids are integers.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pingraph.bootstrap import lift_intervals, lifts
-from pingraph.embeddings import check_table
+from pingraph.embeddings import check_table, require_pins
 from pingraph.errors import PinGraphError
 from pingraph.metrics import METRICS
 from pingraph.ranking import (
@@ -126,11 +126,7 @@ def table_scorers(
     Raises:
         PinGraphError: the table is of other pins, or a vector is not finite (names the pin).
     """
-    if not np.array_equal(table.pin_ids, dataset.pin_ids):
-        raise PinGraphError(
-            f"{dataset.name}: the embeddings are of other pins, or in another order "
-            f"({len(table.pin_ids)} embeddings, {dataset.num_pins} pins)"
-        )
+    require_pins(table, dataset.pin_ids, dataset.name)
     check_table(table, f"{dataset.name}: embeddings")
     members = split.train_graph(dataset.graph).incidence().T.tocsr()
     members.data[:] = 1  # a sum ranks like the mean

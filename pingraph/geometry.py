@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from numba import njit
 
-from pingraph.embeddings import check_table
+from pingraph.embeddings import check_table, require_pins
 from pingraph.errors import PinGraphError
 from pingraph.knn import product_blocks
 from pingraph.relevance import BOARD_LIMIT
@@ -75,11 +75,7 @@ def geometry(
 def check_pins(table: EmbeddingTable, graph: PinBoardGraph) -> None:
     """Raise PinGraphError unless the table is sound and its pins are those of the graph."""
     check_table(table, "embeddings")
-    if not np.array_equal(table.pin_ids, graph.pin_ids):
-        raise PinGraphError(
-            f"the embeddings are of other pins, or in another order "
-            f"({len(table.pin_ids):,} embeddings, {graph.num_pins:,} pins)"
-        )
+    require_pins(table, graph.pin_ids)
 
 
 def unit_rows(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
