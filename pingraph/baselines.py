@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pingraph.datasets import BrokenImageError
+
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
     from pingraph.evaluation import Scorer
@@ -64,17 +66,43 @@ def raw_pixels(dataset: PinBoardDataset) -> Scorer | None:
     Raises:
         BrokenImageError: an image cannot be decoded; the message names the pin.
     """
-    pins = np.flatnonzero(dataset.has_image)
-    if not len(pins):
+    if not dataset.has_image.any():
         return None
-    vectors = np.zeros((dataset.num_pins, 3 * SIDE * SIDE), np.float32)
+    vectors = shrunken_images(dataset, np.arange(dataset.num_pins))
+    return lambda queries: vectors[queries] @ vectors.T
+
+
+def shrunken_images(
+    dataset: PinBoardDataset, pins: np.ndarray, *, skip_broken: bool = False
+) -> np.ndarray:
+    """Return the pixels of SIDE × SIDE images, whose dot products are correlations.
+
+    Args:
+        dataset: the data set.
+        pins: int64 [n].
+        skip_broken: take a pin whose image is broken for one without.
+
+    Returns:
+        float32 [n, 3 · SIDE²], of mean 0 and length 1; zero for a pin without an image, and for an
+        image of one color.
+
+    Raises:
+        BrokenImageError: an image cannot be decoded, and broken ones are not skipped.
+    """
+
+    def read(pin: int) -> np.ndarray | None:
+        try:
+            return dataset.pixels(pin, SIDE)
+        except BrokenImageError:
+            if not skip_broken:
+                raise
+            return None
+
+    vectors = np.zeros((len(pins), 3 * SIDE * SIDE), np.float32)
     with ThreadPoolExecutor() as pool:  # decoding releases the GIL
-        for pin, pixels in zip(
-            pins, pool.map(lambda pin: dataset.pixels(pin, SIDE), pins), strict=True
-        ):
+        for row, pixels in zip(vectors, pool.map(read, pins.tolist()), strict=True):
             if pixels is not None:
-                vectors[pin] = pixels.reshape(-1)
+                row[:] = pixels.reshape(-1)
     vectors -= vectors.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    np.divide(vectors, lengths, out=vectors, where=lengths > 0)
-    return lambda queries: vectors[queries] @ vectors.T
+    return np.divide(vectors, lengths, out=vectors, where=lengths > 0)

@@ -8,20 +8,19 @@ the board in the text of the pin. Those are counted here.
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pingraph.datasets import BrokenImageError
+from pingraph.baselines import SIDE, shrunken_images
 from pingraph.errors import PinGraphError
+from pingraph.ranking import draw_queries
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
     from pingraph.splits import Split
 
 NEAR = 0.98  # correlation of shrunken images from which two are nearly the same
-_SIDE = 16  # pixels of a shrunken image
 _DRAWN = 2000  # cold pins whose images are compared at most
 _BLOCK = 256
 WARN = 0.05  # share from which a leak through content is worth a warning
@@ -83,16 +82,15 @@ def _near_images(
     dataset: PinBoardDataset, cold: np.ndarray, trained: np.ndarray, seed: int
 ) -> dict[str, Any]:
     cold, trained = cold[dataset.has_image[cold]], trained[dataset.has_image[trained]]
-    if len(cold) > _DRAWN:
-        cold = np.sort(np.random.default_rng(seed).choice(cold, _DRAWN, replace=False))
+    cold = draw_queries(cold, _DRAWN, seed)
     found = 0
     if len(cold) and len(trained):
-        known = _shrunken(dataset, trained)
+        known = shrunken_images(dataset, trained, skip_broken=True)
         for start in range(0, len(cold), _BLOCK):
-            block = _shrunken(dataset, cold[start : start + _BLOCK])
+            block = shrunken_images(dataset, cold[start : start + _BLOCK], skip_broken=True)
             found += int(((block @ known.T).max(axis=1) >= NEAR).sum())
     means = (
-        "Cold pins whose image, shrunk to 16 by 16 pixels, correlates to "
+        f"Cold pins whose image, shrunk to {SIDE} by {SIDE} pixels, correlates to "
         f"{NEAR} or more with that of a pin in training."
     )
     return _graded("nearly the same image", found, len(cold), means)
@@ -110,25 +108,6 @@ def _told_titles(dataset: PinBoardDataset, split: Split) -> dict[str, Any]:
         found += titles[board] <= texts[pin]
     means = "Held-out edges where the pin's text has every word of the board's title."
     return _graded("title in the text", found, int(asked.sum()), means)
-
-
-def _shrunken(dataset: PinBoardDataset, pins: np.ndarray) -> np.ndarray:
-    """Return images of length 1 and mean 0, float32 [pins, numbers]; zero where one is broken."""
-
-    def read(pin: int) -> np.ndarray | None:
-        try:
-            return dataset.pixels(pin, _SIDE)
-        except BrokenImageError:
-            return None
-
-    vectors = np.zeros((len(pins), 3 * _SIDE * _SIDE), np.float32)
-    with ThreadPoolExecutor() as pool:  # decoding releases the GIL
-        for row, pixels in zip(vectors, pool.map(read, pins.tolist()), strict=True):
-            if pixels is not None:
-                row[:] = pixels.reshape(-1)
-    vectors -= vectors.mean(axis=1, keepdims=True)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=vectors, where=lengths > 0)
 
 
 def _words(text: str) -> list[str]:

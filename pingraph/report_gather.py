@@ -17,6 +17,7 @@ from pingraph.geometry import geometry
 from pingraph.graph_agreement import agreement_by_pin, dirichlet_energy
 from pingraph.knn import Knn, nearest_neighbors
 from pingraph.popularity import degree_buckets, metrics_by_bucket, popularity
+from pingraph.ranking import draw_queries, number_or_null
 from pingraph.relevance import retrieval_tasks
 from pingraph.report_audit import audit
 from pingraph.report_cases import cases
@@ -156,10 +157,7 @@ def _measure(subject: Subject, evaluation: Evaluation, seed: int) -> dict[str, A
 
 def _walked(graph: PinBoardGraph, seed: int) -> np.ndarray:
     """Draw pins with an edge, whose walks are compared with the embedding; int64 ascending."""
-    pins = np.flatnonzero(graph.pin_degrees > 0)
-    if len(pins) <= _SAMPLED:
-        return pins
-    return np.sort(np.random.default_rng(seed).choice(pins, _SAMPLED, replace=False))
+    return draw_queries(np.flatnonzero(graph.pin_degrees > 0), _SAMPLED, seed)
 
 
 def _agreement(
@@ -175,7 +173,7 @@ def _agreement(
 
 
 def _known(numbers: dict[str, float]) -> dict[str, float | None]:
-    return {name: value if np.isfinite(value) else None for name, value in numbers.items()}
+    return {name: number_or_null(value) for name, value in numbers.items()}
 
 
 def _asked(evaluation: Evaluation) -> TaskResult | None:

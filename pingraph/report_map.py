@@ -10,6 +10,7 @@ import numpy as np
 from pingraph.knn import nearest_neighbors
 from pingraph.planar import plane
 from pingraph.popularity import degree_buckets
+from pingraph.ranking import draw_queries
 from pingraph.report_cases import words
 from pingraph.report_measures import main_values
 from pingraph.report_pictures import SPRITE_COLUMNS
@@ -30,9 +31,7 @@ _TITLES = 12  # boards of a pin that are named
 
 def draw_pins(dataset: PinBoardDataset, most: int, *, seed: int) -> np.ndarray:
     """Return the pins of the map, int64 ascending: all, or `most` drawn with the seed."""
-    if dataset.num_pins <= most:
-        return np.arange(dataset.num_pins)
-    return np.sort(np.random.default_rng(seed).choice(dataset.num_pins, most, replace=False))
+    return draw_queries(np.arange(dataset.num_pins), most, seed)
 
 
 def describe_pins(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pingraph.bootstrap import mean_intervals
 from pingraph.metrics import METRICS
+from pingraph.ranking import measured
 from pingraph.relevance import BOARD_LIMIT
 
 if TYPE_CHECKING:
@@ -104,12 +104,7 @@ def by_board(result: TaskResult | None, dataset: PinBoardDataset) -> list[dict[s
 
 def estimate(values: np.ndarray, *, seed: int) -> dict[str, Any]:
     """Return how many values there are, their mean and its 95% interval; null where unknown."""
-    ends = mean_intervals(values[:, None], seed=seed)[0]
-    return {
-        "queries": len(values),
-        "value": float(values.mean()) if len(values) else None,
-        "ci95": [float(end) for end in ends] if np.isfinite(ends).all() else None,
-    }
+    return {"queries": len(values), **measured(values[:, None], seed=seed)[0]}
 
 
 def main_values(result: TaskResult) -> np.ndarray:
@@ -175,15 +170,12 @@ def occurrences(found: np.ndarray, count: int) -> dict[str, Any]:
 
 def _mates(dataset: PinBoardDataset, rng: np.random.Generator) -> np.ndarray:
     graph = dataset.graph
-    pins, boards = graph.edges()
-    order = np.argsort(boards, kind="stable")  # the pins of a board stand together
-    pins, boards = pins[order], boards[order]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(boards, minlength=graph.num_boards))])
+    pins, boards = graph.board_pins, np.repeat(np.arange(graph.num_boards), graph.board_degrees)
     allowed = np.flatnonzero(graph.board_degrees[boards] <= BOARD_LIMIT)
     if not len(allowed):
         return np.empty((2, 0), np.int64)
     drawn = rng.choice(allowed, _SAMPLED_PAIRS)
-    low, high = starts[boards[drawn]], starts[boards[drawn] + 1]
+    low, high = graph.board_offsets[boards[drawn]], graph.board_offsets[boards[drawn] + 1]
     return np.stack([pins[drawn], pins[rng.integers(low, high)]])
 
 

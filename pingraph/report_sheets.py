@@ -9,7 +9,7 @@ from typing import Any
 
 from pingraph.metrics import METRICS
 from pingraph.report_measures import MAIN
-from pingraph.results import METHODS, PARTS, TASKS, Cell, Sheet
+from pingraph.results import METHODS, PARTS, TASKS, Cell, Sheet, measured
 
 VERDICTS = {"pass": "passed", "warn": "look", "fail": "LEAK", "none": "nothing to check"}
 _LATEX = {
@@ -170,14 +170,6 @@ def counts_sheet(counts: dict[str, int]) -> Sheet:
     """Lay out the counts of a split."""
     rows = [[Cell(name.replace("_", " ")), Cell(f"{count:,}")] for name, count in counts.items()]
     return Sheet(title="What the split holds", columns=["", "count"], sections={"": rows}, notes=[])
-
-
-def measured(entry: dict[str, Any] | None) -> Cell:
-    """Return a value with its interval, as a cell."""
-    if entry is None or entry["value"] is None:
-        return Cell("-")
-    ends = [f"{end:.3f}".removeprefix("0") for end in entry["ci95"] or ()]
-    return Cell(f"{entry['value']:.3f}" + (f" [{', '.join(ends)}]" if ends else ""))
 
 
 def _value(value: Any) -> Cell:

@@ -91,6 +91,14 @@ def print_sheet(sheet: Sheet) -> None:
     Console(width=None if sys.stdout.isatty() else 140).print(sheet.console())
 
 
+def measured(entry: dict[str, Any] | None) -> Cell:
+    """Return a value with its interval, of metrics.json or of a report, as a cell."""
+    if entry is None or entry["value"] is None:
+        return Cell("-")
+    ends = [f"{end:.3f}".removeprefix("0") for end in entry["ci95"] or ()]
+    return Cell(f"{entry['value']:.3f}" + (f" [{', '.join(ends)}]" if ends else ""))
+
+
 def metrics_sheet(metrics: dict[str, Any]) -> Sheet:
     """Lay out the content of metrics.json: a row each metric, a column each task."""
     kind = metrics["split"]["kind"]
@@ -177,16 +185,9 @@ def _metric_rows(tasks: dict[str, Any]) -> Iterator[list[Cell]]:
     counts = ["-" if task is None else f"{task['queries']:,}" for task in found]
     yield [Cell("queries"), *(Cell(count, "dim") for count in counts)]
     for metric in METRICS:
-        yield [Cell(metric), *(_measured(None if task is None else task[metric]) for task in found)]
+        yield [Cell(metric), *(measured(None if task is None else task[metric]) for task in found)]
     macro = [None if task is None else task[_MAIN]["macro"] for task in found]
-    yield [Cell(f"{_MAIN} by board"), *map(_measured, macro)]
-
-
-def _measured(entry: dict[str, Any] | None) -> Cell:
-    if entry is None or entry["value"] is None:
-        return Cell("-")
-    ends = [f"{end:.3f}".removeprefix("0") for end in entry["ci95"] or ()]
-    return Cell(f"{entry['value']:.3f}" + (f" [{', '.join(ends)}]" if ends else ""))
+    yield [Cell(f"{_MAIN} by board"), *map(measured, macro)]
 
 
 def _comparison_cells(entry: dict[str, Any], shown: list[str]) -> Iterator[Cell]:
