@@ -95,3 +95,15 @@ def edges(draw, max_edges=14, weights=None, times=None):
         pin_ids=pin_ids,
         board_ids=board_ids,
     )
+
+
+def enriched(graph, seed=0):
+    """Return the graph with a skewed weight for each edge, and times of which many are equal."""
+    generator = np.random.default_rng(seed)
+    return PinBoardGraph.from_edges(
+        *graph.edges(),
+        weights=0.05 + generator.random(graph.num_edges) ** 3,
+        times=generator.integers(0, 12, graph.num_edges),
+        pin_ids=np.arange(graph.num_pins),
+        board_ids=np.arange(graph.num_boards),
+    )

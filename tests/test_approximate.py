@@ -10,22 +10,16 @@ from pingraph.approximate import AT_K, neighbor_recall, recall_speed
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import PARTS, evaluate_table
-from pingraph.interfaces import EmbeddingTable
 from pingraph.splits import EdgeSplit, PinSplit
+from tests.table_cases import alike_table, unit
 
 pytest.importorskip("faiss")
-
-
-def unit(vectors):
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
 def make_table(dataset, fused=None):
     if fused is None:
         fused = unit(np.random.default_rng(0).normal(size=(dataset.num_pins, 8)))
-    columns = dict.fromkeys(("image", "text", "fused"), fused)
-    everyone = np.ones(len(fused), bool)
-    return EmbeddingTable(pin_ids=dataset.pin_ids, has_image=everyone, has_text=everyone, **columns)
+    return alike_table(dataset.pin_ids, fused)
 
 
 @pytest.fixture

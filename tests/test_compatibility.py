@@ -7,26 +7,8 @@ import pytest
 
 from pingraph.compatibility import compatibility, rotation
 from pingraph.errors import PinGraphError
-from pingraph.interfaces import EmbeddingTable
 from pingraph.splits import PinSplit
-
-
-def unit(vectors):
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
-
-def random_vectors(seed, rows=50, width=6):
-    return unit(np.random.default_rng(seed).normal(size=(rows, width)))
-
-
-def orthogonal(seed, width):
-    return np.linalg.qr(np.random.default_rng(seed).normal(size=(width, width)))[0]
-
-
-def make_table(pin_ids, fused):
-    everyone = np.ones(len(fused), bool)
-    columns = dict.fromkeys(("image", "text", "fused"), fused.astype(np.float32))
-    return EmbeddingTable(pin_ids=pin_ids, has_image=everyone, has_text=everyone, **columns)
+from tests.table_cases import alike_table, orthogonal, random_vectors, unit
 
 
 def test_rotation_finds_the_map_that_was_used():
@@ -56,7 +38,7 @@ def test_compatibility(tiny):
     width = old.shape[1]
     turned = new @ orthogonal(2, width)
     tables = {
-        name: make_table(tiny.pin_ids, v)
+        name: alike_table(tiny.pin_ids, v)
         for name, v in {"old": old, "new": new, "turned": turned}.items()
     }
     told = compatibility(tables["old"], tables["new"], tiny, split)
@@ -80,11 +62,11 @@ def test_compatibility(tiny):
 
 def test_compatibility_of_other_widths(tiny):
     split = PinSplit(0.3).split(tiny)
-    old = make_table(tiny.pin_ids, board_vectors(tiny, 1, 0)[:, :9])
-    new = make_table(tiny.pin_ids, board_vectors(tiny, 0.3, 1))
+    old = alike_table(tiny.pin_ids, board_vectors(tiny, 1, 0)[:, :9])
+    new = alike_table(tiny.pin_ids, board_vectors(tiny, 0.3, 1))
     told = compatibility(old, new, tiny, split)["warm"]
     assert told["new_on_old"] is told["gain"] is told["compatible"] is None
     assert "widths differ" in told["reason"]
     assert told["rotated"]["value"] > 0
     with pytest.raises(PinGraphError, match="of other pins"):
-        compatibility(make_table(tiny.pin_ids[::-1], old.fused), new, tiny, split)
+        compatibility(alike_table(tiny.pin_ids[::-1], old.fused), new, tiny, split)

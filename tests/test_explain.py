@@ -15,12 +15,12 @@ from pingraph.errors import PinGraphError
 from pingraph.explain import COMPARISONS, compare_vectors, explain
 from pingraph.explain_text import print_explanation, sheets
 from pingraph.graph import PinBoardGraph
-from pingraph.interfaces import EmbeddingTable
 from pingraph.nearest_boards import board_cosines
 from pingraph.splits import BoardSplit, EdgeSplit, NoSplit, PinSplit, TimeSplit
 from pingraph.subject import Subject
 from pingraph.walk_paths import one_step, shared_boards, two_step_paths, two_steps, walks
 from tests.command_line import contents
+from tests.table_cases import table_of_pins
 
 SPLITS = [PinSplit(0.3), EdgeSplit(0.3), BoardSplit(0.4), TimeSplit(0.3), NoSplit()]
 
@@ -166,17 +166,8 @@ def make_table(dataset, seed=0, levels=0):
         vectors = rng.integers(-levels, levels + 1, size=vectors.shape) + 0.0
     vectors /= np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), 1e-9)
     image, text, fused = vectors.astype(np.float32)
-    image[~dataset.has_image] = 0
-    text[~dataset.has_text] = 0
     fused[rng.random(dataset.num_pins) < 0.1] = 0
-    return EmbeddingTable(
-        pin_ids=dataset.pin_ids,
-        image=image,
-        text=text,
-        fused=fused,
-        has_image=dataset.has_image,
-        has_text=dataset.has_text,
-    )
+    return table_of_pins(dataset, image, text, fused)
 
 
 def make_subject(dataset, splitter=None, seed=0):

@@ -11,7 +11,6 @@ from scipy import sparse
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import PARTS, evaluate_table, table_scorers
 from pingraph.graph import PinBoardGraph
-from pingraph.interfaces import EmbeddingTable
 from pingraph.metrics import METRICS
 from pingraph.popularity import (
     age_buckets,
@@ -25,21 +24,14 @@ from pingraph.popularity import (
 )
 from pingraph.relevance import retrieval_tasks
 from pingraph.splits import EdgeSplit, PinSplit
+from tests.table_cases import table_of_pins
 
 
 def make_table(dataset, seed=0):
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(3, dataset.num_pins, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
-    image, text, fused = vectors
-    return EmbeddingTable(
-        pin_ids=dataset.pin_ids,
-        image=image * dataset.has_image[:, None],
-        text=text * dataset.has_text[:, None],
-        fused=fused,
-        has_image=dataset.has_image,
-        has_text=dataset.has_text,
-    )
+    return table_of_pins(dataset, *vectors)
 
 
 def star(degrees, times=None):

@@ -8,11 +8,11 @@ import pytest
 from pingraph.codes import as_served
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import PARTS, evaluate_table
-from pingraph.interfaces import EmbeddingTable
 from pingraph.metrics import METRICS
 from pingraph.served import served_quality, usual_views
 from pingraph.splits import PinSplit
 from pingraph.views import View
+from tests.table_cases import table_of_pins
 
 
 def make_table(dataset, width=16, seed=0):
@@ -21,14 +21,7 @@ def make_table(dataset, width=16, seed=0):
     known = dataset.graph.incidence().toarray() @ rng.normal(size=(dataset.graph.num_boards, width))
     vectors = (known + rng.normal(size=known.shape)) / np.arange(1, width + 1)
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return EmbeddingTable(
-        pin_ids=dataset.pin_ids,
-        image=vectors * dataset.has_image[:, None],
-        text=vectors * dataset.has_text[:, None],
-        fused=vectors,
-        has_image=dataset.has_image,
-        has_text=dataset.has_text,
-    )
+    return table_of_pins(dataset, vectors, vectors, vectors)
 
 
 def nearest_sets(vectors, k):

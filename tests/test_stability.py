@@ -9,26 +9,8 @@ from hypothesis import strategies as st
 
 from pingraph import stability as module
 from pingraph.errors import PinGraphError
-from pingraph.interfaces import EmbeddingTable
 from pingraph.stability import cka, neighbor_churn, stability
-
-
-def unit(vectors):
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
-
-def random_vectors(seed, rows=50, width=6):
-    return unit(np.random.default_rng(seed).normal(size=(rows, width)))
-
-
-def orthogonal(seed, width):
-    return np.linalg.qr(np.random.default_rng(seed).normal(size=(width, width)))[0]
-
-
-def make_table(pin_ids, fused):
-    everyone = np.ones(len(fused), bool)
-    columns = dict.fromkeys(("image", "text", "fused"), fused.astype(np.float32))
-    return EmbeddingTable(pin_ids=pin_ids, has_image=everyone, has_text=everyone, **columns)
+from tests.table_cases import alike_table, orthogonal, random_vectors, unit
 
 
 @given(st.integers(0, 2**32), st.integers(1, 8), st.integers(1, 20))
@@ -153,27 +135,27 @@ def test_stability_of_two_tables():
     near = unit(one + 0.02 * random_vectors(16, 60))
     far = random_vectors(17, 60)
     told = {
-        name: stability(make_table(ids, one), make_table(ids, other), k=5, seed=0)
+        name: stability(alike_table(ids, one), alike_table(ids, other), k=5, seed=0)
         for name, other in {"same": one, "near": near, "far": far}.items()
     }
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     churns = [told[name]["neighbors"]["churn"]["value"] for name in ("same", "near", "far")]
     assert churns[0] == 0 < churns[1] < 0.3 < churns[2]
     assert told["same"]["cka"]["value"] == pytest.approx(1)
-    few = stability(make_table(ids, one), make_table(ids, far), k=5, max_queries=10, seed=0)
+    few = stability(alike_table(ids, one), alike_table(ids, far), k=5, max_queries=10, seed=0)
     assert (few["queries"], few["pins"]) == (10, 60)
-    alone = stability(make_table(ids[:1], one[:1]), make_table(ids[:1], far[:1]), seed=0)
+    alone = stability(alike_table(ids[:1], one[:1]), alike_table(ids[:1], far[:1]), seed=0)
     assert alone["neighbors"]["churn"] == {"value": None, "ci95": None}
     json.dumps(alone, allow_nan=False)
 
 
 def test_tables_of_other_pins_are_refused():
-    one = make_table(np.arange(9), random_vectors(18, 9))
+    one = alike_table(np.arange(9), random_vectors(18, 9))
     with pytest.raises(PinGraphError, match="other pins, or in another order"):
-        stability(one, make_table(np.arange(9)[::-1], one.fused), seed=0)
+        stability(one, alike_table(np.arange(9)[::-1], one.fused), seed=0)
     bad = one.fused.copy()
     bad[4, 1] = np.nan
     with pytest.raises(PinGraphError, match="the second embedding: row 4"):
-        stability(one, make_table(np.arange(9), bad), seed=0)
+        stability(one, alike_table(np.arange(9), bad), seed=0)
     with pytest.raises(PinGraphError, match=r"shapes \(3, 2\) and \(3, 1\)"):
         neighbor_churn(np.ones((3, 2)), np.ones((3, 1)), pins=9, seed=0)

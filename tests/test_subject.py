@@ -17,6 +17,7 @@ from pingraph.interfaces import EmbeddingTable
 from pingraph.splits import PinSplit, Split
 from pingraph.subject import SplitFile, open_subject
 from tests.command_line import contents
+from tests.table_cases import table_of_pins
 
 
 def unit(vectors):
@@ -29,17 +30,7 @@ def make_vectors(dataset, seed=0, width=8, dtype=np.float32):
 
 
 def make_table(dataset, seed=0):
-    image, text, fused = (make_vectors(dataset, seed + kind) for kind in range(3))
-    image[~dataset.has_image] = 0
-    text[~dataset.has_text] = 0
-    return EmbeddingTable(
-        pin_ids=dataset.pin_ids,
-        image=image,
-        text=text,
-        fused=fused,
-        has_image=dataset.has_image,
-        has_text=dataset.has_text,
-    )
+    return table_of_pins(dataset, *(make_vectors(dataset, seed + kind) for kind in range(3)))
 
 
 def write_lists(path, ids, vectors, kind="list", names=("pin_id", "vector"), dtype=None):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pingraph.graph import PinBoardGraph
 from pingraph.samplers import DeviceGraph, DeviceSampler, Node2VecSampler, torch_second_order
 from pingraph.samplers.torch_second_order import share_a_board
+from tests.graph_cases import enriched
 from tests.sampler_contract import SamplerContract, skewed_graph
 from tests.torch_cases import (
     CALL,
@@ -16,7 +17,6 @@ from tests.torch_cases import (
     WALK,
     assert_same_neighbors,
     assert_same_walks,
-    enriched,
     graph_of,
     on_devices,
     one_thread,  # noqa: F401, a fixture for all tests of the file

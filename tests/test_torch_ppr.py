@@ -14,11 +14,11 @@ from pingraph.samplers import DeviceGraph, DeviceSampler, PPRSampler
 from pingraph.samplers.ppr import _working_set, sides_of
 from pingraph.samplers.ppr_kernels import _push_all
 from pingraph.samplers.torch_sums import row_sums, running_sums
+from tests.graph_cases import enriched
 from tests.sampler_contract import SamplerContract, skewed_graph
 from tests.torch_cases import (
     GRAPH,
     assert_same_neighbors,
-    enriched,
     graph_of,
     on_devices,
     one_thread,  # noqa: F401, a fixture for all tests of the file

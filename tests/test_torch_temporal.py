@@ -10,6 +10,7 @@ from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.samplers import DeviceGraph, DeviceSampler, PinSAGESampler, TemporalSampler
 from pingraph.samplers.torch_hooks import first_not_below
+from tests.graph_cases import enriched
 from tests.sampler_contract import skewed_graph
 from tests.test_walks import RichContract
 from tests.torch_cases import (
@@ -18,7 +19,6 @@ from tests.torch_cases import (
     WALK,
     assert_same_neighbors,
     assert_same_walks,
-    enriched,
     graph_of,
     on_devices,
     one_thread,  # noqa: F401, a fixture for all tests of the file

@@ -33,6 +33,7 @@ from pingraph.samplers import (
 )
 from pingraph.samplers.torch_graph import resident
 from pingraph.samplers.torch_requests import call_key
+from tests.graph_cases import enriched
 from tests.sampler_contract import SamplerContract, skewed_graph
 from tests.test_samplers import GOLDEN
 from tests.torch_cases import (
@@ -41,7 +42,6 @@ from tests.torch_cases import (
     WALK,
     assert_same_neighbors,
     assert_same_walks,
-    enriched,
     graph_of,
     moved,
     needs_cuda,

@@ -14,20 +14,9 @@ from pingraph.samplers import Node2VecSampler, PinSAGESampler, TemporalSampler, 
 from pingraph.samplers.alias import alias_tables
 from pingraph.samplers.randomness import draw, pick
 from tests.chance import assert_chance
+from tests.graph_cases import enriched
 from tests.sampler_contract import SamplerContract, assert_same, skewed_graph
 from tests.test_samplers import small_graph
-
-
-def with_weights_and_times(graph, seed=0):
-    """Return the graph with skewed weights, and times of which many are equal."""
-    generator = np.random.default_rng(seed)
-    return PinBoardGraph.from_edges(
-        *graph.edges(),
-        weights=0.05 + generator.random(graph.num_edges) ** 3,
-        times=generator.integers(0, 12, graph.num_edges),
-        pin_ids=np.arange(graph.num_pins),
-        board_ids=np.arange(graph.num_boards),
-    )
 
 
 class RichContract(SamplerContract):
@@ -35,7 +24,7 @@ class RichContract(SamplerContract):
 
     @pytest.fixture
     def graph(self):
-        return with_weights_and_times(skewed_graph(400, 60, 395))
+        return enriched(skewed_graph(400, 60, 395))
 
     @pytest.mark.skip(reason="its graph has neither weights nor times")
     def test_a_pin_alone_on_its_board_has_no_neighbors(self):
@@ -200,7 +189,7 @@ def test_walks_follow_the_exact_law(name):
     sampler = kind(num_walks=2_000, walk_length=3, restart_probability=0, **arguments)
     p_values = [[], [], []]
     for number in range(24):
-        graph = with_weights_and_times(small_graph(number), number)
+        graph = enriched(small_graph(number), number)
         walks = sampler.walk(graph, range(10), seed=number)
         for hop, chances in enumerate(law(graph, 3)):
             for pin in range(10):
@@ -233,7 +222,7 @@ def test_walks_in_time_are_walks_on_the_graph_of_that_time(time):
     sampler = TemporalSampler(num_walks=2_000, walk_length=3, restart_probability=0)
     p_values = []
     for number in range(12):
-        graph = with_weights_and_times(small_graph(number), number)
+        graph = enriched(small_graph(number), number)
         past = graph.subgraph(as_of=time - 1, keep_nodes=True)
         walks = sampler.walk(graph, range(12), seed=number, times=np.full(12, time))
         lost = past.pin_degrees[:12] == 0
@@ -260,7 +249,7 @@ def test_a_seed_sees_all_up_to_its_own_newest_edge():
 
 
 def test_one_pin_may_be_asked_for_at_several_times():
-    graph = with_weights_and_times(skewed_graph(80, 20, 78))
+    graph = enriched(skewed_graph(80, 20, 78))
     sampler = TemporalSampler(num_walks=30)
     pins, times = np.repeat(np.arange(80), 12), np.tile(np.arange(12), 80)
     whole = sampler.sample(graph, pins, seed=4, times=times)
@@ -271,7 +260,7 @@ def test_one_pin_may_be_asked_for_at_several_times():
 
 @pytest.mark.parametrize("times", [[1.0, 2.0], [1], [[1, 2]], ["a", "b"]])
 def test_times_that_do_not_fit_the_seeds_are_refused(times):
-    graph = with_weights_and_times(skewed_graph(80, 20, 78))
+    graph = enriched(skewed_graph(80, 20, 78))
     with pytest.raises(PinGraphError, match=r"times are .* expected whole numbers of shape \(2,\)"):
         TemporalSampler().sample(graph, [0, 1], seed=1, times=times)
 
@@ -302,7 +291,7 @@ KINDS = [f"{number} {type(sampler).__name__}" for number, sampler in enumerate(S
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=KINDS)
 @pytest.mark.parametrize("number", range(3))
 def test_visits_are_those_of_the_traces(sampler, number):
-    graph = with_weights_and_times(skewed_graph(120, 25, 117), number)
+    graph = enriched(skewed_graph(120, 25, 117), number)
     everything = type(sampler)(**{**vars(sampler), "k": 120})
     found = everything.sample(graph, range(120), seed=number, epoch=9)
     walks = sampler.walk(graph, range(120), seed=number, epoch=9)
@@ -316,7 +305,7 @@ def test_visits_are_those_of_the_traces(sampler, number):
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=KINDS)
 def test_traces_run_along_edges(sampler):
-    graph = with_weights_and_times(skewed_graph(120, 25, 117))
+    graph = enriched(skewed_graph(120, 25, 117))
     edges = graph.incidence().toarray() > 0
     walks = sampler.walk(graph, range(120), seed=1)
     assert walks.pins.shape == (120, sampler.num_walks, sampler.walk_length + 1)
@@ -332,7 +321,7 @@ def test_traces_run_along_edges(sampler):
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=KINDS)
 def test_traces_are_the_same_for_any_threads_and_batches(sampler):
-    graph = with_weights_and_times(skewed_graph(120, 25, 117))
+    graph = enriched(skewed_graph(120, 25, 117))
     seeds = np.random.default_rng(0).integers(0, 120, 300)
     whole = sampler.walk(graph, seeds, seed=3)
     threads = type(sampler)(**{**vars(sampler), "num_threads": 8}).walk(graph, seeds, seed=3)

@@ -245,3 +245,12 @@ def _bert_tokenizer():
     trainer = trainers.WordPieceTrainer(vocab_size=90, special_tokens=special, show_progress=False)
     trained.train_from_iterator(TEXTS, trainer)
     return BertTokenizer(vocab=trained.get_vocab(), model_max_length=16)
+
+
+def gradients(backbone, images, texts):
+    """The gradient that each trained parameter gets of a loss on all that a backbone made."""
+    parts = (*images.levels, images.pooled, *texts.levels, texts.pooled)
+    sum(part.square().sum() for part in parts).backward()
+    trained = [p for p in backbone.parameters() if p.requires_grad]
+    assert all(p.grad is not None for p in trained)
+    return [p.grad for p in trained]

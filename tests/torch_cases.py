@@ -64,18 +64,6 @@ def graph_of(edges, wide=False):
     return PinBoardGraph(**arrays)
 
 
-def enriched(graph, seed=0):
-    """Return the graph with a skewed weight for each edge, and times of which many are equal."""
-    generator = np.random.default_rng(seed)
-    return PinBoardGraph.from_edges(
-        *graph.edges(),
-        weights=0.05 + generator.random(graph.num_edges) ** 3,
-        times=generator.integers(0, 12, graph.num_edges),
-        pin_ids=np.arange(graph.num_pins),
-        board_ids=np.arange(graph.num_boards),
-    )
-
-
 def assert_same_neighbors(
     kernel, device, graph, pins, *, seed=1, epoch=0, memory=2**30, times=None
 ):
