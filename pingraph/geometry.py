@@ -84,7 +84,7 @@ def unit_rows(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         float32 [M, D], and int32 [N]: the row of each vector among them, -1 for a zero vector.
     """
-    present = vectors.any(axis=1)
+    present = np.asarray(vectors.any(axis=1))
     unit = np.empty((int(present.sum()), vectors.shape[1]), np.float32)
     rows = np.where(present, np.cumsum(present) - 1, -1).astype(np.int32)
     for start in range(0, len(vectors), _ROWS):

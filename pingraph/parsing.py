@@ -39,9 +39,9 @@ class ShortErrors(jsonargparse.ArgumentParser):
         """
         if not self.exit_on_error:
             raise jsonargparse.ArgumentError(None, message) from ex
-        parser = getattr(ex, "subcommand_parser", None) or self
+        parser: Any = getattr(ex, "subcommand_parser", None) or self
         if parser._subcommands_action:
-            known = parser._subcommands_action._name_parser_map
+            known: dict[Any, Any] = parser._subcommands_action._name_parser_map
             missing = re.match(r"the following arguments are required: (\S+?)\.", message)
             only = next(iter(known)) if len(known) == 1 else None
             parser = known.get(missing[1] if missing else only, parser)

@@ -116,7 +116,7 @@ def _repel(x, y, push):
             weights += weight
             right += weight * weight * dx
             up += weight * weight * dy
-        total += weights - 1.0  # without i itself
+        total += float(weights) - 1.0  # without i itself
         push[i, 0], push[i, 1] = right, up
     return total
 

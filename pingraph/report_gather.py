@@ -114,9 +114,9 @@ def _check_alike(subjects: Sequence[Subject]) -> None:
             raise PinGraphError(f"{where}: they are of different data sets ({names})")
         if not np.array_equal(subject.split.train_edges, first.split.train_edges):
             raise PinGraphError(f"{where}: their splits hold out different edges")
-    names = [subject.name for subject in subjects]
-    for name in names:
-        if names.count(name) > 1:
+    called = [subject.name for subject in subjects]
+    for name in called:
+        if called.count(name) > 1:
             raise PinGraphError(f"two runs are called {name!r}: give each once")
 
 
