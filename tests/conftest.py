@@ -1,5 +1,6 @@
 """Small data sets that the tests share, and a cache that is not the user's."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 
 from pingraph.datasets import open_dataset
 from tests.command_line import TINY, CommandServer, start
+
+# Before torch is loaded: threads of several test processes would wait for one another on few cores,
+# and a forked child of a process that has OpenMP threads hangs as soon as it computes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)
