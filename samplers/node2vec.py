@@ -68,7 +68,10 @@ class Node2VecSampler(WalkingSampler):
 
     def rules(self, graph: PinBoardGraph) -> Rules:
         """Return the steps and what of them is accepted."""
-        worth = 1 / self.return_parameter, 1.0, 1 / self.in_out_parameter
-        accept = Second(*(weight / max(worth) for weight in worth)) if len(set(worth)) > 1 else None
         step = kept_with(graph, by_weight) if self.weighted else Uniform()
-        return Rules(structure(graph), step, accept)
+        return Rules(structure(graph), step, self.acceptance())
+
+    def acceptance(self) -> Second | None:
+        """Return how likely a traversal is accepted, by where it leads; None if it always is."""
+        worth = 1 / self.return_parameter, 1.0, 1 / self.in_out_parameter
+        return Second(*(weight / max(worth) for weight in worth)) if len(set(worth)) > 1 else None

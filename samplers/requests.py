@@ -69,6 +69,17 @@ def check_seeds(graph: PinBoardGraph, seeds: Any) -> np.ndarray:
     return np.array(array, np.int64)
 
 
+def check_times(seeds: np.ndarray, times: Any) -> np.ndarray:
+    """Return a time for each of the seeds, int64 [B]; raise a PinGraphError if they are none."""
+    array = np.asarray(times)
+    if array.dtype.kind not in "iu" or array.shape != seeds.shape:
+        raise PinGraphError(
+            f"times are {array.dtype} of shape {array.shape}; "
+            f"expected whole numbers of shape {seeds.shape}"
+        )
+    return array.astype(np.int64)
+
+
 def share_out(
     work: Callable[[slice], None], size: int, num_threads: int, *, fewest: int = 64
 ) -> None:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors, Walks
 from pingraph.samplers.hooks import Earlier
 from pingraph.samplers.keeping import kept_with
-from pingraph.samplers.requests import check_seeds
+from pingraph.samplers.requests import check_seeds, check_times
 from pingraph.samplers.tables import in_time_order
 from pingraph.samplers.walking import NO_TIME, Rules, WalkingSampler
 
@@ -92,10 +91,4 @@ def _own_times(graph: PinBoardGraph, seeds: np.ndarray, times: Any) -> np.ndarra
         edge_times = np.asarray(ordered.pin_times)
         newest = edge_times[np.where(found, last, 0)] if graph.num_edges else last
         return np.where(found & (newest < NO_TIME), newest + 1, NO_TIME)
-    times = np.asarray(times)
-    if times.dtype.kind not in "iu" or times.shape != seeds.shape:
-        raise PinGraphError(
-            f"times are {times.dtype} of shape {times.shape}; "
-            f"expected whole numbers of shape {seeds.shape}"
-        )
-    return times.astype(np.int64)
+    return check_times(seeds, times)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pingraph.errors import PinGraphError
-from pingraph.samplers.requests import check_draw
+from pingraph.samplers.requests import check_draw, check_times
 from pingraph.samplers.torch_randomness import epoch_key
 
 if TYPE_CHECKING:
@@ -38,15 +38,7 @@ def check_seed_tensor(graph: DeviceGraph, seeds: Tensor) -> None:
 
 def time_tensor(seeds: np.ndarray, times: Any) -> Tensor | None:
     """Return a time for each seed as int64 [B]; raise a PinGraphError if they are none."""
-    if times is None:
-        return None
-    array = np.asarray(times)
-    if array.dtype.kind not in "iu" or array.shape != seeds.shape:
-        raise PinGraphError(
-            f"times are {array.dtype} of shape {array.shape}; "
-            f"expected whole numbers of shape {seeds.shape}"
-        )
-    return torch.from_numpy(array.astype(np.int64))
+    return None if times is None else torch.from_numpy(check_times(seeds, times))
 
 
 def check_time_tensor(seeds: Tensor, times: Tensor | None) -> None:

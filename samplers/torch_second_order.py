@@ -32,7 +32,7 @@ class SecondOrder(FirstOrder):
 
     def step(self, graph: DeviceGraph, rules: DeviceRules, lanes: Lanes, number: int) -> Traversal:
         """Return the first traversal of each walk that is accepted, with proposals of its own."""
-        worth = self._worth()
+        worth = self.sampler.acceptance()
         if lanes.previous is None or worth is None:
             return super().step(graph, rules, lanes, number)
         shape = lanes.at.shape
@@ -56,10 +56,6 @@ class SecondOrder(FirstOrder):
         walking = proposals < MOST_PROPOSALS
         found = (part.view(shape) for part in (boards, pins, rests, walking, proposals))
         return Traversal(*found)
-
-    def _worth(self) -> Second | None:
-        worth = 1 / self.sampler.return_parameter, 1.0, 1 / self.sampler.in_out_parameter
-        return Second(*(weight / max(worth) for weight in worth)) if len(set(worth)) > 1 else None
 
 
 def _chances(by_pin: DeviceRows, worth: Second, previous: Tensor, pins: Tensor) -> Tensor:
