@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 from numba import njit
 
@@ -219,7 +218,7 @@ def board_spreads(
     def work(boards: slice) -> None:
         _spread(*arrays, boards.start, boards.stop, sizes, spreads)
 
-    share_out(work, graph.num_boards, numba.get_num_threads())
+    share_out(work, graph.num_boards)
     return sizes, spreads
 
 
@@ -251,5 +250,5 @@ def _sum_of_kernel(product: np.ndarray) -> float:
         block *= 4
         sums[rows] = np.exp(block, out=block).sum(axis=1)
 
-    share_out(work, len(product), numba.get_num_threads())
+    share_out(work, len(product))
     return float(sums.sum())

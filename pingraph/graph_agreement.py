@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 from numba import njit
 
@@ -137,7 +136,7 @@ def overlaps(near: np.ndarray, walked: np.ndarray) -> tuple[np.ndarray, np.ndarr
     def work(part: slice) -> None:
         _overlap_rows(near[part], walked[part], PERSISTENCE, shared[part], biased[part])
 
-    share_out(work, len(near), numba.get_num_threads())
+    share_out(work, len(near))
     return shared, biased
 
 
@@ -151,7 +150,6 @@ def mates_share(graph: PinBoardGraph, pins: np.ndarray, others: np.ndarray) -> n
     share_out(
         lambda part: _count_mates(*arrays, pins[part], others[part], hits[part]),
         len(pins),
-        numba.get_num_threads(),
     )
     return hits / others.shape[1] if others.shape[1] else np.full(len(pins), np.nan)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 from numba import njit
 
@@ -64,7 +63,7 @@ def _sum_ranks(vectors, graph, pins, k, sums):
             order = np.argsort(-scores[row], kind="stable")[:-1]  # the pin itself comes last
             sums[:, row] = _sum_beyond(order, distances[row], k)
 
-    share_out(work, len(pins), numba.get_num_threads(), fewest=1)
+    share_out(work, len(pins), fewest=1)
 
 
 @njit(nogil=True, cache=True)

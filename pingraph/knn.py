@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numba import njit
 
@@ -46,7 +45,7 @@ def nearest_neighbors(
 
     Memory: two arrays of 4 bytes for each of Q · (k + SPARE) candidates, and `block`² scores.
     Time: N² D multiply-adds / 2 for all rows, else Q N D. The threads of the product are those of
-    NumPy's BLAS (OMP_NUM_THREADS), those of the selection are numba's (NUMBA_NUM_THREADS).
+    NumPy's BLAS (OMP_NUM_THREADS), those of the selection are NUMBA_NUM_THREADS.
 
     Args:
         vectors: float32 [N, D].
@@ -72,7 +71,6 @@ def nearest_neighbors(
         share_out(
             lambda rows: _settle(vectors, asked[rows], ids[rows], scores[rows]),
             len(asked),
-            numba.get_num_threads(),
         )
     cut = np.s_[:, :found]
     return Knn(
@@ -141,7 +139,6 @@ def _serve(merge, product, first, ids, scores):
     share_out(
         lambda part: merge(product, (part.start, part.stop), first, ids, scores),
         len(ids),
-        numba.get_num_threads(),
     )
 
 

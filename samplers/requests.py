@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numba import config
 
 from pingraph.errors import PinGraphError
 from pingraph.samplers.randomness import epoch_key
@@ -81,9 +82,12 @@ def check_times(seeds: np.ndarray, times: Any) -> np.ndarray:
 
 
 def share_out(
-    work: Callable[[slice], None], size: int, num_threads: int, *, fewest: int = 64
+    work: Callable[[slice], None], size: int, num_threads: int | None = None, *, fewest: int = 64
 ) -> None:
     """Call `work` with slices that cover 0 … size-1, in up to `num_threads` threads.
+
+    By default there are as many as NUMBA_NUM_THREADS says, else one for each core. (To ask
+    `numba.get_num_threads()` would start numba's own threads, which sets those of torch as well.)
 
     A slice has `fewest` rows or more, so that it costs well above the 20 µs that it takes to hand
     it over: of PinSAGE's walks, 64 rows are about 0.3 ms.
@@ -91,6 +95,7 @@ def share_out(
     The caller is one of the threads and takes shares like the others, until none is left: helpers
     that are late, or whose core is busy, cost next to nothing.
     """
+    num_threads = num_threads or config.NUMBA_NUM_THREADS
     share = max(fewest, -(-size // (4 * num_threads)))
     shares = iter([slice(i, min(i + share, size)) for i in range(0, size, share)])
 

@@ -341,7 +341,7 @@ def pictures(pins, size, seed):
 
 def in_child(function, argument):
     """Call a function in a forked process, and return the exit status of that."""
-    process = FORK.Process(target=function, args=(argument,))
+    process = FORK.Process(target=function, args=(argument,), daemon=True)
     process.start()
     process.join(60)
     return process.exitcode

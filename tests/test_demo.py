@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 import yaml
 from PIL import Image
 
@@ -26,12 +25,10 @@ SMALL = [*TINY, "--trainer.max_steps=4", "--data.num_workers=0"]
 @pytest.fixture(scope="module", autouse=True)
 def small():
     """The demo trains in a second: a tiny encoder, few steps."""
-    fit, threads = training.fit, torch.get_num_threads()
-    torch.set_num_threads(1)  # several wait for each other where others have the cores
+    fit = training.fit
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "fit", lambda args: fit([*args, *SMALL]))
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

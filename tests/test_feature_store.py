@@ -402,7 +402,7 @@ def test_what_was_killed_begins_anew(reader, tmp_path, monkeypatch):
             return reader.read(pins)
 
     process = FORK.Process(
-        target=cached_features, args=(Killed(), Random()), kwargs={"cache": tmp_path}
+        target=cached_features, args=(Killed(), Random()), kwargs={"cache": tmp_path}, daemon=True
     )
     process.start()
     process.join(60)
@@ -425,7 +425,7 @@ def test_of_processes_that_want_the_same_one_computes(reader, tiny, store, tmp_p
         read = cached_features(reader, backbone, cache=cache).read(np.arange(60))
         same(read, store.read(np.arange(60)))
 
-    processes = [FORK.Process(target=work) for _ in range(3)]
+    processes = [FORK.Process(target=work, daemon=True) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:

@@ -56,15 +56,6 @@ def assert_same(run, other):
         assert all(torch.equal(value, moments[1][place][k]) for k, value in values.items())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Several threads wait for each other where others have the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(autouse=True)
 def ctrl_c():
     """The handler of Ctrl-C that Python begins with, before and after."""

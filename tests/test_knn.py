@@ -4,6 +4,7 @@ import faiss
 import numba
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,26 +63,33 @@ def test_equals_sorting_for_all_and_for_some(vectors, k, block, data):
 
 
 @pytest.mark.parametrize("width", [3, 64, 200])
-def test_blocks_threads_and_the_mirror_image_change_nothing(width):
+def test_blocks_threads_and_the_mirror_image_change_nothing(width, monkeypatch):
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 3)
     vectors = unit(3000, width)
     vectors[100:1100:200] = vectors[0]  # twins in many places of blocks
     expected = nearest_neighbors(vectors, 10)
     assert expected.ids.dtype == np.int32
     assert expected.scores.dtype == np.float32
     everyone = np.arange(3000)
-    threads = numba.get_num_threads()
-    try:
-        numba.set_num_threads(1)
-        others = [
-            nearest_neighbors(vectors, 10, block=block, queries=queries)
-            for block in (257, 1000)
-            for queries in (None, everyone)
-        ]
-    finally:
-        numba.set_num_threads(threads)
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 1)
+    others = [
+        nearest_neighbors(vectors, 10, block=block, queries=queries)
+        for block in (257, 1000)
+        for queries in (None, everyone)
+    ]
     for other in others:
         assert np.array_equal(other.ids, expected.ids)
         assert np.array_equal(other.scores, expected.scores)
+
+
+def test_a_search_leaves_the_threads_of_torch_alone():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        nearest_neighbors(unit(300, 8), 3)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_equals_faiss():

@@ -19,7 +19,6 @@ from tests.torch_cases import (
     assert_same_walks,
     graph_of,
     on_devices,
-    one_thread,  # noqa: F401, a fixture for all tests of the file
 )
 
 WORTH = st.sampled_from([1.0, 0.25, 4.0, 0.7, 30.0])

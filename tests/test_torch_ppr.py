@@ -21,7 +21,6 @@ from tests.torch_cases import (
     assert_same_neighbors,
     graph_of,
     on_devices,
-    one_thread,  # noqa: F401, a fixture for all tests of the file
 )
 
 

@@ -21,7 +21,6 @@ from tests.torch_cases import (
     assert_same_walks,
     graph_of,
     on_devices,
-    one_thread,  # noqa: F401, a fixture for all tests of the file
 )
 
 TIMES = st.sampled_from([-(2**63), -1, 0, 7, 2**63 - 1]) | st.integers(0, 8)

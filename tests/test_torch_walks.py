@@ -46,7 +46,6 @@ from tests.torch_cases import (
     moved,
     needs_cuda,
     on_devices,
-    one_thread,  # noqa: F401, a fixture for all tests of the file
 )
 
 EDGES = [0, 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 1]

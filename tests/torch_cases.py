@@ -35,15 +35,6 @@ WALK = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """One thread of torch: more do not change the results, and cost the other tests their core."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def graph_of(edges, wide=False):
     """Return a graph of 12 pins and 6 boards, not all with edges; `wide` for int64 neighbors.
 

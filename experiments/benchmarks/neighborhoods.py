@@ -45,7 +45,7 @@ def main() -> None:
     if arguments.quick:
         arguments.pins, arguments.rounds = 20_000, 5
     threads = max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
-    numba.set_num_threads(threads)
+    numba.config.NUMBA_NUM_THREADS = threads
     faiss.omp_set_num_threads(threads)
     Console().print(f"{threads} thread{'s' * (threads > 1)}; faiss {faiss.__version__}")
     table, graph = made_up(arguments.pins, arguments.dimensions, arguments.degree)
@@ -125,7 +125,7 @@ def bare_product(left: np.ndarray, right: np.ndarray) -> None:
 def time_metrics(table: EmbeddingTable, graph: PinBoardGraph, knn: Knn) -> list[Heat]:
     """Time the metric set, neighbors given; the memory is what comes on top of the table."""
     pins = np.arange(graph.num_pins)
-    sampler = PinSAGESampler(k=K, num_threads=numba.get_num_threads())
+    sampler = PinSAGESampler(k=K, num_threads=numba.config.NUMBA_NUM_THREADS)
     walks = sampler.sample(graph, pins, seed=0)
     runs = {
         "geometry": lambda: geometry(table, graph, knn),
