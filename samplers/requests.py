@@ -95,7 +95,7 @@ def share_out(
     The caller is one of the threads and takes shares like the others, until none is left: helpers
     that are late, or whose core is busy, cost next to nothing.
     """
-    num_threads = num_threads or config.NUMBA_NUM_THREADS
+    num_threads = num_threads or config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     share = max(fewest, -(-size // (4 * num_threads)))
     shares = iter([slice(i, min(i + share, size)) for i in range(0, size, share)])
 
