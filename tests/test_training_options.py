@@ -124,9 +124,10 @@ def test_two_ranks_with_everything_train_as_one(train, commands, tiny_folder, tm
     assert ended.status == 0, ended.err
     one = train("one", EVERYTHING, trainer__max_steps=4)
     compared = [name for name in rows(one)[0] if not name.startswith("speed/")]
-    for row, expected in zip(rows(tmp_path / "ranks"), rows(one), strict=True):
+    for step, (row, expected) in enumerate(zip(rows(tmp_path / "ranks"), rows(one), strict=True)):
+        near = 2e-4 if step else 1e-5  # Adam makes more of what differs by rounding
         for name in compared:
-            assert float(row[name]) == pytest.approx(float(expected[name]), abs=2e-4), name
+            assert float(row[name]) == pytest.approx(float(expected[name]), abs=near), name
     found = state(tmp_path / "ranks")
     for name, value in state(one).items():
         torch.testing.assert_close(found[name], value, atol=3e-4, rtol=0, msg=name)
