@@ -149,11 +149,11 @@ def speed_heat(folder: str, steps: int, rounds: int) -> Heat:
 
 
 def main() -> None:
-    """Measure memory first: a child that is forked after torch has threads would hang."""
+    """Measure memory first, in children forked before torch has threads."""
     arguments = parse_arguments(__doc__ or "", steps=35, batch=4096)
     quick = arguments.quick
     memory = memory_heat(512 if quick else arguments.batch)
-    forms = objective_heat(512 if quick else arguments.batch, rounds=2 if quick else 5)
+    forms = objective_heat(512 if quick else arguments.batch, rounds=2 if quick else 3)
     steps, rounds = (12, 1) if quick else (arguments.steps, 3)
     report([speed_heat("icons", steps, rounds), memory, forms], arguments)
 

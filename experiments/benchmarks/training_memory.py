@@ -63,11 +63,13 @@ def step(batch: PinBatch, *, recompute: bool, block_rows: int) -> float:
     module.on_train_start()
     total = module.objective(module.embed(batch), batch.relations).total
     total.backward()
-    return float(total)
+    return total.item()
 
 
 def memory_heat(batch_size: int) -> Heat:
     """Compare one step whole and in chunks: seconds, with the peak of memory in the notes."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a child forked from a process whose torch has threads hangs
     whole = noise_batch(batch_size, 10**9)
     chunks = noise_batch(batch_size, 256)
     steps = {
@@ -76,6 +78,7 @@ def memory_heat(batch_size: int) -> Heat:
         "whole batch": lambda: step(whole, recompute=False, block_rows=10**9),
     }
     peaks = {name: peak_memory(function) for name, function in steps.items()}
+    torch.set_num_threads(threads)
     ours = peaks["chunks of 256, recomputed"]
     pins = whole.bounds[-1]
     return race(
