@@ -69,7 +69,7 @@ def _run(args: list[str]) -> None:
         return
     chosen = args[0] if args else ""
     if chosen == "sample":
-        from pingraph.sampler_choice import spell_out
+        from pingraph.lab.choice import spell_out
 
         args = spell_out(args)
     parser = _parser(chosen)

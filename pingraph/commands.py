@@ -173,13 +173,10 @@ def neighbors(
     subject = open_subject(run, data, progress=True)
     if pin_id is not None:
         queries.list_neighbors(subject, pin_id, k, out)
-        return
-    if subject.run is None:
-        raise PinGraphError(f"{run} holds vectors alone: only a run can be searched by words")
-    if text is not None:
-        queries.search_text(subject.run, text, k)
+    elif text is not None:
+        queries.search_text(subject, text, k)
     elif image is not None:
-        queries.search_image(subject.run, image, k)
+        queries.search_image(subject, image, k)
 
 
 def explain(
@@ -203,7 +200,7 @@ def explain(
         json: a file for the whole explanation.
     """
     from pingraph.explain import explain as explain_pins
-    from pingraph.explain_text import print_explanation
+    from pingraph.explain.text import print_explanation
     from pingraph.files import write_json
     from pingraph.subject import chosen_split, open_subject
 
@@ -289,10 +286,10 @@ def sample(
         num_seeds: how many pins to sample for, drawn from those on a board.
         seed: of the pins that are drawn and of the samplers.
         out: a new folder for sample.json, with every number, and the picture sample.png.
-        chosen: those of `pingraph.sampler_choice.gather`.
+        chosen: those of `pingraph.lab.choice.gather`.
     """
-    from pingraph.sampler_choice import gather
-    from pingraph.sampler_run import run_lab
+    from pingraph.lab.choice import gather
+    from pingraph.lab.run import run_lab
 
     _check_seed(seed)
     if num_seeds < 1:

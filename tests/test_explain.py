@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pingraph import nearest_boards
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
-from pingraph.explain import COMPARISONS, compare_vectors, explain
-from pingraph.explain_text import print_explanation, sheets
+from pingraph.explain import COMPARISONS, compare_vectors, explain, nearest_boards
+from pingraph.explain.nearest_boards import board_cosines
+from pingraph.explain.text import print_explanation, sheets
+from pingraph.explain.walk_paths import one_step, shared_boards, two_step_paths, two_steps, walks
 from pingraph.graph import PinBoardGraph
-from pingraph.nearest_boards import board_cosines
 from pingraph.splits import BoardSplit, EdgeSplit, NoSplit, PinSplit, TimeSplit
 from pingraph.subject import Subject
-from pingraph.walk_paths import one_step, shared_boards, two_step_paths, two_steps, walks
 from tests.command_line import contents
 from tests.table_cases import table_of_pins
 

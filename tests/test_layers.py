@@ -20,24 +20,24 @@ LAYERS = [
     "run_files weights mistakes parsing data module audits",
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
     ranking popularity edge_masking stability compatibility served approximate significance
-    sampler_statistics sampler_convergence sampler_choice sampler_lab sampler_sheets
-    planar report report_audit report_cases report_gather report_map report_measures
-    report_pictures report_plots report_sections report_sheets report_words
-    sampler_plot sampler_run sampler_guard knn geometry graph_agreement graph_ranks
-    vector_files subject judging walk_paths explain explain_words explain_text nearest_boards""",
+    planar knn geometry graph_agreement graph_ranks vector_files subject judging
+    explain lab report""",
     """fit fit_failures resuming run_callbacks experiment experiment_run experiment_table commands
     cli experiments""",
 ]
 TORCH = ("torch_", "pyg_adapter", "dgl_adapter")  # samplers that are about tensors
+TOP_FOLDERS = ("samplers", "encoders", "experiments")  # they install as pingraph.samplers, …
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 
 
 def sources():
-    folders = {"pingraph": "", "samplers": "samplers", "encoders": "encoders"}
-    folders["experiments"] = "experiments"
-    for folder, package in folders.items():
-        for path in sorted((ROOT / folder).glob("*.py")):
-            yield path, package or path.stem
+    """Return the Python files with what each is called in LAYERS; a package counts as one."""
+    for path in sorted((ROOT / "pingraph").glob("*.py")):
+        yield path, path.stem
+    folders = [path.parent for path in (ROOT / "pingraph").glob("*/__init__.py")]
+    for folder in [*sorted(folders), *(ROOT / name for name in TOP_FOLDERS)]:
+        for path in sorted(folder.glob("*.py")):
+            yield path, folder.name
 
 
 def imported(path):
@@ -98,13 +98,17 @@ def test_every_folder_with_code_is_in_the_wheel():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
         "setuptools"
     ]
-    listed = {ROOT / settings["package-dir"].get(p, p) for p in settings["packages"]}
-    for folder in ("pingraph", "samplers", "encoders", "experiments"):
+    listed = {
+        ROOT / settings["package-dir"].get(name, name.replace(".", "/")): name
+        for name in settings["packages"]
+    }
+    for folder in ("pingraph", *TOP_FOLDERS):
         for path in (ROOT / folder).rglob("*.py"):
             if "benchmarks" not in path.parts:
                 assert path.parent in listed, f"{path} would be missing in the wheel"
     assert all((folder / "__init__.py").is_file() for folder in listed)
-    carried = settings["package-data"]["pingraph"]
-    for path in (ROOT / "pingraph").iterdir():
-        if path.is_file() and path.suffix != ".py":
-            assert any(path.match(form) for form in carried), f"{path} would be missing there"
+    for folder, name in listed.items():
+        carried = settings["package-data"].get(name, [])
+        for path in folder.iterdir():
+            if path.is_file() and path.suffix != ".py":
+                assert any(path.match(form) for form in carried), f"{path} would be missing there"

@@ -18,12 +18,12 @@ from pingraph.errors import PinGraphError
 from pingraph.evaluation import evaluate_table
 from pingraph.metrics import METRICS
 from pingraph.report import write_report
-from pingraph.report_audit import audit
-from pingraph.report_cases import pick
-from pingraph.report_gather import gather
-from pingraph.report_plots import Mark, Series, dots
-from pingraph.report_sheets import comma_separated, latex
-from pingraph.report_words import compare_runs, describe_data, describe_run
+from pingraph.report.audit import audit
+from pingraph.report.cases import pick
+from pingraph.report.gather import gather
+from pingraph.report.plots import Mark, Series, dots
+from pingraph.report.sheets import comma_separated, latex
+from pingraph.report.words import compare_runs, describe_data, describe_run
 from pingraph.results import Cell, Sheet
 from pingraph.splits import NoSplit, PinSplit, Split
 from pingraph.subject import Subject

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from pingraph import sampler_convergence
 from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Neighbors
-from pingraph.sampler_choice import (
+from pingraph.lab import convergence
+from pingraph.lab.choice import (
     USUAL,
     class_path,
     named,
@@ -24,11 +24,11 @@ from pingraph.sampler_choice import (
     spell_out,
     usual_samplers,
 )
-from pingraph.sampler_convergence import WALKS
-from pingraph.sampler_lab import compare_samplers, count_steps
-from pingraph.sampler_plot import save_plot
-from pingraph.sampler_run import open_graph
-from pingraph.sampler_sheets import sheets
+from pingraph.lab.compare import compare_samplers, count_steps
+from pingraph.lab.convergence import WALKS
+from pingraph.lab.plot import save_plot
+from pingraph.lab.run import open_graph
+from pingraph.lab.sheets import sheets
 from pingraph.samplers import MixtureSampler, PinSAGESampler, PPRSampler, exact_ppr
 from tests.command_line import contents
 from tests.sampler_contract import skewed_graph
@@ -427,7 +427,7 @@ def test_a_number_of_walks_that_is_refused_is_left_open():
 
 
 def test_a_graph_too_large_for_exact_pagerank_is_told(monkeypatch):
-    monkeypatch.setattr(sampler_convergence, "_WORK", 1.0)
+    monkeypatch.setattr(convergence, "_WORK", 1.0)
     found = compare_samplers(skewed_graph(80, 20, 75), {"one": PinSAGESampler()}, num_seeds=20)
     assert found.results["one"].convergence is None
     assert found.notes == ["one: the graph is too large, so there is no exact PageRank."]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pingraph import sampler_statistics as statistics
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Neighbors
+from pingraph.lab import statistics
 
 PINS, BOARDS = 9, 5
 

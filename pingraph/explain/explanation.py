@@ -8,9 +8,9 @@ import numpy as np
 
 from pingraph.embeddings import find_rows
 from pingraph.errors import PinGraphError
-from pingraph.explain_words import summary
-from pingraph.nearest_boards import board_card, nearest_boards
-from pingraph.walk_paths import shared_boards, two_step_paths, walks
+from pingraph.explain.nearest_boards import board_card, nearest_boards
+from pingraph.explain.walk_paths import shared_boards, two_step_paths, walks
+from pingraph.explain.words import summary
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset

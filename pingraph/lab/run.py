@@ -9,12 +9,12 @@ from pingraph.datasets import BUILT_IN, open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_folder, write_json
 from pingraph.graph import PinBoardGraph
+from pingraph.lab.choice import usual_samplers
+from pingraph.lab.compare import Comparison, compare_samplers, count_steps
+from pingraph.lab.plot import save_plot
+from pingraph.lab.sheets import sheets
 from pingraph.progress import progress_bar
 from pingraph.results import print_sheet
-from pingraph.sampler_choice import usual_samplers
-from pingraph.sampler_lab import Comparison, compare_samplers, count_steps
-from pingraph.sampler_plot import save_plot
-from pingraph.sampler_sheets import sheets
 from pingraph.storage import MANIFEST
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pingraph import sampler_statistics as statistics
 from pingraph.errors import PinGraphError
-from pingraph.sampler_choice import class_path, settings
-from pingraph.sampler_convergence import WALKS, Convergence, ExactPageRank, can_converge, converge
-from pingraph.sampler_guard import blame, check_result
+from pingraph.lab import statistics
+from pingraph.lab.choice import class_path, settings
+from pingraph.lab.convergence import WALKS, Convergence, ExactPageRank, can_converge, converge
+from pingraph.lab.guard import blame, check_result
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
@@ -33,7 +33,7 @@ class SamplerResult:
     class_path: str
     init_args: dict[str, Any]
     k: int
-    measures: dict[str, float]  # of sampler_statistics.measures; NaN where undefined
+    measures: dict[str, float]  # of `pingraph.lab.statistics.measures`; NaN where undefined
     seed_microseconds: float  # median over the timed calls
     calls: int
     convergence: Convergence | None  # None where the sampler or the graph does not allow it

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pingraph.errors import PinGraphError
-from pingraph.sampler_statistics import top_share, total_variation
+from pingraph.lab.statistics import top_share, total_variation
 from pingraph.samplers.ppr import exact_ppr
 
 if TYPE_CHECKING:

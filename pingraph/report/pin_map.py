@@ -11,15 +11,15 @@ from pingraph.knn import nearest_neighbors
 from pingraph.planar import plane
 from pingraph.popularity import degree_buckets
 from pingraph.ranking import draw_queries
-from pingraph.report_cases import words
-from pingraph.report_measures import main_values
-from pingraph.report_pictures import SPRITE_COLUMNS
+from pingraph.report.cases import words
+from pingraph.report.measures import main_values
+from pingraph.report.pictures import SPRITE_COLUMNS
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
     from pingraph.evaluation import Evaluation
     from pingraph.interfaces import EmbeddingTable
-    from pingraph.report_pictures import Pictures
+    from pingraph.report.pictures import Pictures
     from pingraph.splits import Split
 
 CELL = 48  # pixels of a picture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pingraph.explain_words import (
+from pingraph.explain.words import (
     board_title,
     count_of,
     matters,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, NamedTuple
 
-from pingraph.report_measures import LEAST_QUERIES, MAIN, K, named_groups
+from pingraph.report.measures import LEAST_QUERIES, MAIN, K, named_groups
 from pingraph.results import METHODS, TASKS
 
 Kind = Literal["good", "bad", "note"]

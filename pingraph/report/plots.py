@@ -1,6 +1,6 @@
 """Plots of the report as inline SVG, drawn from numbers; the colors are the style sheet's.
 
-Each series has a color and a shape of its own (classes s0, s1, … of report.css), so that color is
+Each series has a color and a shape of its own (classes s0, s1, … of page.css), so that color is
 never the only difference. Lengths are in units of the view box, about pixels.
 """
 

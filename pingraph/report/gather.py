@@ -19,10 +19,9 @@ from pingraph.knn import Knn, nearest_neighbors
 from pingraph.popularity import degree_buckets, metrics_by_bucket, popularity
 from pingraph.ranking import draw_queries, number_or_null
 from pingraph.relevance import retrieval_tasks
-from pingraph.report_audit import audit
-from pingraph.report_cases import cases
-from pingraph.report_map import describe_pins, draw_pins, lay_out
-from pingraph.report_measures import (
+from pingraph.report.audit import audit
+from pingraph.report.cases import cases
+from pingraph.report.measures import (
     MAIN,
     K,
     by_board,
@@ -32,7 +31,8 @@ from pingraph.report_measures import (
     similarities,
     spectrum,
 )
-from pingraph.report_pictures import Pictures
+from pingraph.report.pictures import Pictures
+from pingraph.report.pin_map import describe_pins, draw_pins, lay_out
 from pingraph.samplers import PinSAGESampler
 from pingraph.significance import paired_tests
 
@@ -54,8 +54,8 @@ class Findings:
     """What a report is made of: numbers, which go to the JSON file, and what is looked at."""
 
     numbers: dict[str, Any]  # docs/report.md describes the keys
-    cases: dict[str, dict[str, Any]]  # by run, see `report_cases.cases`
-    map: dict[str, Any]  # of the pins, see `report_map.describe_pins`, and "runs": their layouts
+    cases: dict[str, dict[str, Any]]  # by run, see `report.cases.cases`
+    map: dict[str, Any]  # of the pins, see `pin_map.describe_pins`, and "runs": their layouts
 
 
 def gather(subjects: Sequence[Subject], *, seed: int, map_pins: int) -> Findings:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file, write_json
-from pingraph.report_cases import RULE
-from pingraph.report_gather import Findings, gather
-from pingraph.report_sections import sections
-from pingraph.report_words import compare_runs, describe_data, describe_run
+from pingraph.report.cases import RULE
+from pingraph.report.gather import Findings, gather
+from pingraph.report.sections import sections
+from pingraph.report.words import compare_runs, describe_data, describe_run
 
 if TYPE_CHECKING:
     from pingraph.subject import Subject
@@ -45,7 +45,7 @@ def write_report(
 
     Raises:
         PinGraphError: an argument is out of its range, the embeddings do not belong together (see
-            `report_gather.gather`), or a file cannot be written.
+            `report.gather.gather`), or a file cannot be written.
     """
     if out.suffix not in (".html", ".htm"):
         raise PinGraphError(f"{out}: expected the name of an .html file")
@@ -73,10 +73,10 @@ def render(found: Findings) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     numbers = found.numbers
-    style = _source("report.css")
-    script = _source("report.js") + _source("report_map.js")
+    style = _source("page.css")
+    script = _source("page.js") + _source("pin_map.js")
     policy = f"{_CONTENT}; style-src {_hash(style)}; script-src {_hash(script)}"
-    template = environment.from_string(_source("report.html.jinja"))
+    template = environment.from_string(_source("page.html.jinja"))
     return template.render(
         numbers=numbers,
         policy=policy,
@@ -113,7 +113,7 @@ def _data(value: Any) -> str:
 
 
 def _source(name: str) -> str:
-    return files("pingraph").joinpath(name).read_text(encoding="utf-8")
+    return files("pingraph.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

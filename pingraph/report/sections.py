@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pingraph.metrics import METRICS
-from pingraph.report_measures import MAIN, bucket_names, named_groups
-from pingraph.report_plots import Mark, Series, dots, lines, steps, swatch
-from pingraph.report_sheets import (
+from pingraph.report.measures import MAIN, bucket_names, named_groups
+from pingraph.report.plots import Mark, Series, dots, lines, steps, swatch
+from pingraph.report.sheets import (
     audit_sheet,
     board_sheet,
     copies,
@@ -19,7 +19,7 @@ from pingraph.report_sheets import (
     retrieval_sheets,
     values_sheet,
 )
-from pingraph.report_words import spoken_part
+from pingraph.report.words import spoken_part
 from pingraph.results import PARTS, TASKS, Sheet
 
 _GROUPS = (  # key, title, and the axis of the plot, where there is one

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
     from pingraph.evaluation import TaskResult
     from pingraph.interfaces import EmbeddingTable
-    from pingraph.report_pictures import Pictures
+    from pingraph.report.pictures import Pictures
 
 KINDS = ("worst", "middle", "best")
 NEIGHBORS = 8

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from pingraph.metrics import METRICS
-from pingraph.report_measures import MAIN
+from pingraph.report.measures import MAIN
 from pingraph.results import METHODS, PARTS, TASKS, Cell, Sheet, measured
 
 VERDICTS = {"pass": "passed", "warn": "look", "fail": "LEAK", "none": "nothing to check"}

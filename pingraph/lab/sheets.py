@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from pingraph.lab.convergence import WALKS
 from pingraph.results import Cell, Sheet
-from pingraph.sampler_convergence import WALKS
 
 if TYPE_CHECKING:
-    from pingraph.sampler_convergence import Convergence
-    from pingraph.sampler_lab import Comparison, SamplerResult
+    from pingraph.lab.compare import Comparison, SamplerResult
+    from pingraph.lab.convergence import Convergence
 
 _COLUMNS = {  # name of the measure: heading and format
     "answered_share": ("answered", ".1%"),

@@ -9,13 +9,13 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pingraph.sampler_convergence import WALKS
+from pingraph.lab.convergence import WALKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pingraph.sampler_lab import Comparison, SamplerResult
+    from pingraph.lab.compare import Comparison, SamplerResult
 
 # Okabe and Ito's colors, which differ for every kind of color vision; the markers differ too.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#444444")
