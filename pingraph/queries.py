@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -37,37 +37,70 @@ def list_neighbors(subject: Subject, pin_id: str, k: int, out: Path | None = Non
         print(out)
 
 
-def search_text(run: Run, text: str, k: int) -> None:
-    """Print the pins whose fused vectors are nearest to words.
+def search_text(subject: Subject, text: str, k: int) -> None:
+    """Print the pins whose fused vectors are nearest to words; errors as of `text_vector`."""
+    vector = text_vector(subject, text)
+    _print_pins(subject.dataset, *nearest(subject.table, vector[None], k))
+
+
+def search_image(subject: Subject, path: Path, k: int) -> None:
+    """Print the pins whose fused vectors are nearest to an image file.
 
     Raises:
-        PinGraphError: no word is known to the run, or it was trained on pins without text.
+        PinGraphError: the file cannot be read; and as `image_vector` does.
     """
-    dataset = run.dataset()
-    if not dataset.has_text.any():
-        raise PinGraphError(f"{run.folder} cannot search by text: it was trained without texts")
+    vector = image_vector(subject, path, str(path))
+    _print_pins(subject.dataset, *nearest(subject.table, vector[None], k))
+
+
+def cannot_search(subject: Subject, by: Literal["text", "image"]) -> str | None:
+    """Return why embeddings cannot be searched by text or by image, None where they can."""
+    if subject.run is None:
+        return f"{subject.name} holds vectors alone: only a run can be searched by words or images"
+    if not getattr(subject.dataset, f"has_{by}").any():
+        return f"{subject.run.folder} cannot search by {by}: it was trained without {by}s"
+    return None
+
+
+def text_vector(subject: Subject, text: str) -> np.ndarray:
+    """Return the text embedding of words, float32 [D].
+
+    Raises:
+        PinGraphError: no word is known to the run, or it was trained on pins without text, or
+            there is no run.
+    """
+    run = _run_for(subject, "text")
     tokens, mask = encode(run.tokenizer, [text])
     if not (mask & (tokens != run.tokenizer.token_to_id(UNKNOWN))).any():
         raise PinGraphError(f"the text {text!r} holds no word that {run.folder} knows")
     size = run.encoder.preparation.image_size
     content = _content(np.zeros((3, size, size), np.uint8), False, tokens, mask)
-    vector = run.embed_content(content).text.numpy()
-    _print_pins(dataset, *nearest(run.embed(dataset, progress=True), vector, k))
+    return run.embed_content(content).text[0].numpy()
 
 
-def search_image(run: Run, path: Path, k: int) -> None:
-    """Print the pins whose fused vectors are nearest to an image file.
+def image_vector(subject: Subject, source: bytes | Path, name: str) -> np.ndarray:
+    """Return the image embedding of an encoded image, float32 [D].
+
+    Args:
+        subject: the embeddings of a run.
+        source: the bytes, or the file that holds them.
+        name: what messages call it.
 
     Raises:
-        PinGraphError: the file is missing or no image, or the run was trained without images.
+        PinGraphError: it cannot be read or is no image, or the run was trained without images, or
+            there is no run.
     """
-    dataset = run.dataset()
-    if not dataset.has_image.any():
-        raise PinGraphError(f"{run.folder} cannot search by image: it was trained without images")
-    pixels = _read_image(path, run.encoder.preparation)
+    run = _run_for(subject, "image")
+    pixels = _read_image(source, name, run.encoder.preparation)
     content = _content(pixels, True, np.zeros((1, 1), np.int64), np.zeros((1, 1), bool))
-    vector = run.embed_content(content).image.numpy()
-    _print_pins(dataset, *nearest(run.embed(dataset, progress=True), vector, k))
+    return run.embed_content(content).image[0].numpy()
+
+
+def _run_for(subject: Subject, by: Literal["text", "image"]) -> Run:
+    if reason := cannot_search(subject, by):
+        raise PinGraphError(reason)
+    assert subject.run is not None
+    return subject.run
 
 
 def _print_pins(dataset: PinBoardDataset, pins: np.ndarray, scores: np.ndarray) -> None:
@@ -79,20 +112,20 @@ def _print_pins(dataset: PinBoardDataset, pins: np.ndarray, scores: np.ndarray) 
         print(f"{place:>4}  {score:.3f}  {dataset.pin_ids[pin]!s:<{width}}  {text}".rstrip())
 
 
-def _read_image(path: Path, preparation: Preparation) -> np.ndarray:
+def _read_image(source: bytes | Path, name: str, preparation: Preparation) -> np.ndarray:
     from PIL import UnidentifiedImageError
 
     from pingraph.images import open_image
 
     try:
-        return preparation.pixels(open_image(path))
+        return preparation.pixels(open_image(source))
     except UnidentifiedImageError as error:  # its message names a memory address
-        raise PinGraphError(f"{path}: no image of a known format") from error
+        raise PinGraphError(f"{name}: no image of a known format") from error
     except OSError as error:
-        raise PinGraphError(f"{path}: {error.strerror or error}") from error
+        raise PinGraphError(f"{name}: {error.strerror or error}") from error
     # On damaged bytes Pillow's decoders raise almost anything: SyntaxError, struct.error, …
     except Exception as error:
-        raise PinGraphError(f"{path}: image cannot be decoded ({error})") from error
+        raise PinGraphError(f"{name}: image cannot be decoded ({error})") from error
 
 
 def _content(
