@@ -259,6 +259,45 @@ def report(
     print(*write_report(subjects, out, seed=seed, map_pins=map_pins), sep="\n")
 
 
+def explore(
+    runs: list[Path],
+    data: str | None = None,
+    split: Path | None = None,
+    cold_fraction: float | None = None,
+    split_seed: int = 0,
+    port: int = 8765,
+) -> None:
+    """Walk the space of embeddings in a browser, on a page of this machine alone.
+
+    Search by text, image, words or id; see the neighbors of a pin by its embedding, by walks on the
+    graph, or side by side, and go on from any of them. Two runs stand side by side. Prints the
+    address of the page when it is ready; Ctrl-C ends it.
+
+      pingraph explore runs/mine
+      pingraph explore runs/mine runs/other
+      pingraph explore theirs.parquet --data pins --cold_fraction 0.2
+
+    A run is embedded once: RUN/embeddings.parquet is there at the next start.
+
+    Args:
+        runs: one or two run folders of `pingraph fit`, or files of vectors (.parquet or .npy).
+        data: of files, the data set of their pins: a folder, or 'icons' or 'world'.
+        split: of files, what they were not trained on: a saved split, or the run that has it.
+        cold_fraction: of files, take this share of the pins as cold instead.
+        split_seed: of the pins that are taken as cold.
+        port: of the page; 0 takes any that is free.
+    """
+    from pingraph.explore.serve import listen, serve
+    from pingraph.subject import chosen_split, open_subject, told_apart
+
+    if len(runs) > 2:
+        raise PinGraphError(f"{len(runs)} runs are given: expected one or two")
+    chosen = chosen_split(split, cold_fraction, split_seed)
+    server = listen(port)
+    subjects = [open_subject(run, *(() if run.is_dir() else (data, chosen))) for run in runs]
+    serve(told_apart(subjects), server)
+
+
 def sample(
     graph: str, num_seeds: int = 1000, seed: int = 0, out: Path | None = None, **chosen: Any
 ) -> None:

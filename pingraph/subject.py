@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pingraph.errors import PinGraphError
 from pingraph.run_files import SPLIT_FILE
@@ -147,3 +149,26 @@ def _open_file(path: Path, data: str | Path | None, split: Splitter | None) -> S
         notes=tuple(notes),
         make_table=lambda: table,
     )
+
+
+def told_apart(subjects: Sequence[Subject]) -> list[Subject]:
+    """Return the subjects, those of one name numbered."""
+    names = [subject.name for subject in subjects]
+    return [
+        subject
+        if names.count(subject.name) == 1
+        else replace(subject, name=f"{subject.name} ({names[:place].count(subject.name) + 1})")
+        for place, subject in enumerate(subjects)
+    ]
+
+
+def require_alike(subjects: Sequence[Subject]) -> None:
+    """Raise PinGraphError unless all are of one data set and hold out the same edges."""
+    first = subjects[0]
+    for subject in subjects[1:]:
+        where = f"{subject.name} and {first.name} cannot stand side by side"
+        if subject.dataset.fingerprint != first.dataset.fingerprint:
+            names = f"{subject.dataset.name} and {first.dataset.name}"
+            raise PinGraphError(f"{where}: they are of different data sets ({names})")
+        if not np.array_equal(subject.split.train_edges, first.split.train_edges):
+            raise PinGraphError(f"{where}: their splits hold out different edges")

@@ -45,7 +45,11 @@ class Browser:
 
     def open(self, path):
         """Open a file."""
-        self._call("POST", "/url", {"url": path.as_uri()})
+        self.visit(path.as_uri())
+
+    def visit(self, address):
+        """Open an address."""
+        self._call("POST", "/url", {"url": address})
 
     def run(self, script, *args):
         """Return what JavaScript returns; it sees `args` as `arguments`."""
