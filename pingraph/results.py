@@ -99,6 +99,15 @@ def measured(entry: dict[str, Any] | None) -> Cell:
     return Cell(f"{entry['value']:.3f}" + (f" [{', '.join(ends)}]" if ends else ""))
 
 
+def lift(entry: dict[str, Any] | None) -> Cell:
+    """Return the relative change of an entry with its interval, as a cell."""
+    if entry is None or entry.get("lift") is None:
+        return Cell("-")
+    ends = entry["lift_ci95"]
+    said = f" [{ends[0]:+.1%}, {ends[1]:+.1%}]" if ends else ""
+    return Cell(f"{entry['lift']:+.1%}{said}")
+
+
 def metrics_sheet(metrics: dict[str, Any]) -> Sheet:
     """Lay out the content of metrics.json: a row each metric, a column each task."""
     kind = metrics["split"]["kind"]

@@ -13,19 +13,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pingraph.approximate import recall_speed
+from pingraph.compatibility import compatibility
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import evaluate_table
+from pingraph.explain import explain
 from pingraph.metrics import METRICS
-from pingraph.report import write_report
+from pingraph.report import served, write_report
 from pingraph.report.audit import audit
 from pingraph.report.cases import pick
 from pingraph.report.gather import gather
 from pingraph.report.plots import Mark, Series, dots
+from pingraph.report.sections import sections
+from pingraph.report.served import served_section
 from pingraph.report.sheets import comma_separated, latex
 from pingraph.report.words import compare_runs, describe_data, describe_run
 from pingraph.results import Cell, Sheet
+from pingraph.served import served_quality
 from pingraph.splits import NoSplit, PinSplit, Split
+from pingraph.stability import stability
 from pingraph.subject import Subject
 from tests.browser import CHROMIUM, DRIVER, MISSING, Browser
 from tests.conftest import plain_tables
@@ -37,9 +44,9 @@ HOSTILE = [
     '"\' onmouseover="document.title = \'owned\'" x="',
     "{{ 7 * 7 }} {% raw %} <!-- ]]> &lt;b&gt; \u2028 \x07 & | \\ $x$ =1+1",
 ]
-ELEMENTS = """html head meta title style body a header div p h1 h2 h3 button nav main section ul li
-b figure figcaption span svg g line text polyline polygon circle details summary table caption thead
-tbody tr th td noscript label select option input canvas aside img footer script"""
+ELEMENTS = """html head meta title style body a header div p h1 h2 h3 h4 button nav main section ul
+li b figure figcaption span svg g line text polyline polygon circle details summary table caption
+thead tbody tr th td noscript label select option input canvas aside img footer script"""
 
 
 def subject(dataset, split=None, name="mine", seed=0, **changes):
@@ -138,7 +145,7 @@ def test_hostile_words_stay_words(hostile, tmp_path):
     assert pins["id"] == HOSTILE
     assert set(pins["titles"]) == set(HOSTILE[1:])
     assert list(numbers["runs"]) == HOSTILE[:2]
-    assert "49" not in "".join(page.words).replace("{{ 7 * 7 }}", "")
+    assert not re.search(r"(?<![\d.])49(?![\d.%])", "".join(page.words))  # 7 * 7
     assert "onerror" in "".join(page.words)  # shown as what it is
     assert numbers["data"]["broken_images_met"] == 1
     assert any("pixels" in note for note in numbers["notes"])
@@ -167,6 +174,9 @@ def test_in_a_browser(hostile, tmp_path):
         """
         assert browser.run(script, "ONERROR").startswith("3 of 4 pins")  # in titles too
         assert browser.run(script, "nowhere").startswith("0 of 4 pins")
+        browser.run("document.querySelector('.why summary').focus()")
+        browser.type("\ue007")
+        assert browser.run("return document.querySelector('.why').open")
         browser.run("document.getElementById('theme').click()")
         assert browser.run("return document.documentElement.style.colorScheme") == "light"
         wide = "return document.documentElement.scrollWidth <= innerWidth"
@@ -319,6 +329,103 @@ def test_the_picked_queries_follow_the_rule(tiny):
         assert len(boards) == len(set(boards))
 
 
+def test_the_explained_pairs_follow_the_rule(tiny, tmp_path):
+    mine = subject(tiny)
+    found = gather([mine], seed=0, map_pins=0)
+    ids = {str(pin): pin for pin in tiny.pin_ids.tolist()}
+    told = []
+    for kind, queries in found.cases["mine"].items():
+        for case in queries:
+            hits = [pin["shared"] is not None for pin in case["neighbors"]]
+            wanted = [("hit", True), ("miss", False)]
+            expected = [(name, hits.index(hit) + 1) for name, hit in wanted if hit in hits]
+            assert [(why["relation"], why["place"]) for why in case["why"]] == expected
+            for why in case["why"]:
+                ends = case["pin"]["id"], case["neighbors"][why["place"] - 1]["id"]
+                assert why["explanation"] == explain(mine, *(ids[end] for end in ends), top=3)
+                told.append({"kind": kind, **why})
+    assert told == found.numbers["runs"]["mine"]["explanations"]
+    assert {why["relation"] for why in told} == {"hit", "miss"}
+    page, _, _ = made(tmp_path, mine)
+    words = "".join(page.words)
+    assert all(line in words for why in told for line in why["explanation"]["summary"])
+    folded = [attributes for tag, attributes in page.elements if attributes.get("class") == "why"]
+    assert len(folded) == sum(map(len, found.cases["mine"].values()))
+    assert not any("open" in attributes for attributes in folded)
+
+
+def test_served_forms_are_those_of_served_quality(tiny, numbers):
+    mine = subject(tiny)
+    expected = served_quality(mine.table, tiny, mine.split, seed=0, max_queries=1000)
+    assert numbers["runs"]["mine"]["served"] == {**expected, "approximate": None}  # few pins
+    sheets = [block.sheet for block in served_section(numbers).blocks]
+    assert [sheet.title for sheet in sheets] == ["Stored forms: mine", "Stored forms: other"]
+    rows = {row[0].text: [cell.text for cell in row] for row in sheets[0].sections[""]}
+    assert list(rows) == ["float (whole)", "int8", "binary", "1/2 of the channels"][: len(rows)]
+    form = next(one for one in expected["forms"] if one["code"] == "binary")
+    assert rows["binary"][1:3] == [str(form["dim"]), str(form["bytes_per_pin"])]
+    assert rows["binary"][3].startswith(f"{form['neighbors_kept']['value']:.3f}")
+    main = form["parts"]["cold"]["pin_to_pin"]["recall@10"]
+    assert rows["binary"][4].startswith(f"{main['value']:.3f}")
+    assert rows["binary"][5].startswith(f"{main['lift']:+.1%}")
+
+
+def test_approximate_search_is_told_without_its_speed(tiny, numbers, monkeypatch):
+    monkeypatch.setattr(served, "_LEAST_PINS", 60)
+    monkeypatch.setattr(served, "_PER_LIST", 7)
+    mine = subject(tiny)
+    found = served.measure_served(mine, seed=0)["approximate"]
+    assert (found["factory"], found["lists"]) == ("IVF8,Flat", 8)
+    assert [point["effort"] for point in found["points"]] == [1, 4]
+    recalls = [point["recall"]["value"] for point in found["points"]]
+    assert recalls[0] < recalls[1] <= 1
+    expected = recall_speed(
+        mine.table, tiny, mine.split, factory="IVF8,Flat", parameter="nprobe", efforts=[1, 4]
+    )
+    for point, whole in zip(found["points"], expected["points"], strict=True):
+        assert point == {key: whole[key] for key in point}
+    assert "second" not in json.dumps(found)
+    told = json.loads(json.dumps(numbers))
+    told["runs"]["mine"]["served"]["approximate"] = found
+    sheet = served_section(told).blocks[1].sheet
+    assert [row[0].text for row in sheet.sections[""]] == ["1 of 8", "4 of 8"]
+    assert sheet.sections[""][0][1].text.startswith(f"{recalls[0]:.3f}")
+
+
+def test_without_faiss_nothing_is_said_of_approximate_search(tiny, monkeypatch):
+    monkeypatch.setattr(served, "_LEAST_PINS", 60)
+    monkeypatch.setattr(served.importlib.util, "find_spec", lambda name: None)
+    assert served.measure_served(subject(tiny), seed=0)["approximate"] is None
+
+
+def test_a_form_is_called_by_its_share_of_the_channels():
+    names = [
+        served.form_name({"dim": dim, "code": code}, 8)
+        for dim, code in ((8, "int8"), (2, "float"), (4, "binary"))
+    ]
+    assert names == ["int8", "1/4 of the channels", "1/2 of the channels, binary"]
+
+
+def test_stability_is_of_the_first_and_each_other_run(tiny, numbers, tmp_path):
+    first, other = subject(tiny), subject(tiny, name="other", seed=1)
+    assert numbers["stability"] == [
+        {
+            "first": "mine",
+            "second": "other",
+            **stability(first.table, other.table, seed=0),
+            "compatibility": compatibility(first.table, other.table, tiny, first.split),
+        }
+    ]
+    shown = {section.key: section for section in sections(numbers)}["stability"]
+    churn = numbers["stability"][0]["neighbors"]["churn"]["value"]
+    assert shown.blocks[0].sheet.sections[""][0][1].text.startswith(f"{churn:.3f}")
+    said = [one.text for one in compare_runs(numbers)]
+    assert any(f"From mine to other, {churn:.0%}" in text for text in said)
+    page, alone, _ = made(tmp_path, first)
+    assert alone["stability"] == []
+    assert "stability" not in [attributes.get("id") for _, attributes in page.elements]
+
+
 def test_the_audit_counts_what_content_gives_away(write_folder):
     tables = plain_tables()
     tables["pins"]["text"] = ["Red colors!", "red  colors nature", "red  colors nature", "nature"]
@@ -403,6 +510,21 @@ def test_the_words_follow_the_numbers(numbers):
 
     told["audit"]["checks"][0] |= {"verdict": "fail", "means": "an edge leaks"}
     assert describe_data(told)[0] == ("bad", "Leak: an edge leaks")
+
+
+def test_what_int8_costs_is_told(numbers):
+    told = json.loads(json.dumps(numbers))
+    forms = {one["code"]: one for one in told["runs"]["mine"]["served"]["forms"]}
+    for code, ends, kind in [
+        ("int8", [-0.01, 0.01], "good"),
+        ("int8", [-0.05, 0.01], "note"),
+        ("int8", [-0.05, -0.03], "bad"),
+        ("binary", [-0.05, -0.03], "note"),
+    ]:
+        main = forms[code]["parts"]["cold"]["pin_to_pin"]["recall@10"]
+        main |= {"lift": sum(ends) / 2, "lift_ci95": ends}
+        said = [one for one in describe_run(told, "mine") if f"Stored as {code}," in one.text]
+        assert [one.kind for one in said] == [kind]
 
 
 def test_groups_that_differ_are_told(numbers):

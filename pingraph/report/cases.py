@@ -9,12 +9,13 @@ import numpy as np
 
 from pingraph.grid import GridRow, grid_rows
 from pingraph.metrics import METRICS
+from pingraph.report.why import explain_row
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
     from pingraph.evaluation import TaskResult
-    from pingraph.interfaces import EmbeddingTable
     from pingraph.report.pictures import Pictures
+    from pingraph.subject import Subject
 
 KINDS = ("worst", "middle", "best")
 NEIGHBORS = 8
@@ -55,8 +56,7 @@ def pick(result: TaskResult, dataset: PinBoardDataset, count: int, *, seed: int)
 
 def cases(
     result: TaskResult | None,
-    table: EmbeddingTable,
-    dataset: PinBoardDataset,
+    subject: Subject,
     pictures: Pictures,
     *,
     count: int = 4,
@@ -65,8 +65,10 @@ def cases(
     """Return the queries of each of KINDS with their nearest pins, as the template draws them.
 
     A query is a dict: "pin" (see `_shown`), "figures" (its own metrics) and "neighbors", whose
-    pins have "shared": the title of a board that they share with the query, or None.
+    pins have "shared": the title of a board that they share with the query, or None; and "why", see
+    `explain_row`.
     """
+    table, dataset = subject.table, subject.dataset
     if result is None:
         return {}
     known = table.fused[result.queries].any(axis=1)
@@ -87,7 +89,7 @@ def cases(
     flat = [row for of_kind in rows.values() for row in of_kind]
     uris = pictures.uris([pin for row in flat for pin in (row.query, *row.neighbors)], SIDE)
     return {
-        kind: [_case(row, result, dataset, uris) for row in of_kind]
+        kind: [_case(row, result, subject, uris) for row in of_kind]
         for kind, of_kind in rows.items()
     }
 
@@ -99,15 +101,21 @@ def words(dataset: PinBoardDataset, pin: int, most: int = 160) -> str:
 
 
 def _case(
-    row: GridRow, result: TaskResult, dataset: PinBoardDataset, uris: dict[int, str]
+    row: GridRow, result: TaskResult, subject: Subject, uris: dict[int, str]
 ) -> dict[str, Any]:
+    dataset = subject.dataset
     values = result.values[np.flatnonzero(result.queries == row.query)[0]]
     figures = {name: float(values[METRICS.index(name)]) for name in ("ndcg@10", "recall@10", "mrr")}
     neighbors = [
         {**_shown(dataset, pin, uris), "shared": shared}
         for pin, shared in zip(row.neighbors, row.shared, strict=True)
     ]
-    return {"pin": _shown(dataset, row.query, uris), "figures": figures, "neighbors": neighbors}
+    return {
+        "pin": _shown(dataset, row.query, uris),
+        "figures": figures,
+        "neighbors": neighbors,
+        "why": explain_row(subject, row),
+    }
 
 
 def _shown(dataset: PinBoardDataset, pin: int, uris: dict[int, str]) -> dict[str, Any]:

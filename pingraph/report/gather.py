@@ -33,6 +33,8 @@ from pingraph.report.measures import (
 )
 from pingraph.report.pictures import Pictures
 from pingraph.report.pin_map import describe_pins, draw_pins, lay_out
+from pingraph.report.served import measure_served
+from pingraph.report.stability import measure_stability
 from pingraph.samplers import PinSAGESampler
 from pingraph.significance import paired_tests
 
@@ -80,7 +82,9 @@ def gather(subjects: Sequence[Subject], *, seed: int, map_pins: int) -> Findings
         evaluation = evaluate_table(subject.table, dataset, split, seed=seed)
         evaluations[subject.name] = evaluation
         runs[subject.name] = _measure(subject, evaluation, seed)
-        shown[subject.name] = cases(_asked(evaluation), subject.table, dataset, pictures, seed=seed)
+        shown[subject.name] = cases(_asked(evaluation), subject, pictures, seed=seed)
+        runs[subject.name]["served"] = measure_served(subject, seed=seed)
+        runs[subject.name]["explanations"] = _explanations(shown[subject.name])
         layout = lay_out(subject.table, pins, evaluation)
         layouts.append({"name": subject.name, **layout})
     described = describe_pins(dataset, split, pins, pictures)
@@ -98,6 +102,7 @@ def gather(subjects: Sequence[Subject], *, seed: int, map_pins: int) -> Findings
         "baselines": {name: one.to_dict() for name, one in baselines.items()},
         "differences": _differences(evaluations, seed),
         "over_baselines": _over_baselines(evaluations, baselines, seed),
+        "stability": measure_stability(subjects, seed=seed),
         "notes": notes,
     }
     return Findings(numbers=numbers, cases=shown, map={**described, "runs": layouts})
@@ -153,6 +158,15 @@ def _measure(subject: Subject, evaluation: Evaluation, seed: int) -> dict[str, A
             "best_boards": boards[::-1][: min(_NAMED_BOARDS, len(boards) // 2)],
         }
     return out
+
+
+def _explanations(shown: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [
+        {"kind": kind, **why}
+        for kind, queries in shown.items()
+        for one in queries
+        for why in one["why"]
+    ]
 
 
 def _walked(graph: PinBoardGraph, seed: int) -> np.ndarray:

@@ -43,10 +43,10 @@ byId("theme").addEventListener("click", () => {
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("recolor")));
 
-// What is folded on the screen is read on paper too.
+// What is folded on the screen is read on paper too, but for the explanations: they are many.
 let folded = [];
 addEventListener("beforeprint", () => {
-  folded = [...document.querySelectorAll("details:not([open])")];
+  folded = [...document.querySelectorAll("details:not([open]):not(.why)")];
   for (const one of folded) one.open = true;
 });
 addEventListener("afterprint", () => { for (const one of folded) one.open = false; });

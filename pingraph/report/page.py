@@ -21,6 +21,7 @@ from pingraph.files import atomic_file, write_json
 from pingraph.report.cases import RULE
 from pingraph.report.gather import Findings, gather
 from pingraph.report.sections import sections
+from pingraph.report.why import WHY_RULE, why_blocks, why_title
 from pingraph.report.words import compare_runs, describe_data, describe_run
 
 if TYPE_CHECKING:
@@ -87,7 +88,9 @@ def render(found: Findings) -> str:
         trust=describe_data(numbers),
         sections=sections(numbers),
         cases=found.cases,
-        rule=RULE,
+        rule=f"{RULE} {WHY_RULE}",
+        why_title=why_title,
+        why_blocks=why_blocks,
         map_notes=found.map["runs"],
         map_pins=len(found.map["id"]),
         map_data=_data(found.map),

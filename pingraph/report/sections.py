@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from pingraph.metrics import METRICS
+from pingraph.report.layout import Plot, Section, block, blocks_of, looks_of, plot_of
 from pingraph.report.measures import MAIN, bucket_names, named_groups
 from pingraph.report.plots import Mark, Series, dots, lines, steps, swatch
+from pingraph.report.served import served_section
 from pingraph.report.sheets import (
     audit_sheet,
     board_sheet,
-    copies,
     counts_sheet,
     difference_sheet,
     group_sheet,
@@ -19,8 +19,9 @@ from pingraph.report.sheets import (
     retrieval_sheets,
     values_sheet,
 )
+from pingraph.report.stability import stability_section
 from pingraph.report.words import spoken_part
-from pingraph.results import PARTS, TASKS, Sheet
+from pingraph.results import PARTS, TASKS
 
 _GROUPS = (  # key, title, and the axis of the plot, where there is one
     ("by_degree", f"{MAIN} by boards of the query", "boards of the query"),
@@ -49,36 +50,6 @@ AGREEMENT = {  # of `pingraph.graph_agreement`, likewise
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plot:
-    """A picture with its caption."""
-
-    svg: str
-    title: str
-    caption: str
-    legend: list[tuple[str, str]] = field(default_factory=list)  # sign (SVG) and name
-
-
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """A table with the texts that it is copied as."""
-
-    sheet: Sheet
-    copies: dict[str, str]
-    folded: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A part of the page."""
-
-    key: str
-    title: str
-    lead: str
-    plots: list[Plot]
-    blocks: list[Block]
-
-
 def sections(numbers: dict[str, Any]) -> list[Section]:
     """Return the sections before the map and the cases, and the audit after them."""
     return [
@@ -86,13 +57,15 @@ def sections(numbers: dict[str, Any]) -> list[Section]:
         _whom(numbers),
         _geometry(numbers),
         _agreement(numbers),
+        *([stability_section(numbers, spoken_part(numbers))] if numbers["stability"] else []),
+        served_section(numbers),
         _audit(numbers),
     ]
 
 
 def _retrieval(numbers: dict[str, Any]) -> Section:
     named, part = methods(numbers), spoken_part(numbers)
-    looks = _looks(numbers)
+    looks = looks_of(numbers)
     places = [
         (one, task)
         for one in ("cold", "warm")
@@ -110,7 +83,9 @@ def _retrieval(numbers: dict[str, Any]) -> Section:
             for name, metrics in named.items()
         ]
         names = [f"{TASKS[task]}, {one}" for one, task in places]
-        plots.append(_plot(dots(names, series, title=f"{MAIN} by task"), f"{MAIN} by task", series))
+        plots.append(
+            plot_of(dots(names, series, title=f"{MAIN} by task"), f"{MAIN} by task", series)
+        )
     if part is not None:
         series = [
             Series(
@@ -121,8 +96,8 @@ def _retrieval(numbers: dict[str, Any]) -> Section:
             for name, metrics in named.items()
         ]
         title = f"All metrics of pin → pin, {part} pins"
-        plots.append(_plot(dots(METRICS, series, title=title), title, series))
-    blocks = [_block(sheet, folded=True) for sheet in retrieval_sheets(numbers)]
+        plots.append(plot_of(dots(METRICS, series, title=title), title, series))
+    blocks = [block(sheet, folded=True) for sheet in retrieval_sheets(numbers)]
     return Section(
         key="retrieval",
         title="Retrieval",
@@ -131,20 +106,20 @@ def _retrieval(numbers: dict[str, Any]) -> Section:
             "Whiskers are 95% intervals over the queries; they say nothing of the luck of a seed."
         ),
         plots=plots,
-        blocks=[*_blocks(difference_sheet(numbers)), *blocks],
+        blocks=[*blocks_of(difference_sheet(numbers)), *blocks],
     )
 
 
 def _whom(numbers: dict[str, Any]) -> Section:
     plots, blocks = [], []
-    runs, looks = numbers["runs"], _looks(numbers)
+    runs, looks = numbers["runs"], looks_of(numbers)
     for part in PARTS:
         for key, title, axis in _GROUPS:
             found = {name: named_groups(run[part][key]) for name, run in runs.items()}
             sheet = group_sheet(f"{title}, {part} queries", found)
             if sheet is None:
                 continue
-            blocks.append(_block(sheet, folded=True))
+            blocks.append(block(sheet, folded=True))
             if axis:
                 one = next(iter(found.values()))
                 used = [place for place, group in enumerate(one) if group["queries"]]
@@ -158,11 +133,11 @@ def _whom(numbers: dict[str, Any]) -> Section:
                     for name, groups in found.items()
                 ]
                 svg = lines(names, series, title=sheet.title, axis=axis, wide=False)
-                plots.append(_plot(svg, sheet.title, series))
+                plots.append(plot_of(svg, sheet.title, series))
     spoken = spoken_part(numbers)
     if spoken is not None:
         for name, run in runs.items():
-            blocks += _blocks(board_sheet(run, spoken, name))
+            blocks += blocks_of(board_sheet(run, spoken, name))
     return Section(
         key="whom",
         title="For whom it is good",
@@ -176,7 +151,7 @@ def _whom(numbers: dict[str, Any]) -> Section:
 
 
 def _geometry(numbers: dict[str, Any]) -> Section:
-    runs, looks = numbers["runs"], _looks(numbers)
+    runs, looks = numbers["runs"], looks_of(numbers)
     plots = []
     for name, run in runs.items():
         found = run["similarities"]
@@ -200,7 +175,7 @@ def _geometry(numbers: dict[str, Any]) -> Section:
     caption = (
         "Share of the pins. Those at the left are found by nobody, those at the right are hubs."
     )
-    plots.append(_plot(svg, title, series, caption))
+    plots.append(plot_of(svg, title, series, caption))
     plots += _spectra(runs, looks)
     notes = [f"{title}: {meaning}" for title, meaning in GEOMETRY.values()]
     sheet = values_sheet("Geometry", _rows(runs, "geometry", GEOMETRY), list(runs), notes)
@@ -209,7 +184,7 @@ def _geometry(numbers: dict[str, Any]) -> Section:
         title="How the vectors lie",
         lead="The shape of the space of the fused vectors, whatever is searched in it.",
         plots=plots,
-        blocks=[_block(sheet)],
+        blocks=[block(sheet)],
     )
 
 
@@ -227,7 +202,7 @@ def _agreement(numbers: dict[str, Any]) -> Section:
             "included. Formulas and sources are in docs/neighborhoods.md."
         ),
         plots=[],
-        blocks=[_block(sheet)],
+        blocks=[block(sheet)],
     )
 
 
@@ -252,7 +227,7 @@ def _spectra(runs: dict[str, Any], looks: dict[str, int]) -> list[Plot]:
     title = "Variance by direction"
     svg = lines(places, series, title=title, axis="principal directions, the first …", wide=False)
     caption = "Share of the variance. A curve that is high at the left tells of unused space."
-    return [_plot(svg, title, series, caption)]
+    return [plot_of(svg, title, series, caption)]
 
 
 def _audit(numbers: dict[str, Any]) -> Section:
@@ -265,27 +240,5 @@ def _audit(numbers: dict[str, Any]) -> Section:
             "graph; the other checks count what content gives away, which no split can forbid."
         ),
         plots=[],
-        blocks=[_block(audit_sheet(audit)), _block(counts_sheet(audit["counts"]))],
+        blocks=[block(audit_sheet(audit)), block(counts_sheet(audit["counts"]))],
     )
-
-
-def _looks(numbers: dict[str, Any]) -> dict[str, int]:
-    """Return the number of the color and shape of each run; baselines stand in the background."""
-    names = methods(numbers)
-    runs = list(numbers["runs"])
-    others = [name for name in names if name not in runs]
-    return {name: runs.index(name) if name in runs else -1 - others.index(name) for name in names}
-
-
-def _plot(svg: str, title: str, series: list[Series], caption: str = "") -> Plot:
-    shown = [one for one in series if any(mark is not None for mark in one.marks)]
-    legend = [(swatch(one.look), one.name) for one in shown]
-    return Plot(svg=svg, title=title, caption=caption, legend=legend)
-
-
-def _block(sheet: Sheet, *, folded: bool = False) -> Block:
-    return Block(sheet=sheet, copies=copies(sheet), folded=folded)
-
-
-def _blocks(sheet: Sheet | None) -> list[Block]:
-    return [] if sheet is None else [_block(sheet)]

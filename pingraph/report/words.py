@@ -16,6 +16,7 @@ FEW, MANY = 0.10, 0.30  # share of pins that nobody finds
 COLLAPSED = 0.05  # share of the directions that hold half of the variance
 OVERFITTED = 0.5  # cold over warm
 TOLD_APART = 4 * LEAST_QUERIES  # queries of a group, to be spoken of
+CHEAP = 0.02  # relative loss of a stored form
 _HELD, _ALONE = 0.5, 5  # of image ↔ text: recall that is good, multiple of chance that is not bad
 
 
@@ -48,7 +49,7 @@ def compare_runs(numbers: dict[str, Any]) -> list[Sentence]:
             way = "is ahead of" if gain > 0 else "is behind"
             kind: Kind = "good" if gain > 0 else "bad"
             out.append(Sentence(kind, f"{second} {way} {first} beyond chance ({numbers_said})."))
-    return out
+    return out + [_changed(pair) for pair in numbers["stability"]]
 
 
 def describe_run(numbers: dict[str, Any], name: str) -> list[Sentence]:
@@ -65,6 +66,7 @@ def describe_run(numbers: dict[str, Any], name: str) -> list[Sentence]:
         out += _groups(named_groups(run[part][key]), what)
     out += _boards(run, part)
     out += _neighborhoods(run)
+    out += _served(run, part)
     order = ("bad", "good", "note")
     return [
         *_headline(numbers, run, part),
@@ -230,6 +232,38 @@ def _neighborhoods(run: dict[str, Any]) -> list[Sentence]:
         text += ": the vectors use little of their space." if narrow else "."
         out.append(Sentence("bad" if narrow else "note", text))
     return out
+
+
+def _served(run: dict[str, Any], part: str) -> list[Sentence]:
+    """Say what int8 and binary codes cost."""
+    out = []
+    for form in run["served"]["forms"]:
+        task = form["parts"][part].get("pin_to_pin")
+        if form["dim"] < run["dimensions"] or not task or not task[MAIN]["lift_ci95"]:
+            continue
+        change, (low, high) = task[MAIN]["lift"], task[MAIN]["lift_ci95"]
+        lossy = high < -CHEAP and form["code"] == "int8"
+        kind: Kind = "good" if low >= -CHEAP else "bad" if lossy else "note"
+        text = (
+            f"Stored as {form['code']}, {form['bytes_per_pin']:,} bytes a pin, {MAIN} changes by "
+            f"{change:+.1%} (95%: {low:+.1%} to {high:+.1%}), and "
+            f"{form['neighbors_kept']['value']:.0%} of the {K} nearest pins stay."
+        )
+        out.append(Sentence(kind, text))
+    return out
+
+
+def _changed(pair: dict[str, Any]) -> Sentence:
+    churn = pair["neighbors"]["churn"]
+    if churn["value"] is None:
+        return Sentence("note", f"{pair['second']} and {pair['first']} have no neighbors.")
+    likeness = pair["cka"]["value"]
+    said = "" if likeness is None else f" The spaces are alike to {likeness:.2f} (CKA)."
+    text = (
+        f"From {pair['first']} to {pair['second']}, {churn['value']:.0%}{_percents(churn['ci95'])} "
+        f"of the {K} nearest neighbors of a pin are replaced by others.{said}"
+    )
+    return Sentence("note", text)
 
 
 def _valued(entry: dict[str, Any]) -> str:
