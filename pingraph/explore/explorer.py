@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -176,9 +176,12 @@ class Explorer:
 
     def _columns(self, question: Question, pin: int | None) -> list[Column]:
         if pin is not None:
-            near = [self._near_pin(run, pin) for run in range(len(self.subjects))]
-            walks = [self._by_walks(question.graph, pin)]
-            return near * (question.by != "graph") + walks * (question.by != "embedding")
+            columns = []
+            if question.by != "graph":
+                columns += [self._near_pin(run, pin) for run in range(len(self.subjects))]
+            if question.by != "embedding":
+                columns.append(self._by_walks(question.graph, pin))
+            return columns
         if question.kind == "text":
             return [
                 self._near(run, lambda subject: text_vector(subject, question.value))
@@ -316,6 +319,7 @@ def _overlap(
 
 def _holding(words: str, texts: list[str]) -> np.ndarray:
     """Return the places of the texts that hold all words, int64."""
-    wanted = words.casefold().split()
-    held = [at for at, text in enumerate(texts) if all(word in text for word in wanted)]
-    return np.array(held, np.int64)
+    held: Iterable[int] = range(len(texts))
+    for word in words.casefold().split():
+        held = [at for at in held if word in texts[at]]
+    return np.fromiter(held, np.int64)
