@@ -26,6 +26,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "neighbors": commands.neighbors,
     "explain": commands.explain,
     "report": commands.report,
+    "export": commands.export,
     "explore": commands.explore,
     "sample": commands.sample,
     "experiment": commands.experiment,

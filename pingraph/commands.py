@@ -298,6 +298,60 @@ def explore(
     serve(told_apart(subjects), server)
 
 
+def export(
+    run: Path,
+    out: Path,
+    data: str | None = None,
+    split: Path | None = None,
+    cold_fraction: float | None = None,
+    split_seed: int = 0,
+    pins: int | None = None,
+    k: int = 10,
+    image_size: int = 128,
+    seed: int = 0,
+) -> None:
+    """Write embeddings with what is known of their pins, for the viewers of others.
+
+    A .parquet file is for Embedding Atlas, FiftyOne and Spotlight; a folder is for the projector of
+    TensorBoard. Pins without a vector are left out.
+
+      pingraph export runs/mine -o pins.parquet
+      pingraph export theirs.npy --data my-folder --cold_fraction 0.2 -o pins.parquet
+      pingraph export runs/mine --pins 10000 -o projector && tensorboard --logdir projector
+
+    Args:
+        run: a run folder of `pingraph fit`, or a file of vectors (.parquet or .npy).
+        out: a .parquet file, or a new folder for TensorBoard.
+        data: of a file, the data set of its pins.
+        split: of a file, what it was not trained on: a saved split, or the run that has it.
+        cold_fraction: of a file, take this share of the pins as cold instead.
+        split_seed: of the pins that are taken as cold.
+        pins: how many pins to draw; by default all are written.
+        k: neighbors of each pin in the Parquet file.
+        image_size: pixels of the pictures in the Parquet file; 0 writes none.
+        seed: of the pins and queries that are drawn.
+    """
+    from pingraph.export import gather, write_parquet, write_projector
+    from pingraph.subject import chosen_split, open_subject
+
+    _check_seed(seed)
+    if not 0 <= image_size <= 4096:
+        raise PinGraphError(f"--image_size is {image_size}: expected 0 to 4096")
+    parquet = out.suffix == ".parquet"
+    if not parquet and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise PinGraphError(f"{out}: expected a .parquet file, or a new or empty folder")
+    _check_writable(out if parquet else out / "vectors.tsv")
+    subject = open_subject(run, data, chosen_split(split, cold_fraction, split_seed), progress=True)
+    facts = gather(subject, pins=pins, k=k, seed=seed)
+    if parquet:
+        write_parquet(out, facts, image_size=image_size)
+    else:
+        write_projector(out, facts)
+    left_out = subject.dataset.num_pins - len(facts.pins)
+    print(out)
+    print(f"{len(facts.pins):,} pins ({left_out:,} left out)")
+
+
 def sample(
     graph: str, num_seeds: int = 1000, seed: int = 0, out: Path | None = None, **chosen: Any
 ) -> None:

@@ -21,7 +21,7 @@ LAYERS = [
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
     ranking popularity edge_masking stability compatibility served approximate significance
     planar knn geometry graph_agreement graph_ranks vector_files subject judging
-    explain lab report explore""",
+    explain lab report pictures export explore""",
     """fit fit_failures resuming run_callbacks experiment experiment_run experiment_table commands
     cli experiments""",
 ]

@@ -14,7 +14,7 @@ from pingraph.report.why import explain_row
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
     from pingraph.evaluation import TaskResult
-    from pingraph.report.pictures import Pictures
+    from pingraph.pictures import Pictures
     from pingraph.subject import Subject
 
 KINDS = ("worst", "middle", "best")

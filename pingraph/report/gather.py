@@ -16,6 +16,7 @@ from pingraph.evaluation import PARTS, Evaluation, evaluate_scorers, evaluate_ta
 from pingraph.geometry import geometry
 from pingraph.graph_agreement import agreement_by_pin, dirichlet_energy
 from pingraph.knn import Knn, nearest_neighbors
+from pingraph.pictures import Pictures
 from pingraph.popularity import degree_buckets, metrics_by_bucket, popularity
 from pingraph.ranking import draw_queries, number_or_null
 from pingraph.relevance import retrieval_tasks
@@ -31,7 +32,6 @@ from pingraph.report.measures import (
     similarities,
     spectrum,
 )
-from pingraph.report.pictures import Pictures
 from pingraph.report.pin_map import describe_pins, draw_pins, lay_out
 from pingraph.report.served import measure_served
 from pingraph.report.stability import measure_stability

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pingraph.knn import nearest_neighbors
+from pingraph.pictures import SPRITE_COLUMNS
 from pingraph.planar import plane
 from pingraph.popularity import degree_buckets
 from pingraph.ranking import draw_queries
 from pingraph.report.cases import words
 from pingraph.report.measures import main_values
-from pingraph.report.pictures import SPRITE_COLUMNS
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
     from pingraph.evaluation import Evaluation
     from pingraph.interfaces import EmbeddingTable
-    from pingraph.report.pictures import Pictures
+    from pingraph.pictures import Pictures
     from pingraph.splits import Split
 
 CELL = 48  # pixels of a picture

@@ -1,10 +1,10 @@
-"""Small pictures of pins for the report: data URIs, and many in one sprite sheet."""
+"""Small square pictures of pins: one by one, as data URIs, and many in one sheet."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -51,14 +51,17 @@ class Pictures:
         method = Image.Resampling.NEAREST if coarse else Image.Resampling.BICUBIC
         return image if image.width == side else image.resize((side, side), method)
 
+    def each(self, pins: Iterable[int], side: int) -> list[Image.Image | None]:
+        """Return `small` of each pin."""
+        with ThreadPoolExecutor() as pool:  # decoding releases the GIL
+            return list(pool.map(lambda pin: self.small(pin, side), pins))
+
     def uris(self, pins: Iterable[int], side: int) -> dict[int, str]:
         """Return the pictures of pins as data URIs; pins without one are left out."""
         distinct = sorted(set(pins))
-        with ThreadPoolExecutor() as pool:  # decoding releases the GIL
-            images = list(pool.map(lambda pin: self.small(pin, side), distinct))
         return {
             pin: _uri(image)
-            for pin, image in zip(distinct, images, strict=True)
+            for pin, image in zip(distinct, self.each(distinct, side), strict=True)
             if image is not None
         }
 
@@ -69,22 +72,32 @@ class Pictures:
             The URI ("" without any picture), and the place of each pin's picture in it, counted
             from the left of the first row, SPRITE_COLUMNS in a row; -1 for a pin without one.
         """
-        with ThreadPoolExecutor() as pool:
-            images = list(pool.map(lambda pin: self.small(pin, side), pins))
-        count = sum(image is not None for image in images)
-        if not count:
-            return "", [-1] * len(pins)
-        rows = -(-count // SPRITE_COLUMNS)
-        sheet = Image.new("RGB", (min(count, SPRITE_COLUMNS) * side, rows * side), "white")
-        places: list[int] = []
-        free = 0
-        for image in images:
-            places.append(-1 if image is None else free)
-            if image is not None:
-                row, column = divmod(free, SPRITE_COLUMNS)
-                sheet.paste(image, (column * side, row * side))
-                free += 1
-        return _uri(sheet), places
+        images = self.each(pins, side)
+        present = [image is not None for image in images]
+        places = np.where(present, np.cumsum(present) - 1, -1).tolist()
+        there = [image for image in images if image is not None]
+        columns = min(len(there), SPRITE_COLUMNS)
+        return (_uri(sheet(there, columns, side)) if there else ""), places
+
+
+def sheet(
+    images: Sequence[Image.Image | None], columns: int, side: int, rows: int | None = None
+) -> Image.Image:
+    """Return pictures of [side, side] pixels row by row on white; None leaves its place empty.
+
+    Args:
+        images: at least one.
+        columns: pictures in a row.
+        side: pixels of a picture.
+        rows: of the sheet; by default as many as are needed.
+    """
+    rows = -(-len(images) // columns) if rows is None else rows
+    paper = Image.new("RGB", (columns * side, rows * side), "white")
+    for place, image in enumerate(images):
+        if image is not None:
+            row, column = divmod(place, columns)
+            paper.paste(image, (column * side, row * side))
+    return paper
 
 
 def _uri(image: Image.Image) -> str:

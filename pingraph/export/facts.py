@@ -1,0 +1,103 @@
+"""What an export tells of its pins, whatever it is written to.
+
+Letters: N pins of the data set, n pins that are exported, D channels, k neighbors of each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pingraph.errors import PinGraphError
+from pingraph.evaluation import evaluate_scorers, table_scorers
+from pingraph.knn import Knn, nearest_neighbors
+from pingraph.metrics import METRICS
+from pingraph.planar import plane, principal
+from pingraph.ranking import draw_queries
+
+if TYPE_CHECKING:
+    from pingraph.datasets import PinBoardDataset
+    from pingraph.subject import Subject
+
+MOST_ON_MAP = 20_000  # vectors, of which t-SNE makes the map; of more it is a plain projection
+QUERIES = 10_000  # cold ones, and warm ones, that are asked at most
+SHOWN = {"recall_at_10": "recall@10", "hit_at_10": "hit_rate@10"}  # column, and what is in it
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Facts:
+    """The exported pins, all with a vector, and what is told of each, in the order of `pins`."""
+
+    subject: Subject
+    pins: np.ndarray  # int64 [n], dense indices, ascending
+    vectors: np.ndarray  # float32 [n, D], the fused ones
+    states: list[str]  # "cold", "warm", or "none" for who can be neither
+    titles: list[list[str]]  # of the pin's boards, smallest first; the id where there is no title
+    places: np.ndarray  # float64 [n, 2] on the map
+    scores: dict[str, np.ndarray]  # by column of SHOWN: float64 [n], NaN for who was not asked
+    neighbors: Knn  # of each, among the exported: rows of `pins`, and cosines
+
+
+def gather(subject: Subject, *, pins: int | None = None, k: int = 10, seed: int = 0) -> Facts:
+    """Collect what is told of the pins that have a vector, or of some that are drawn from them.
+
+    Map and neighbors are of the exported pins alone. The metrics are those of pin → pin, ranked
+    among all pins; beyond QUERIES cold or warm pins, that many are drawn and asked.
+
+    Args:
+        subject: the embeddings.
+        pins: how many to draw at most; None takes all.
+        k: neighbors of a pin; there are n - 1 where that is fewer.
+        seed: of what is drawn.
+
+    Raises:
+        PinGraphError: `pins` or `k` is below 1, no pin has a vector, or a vector is not finite
+            (names the pin).
+    """
+    if pins is not None and pins < 1:
+        raise PinGraphError(f"pins is {pins}: expected 1 or more")
+    dataset, split, fused = subject.dataset, subject.split, subject.table.fused
+    scorer = table_scorers(subject.table, dataset, split)["pin_to_pin"]  # refuses what's not finite
+    drawn = np.flatnonzero(fused.any(axis=1))
+    if not len(drawn):
+        raise PinGraphError(f"{subject.name}: no pin has a vector")
+    if pins is not None:
+        drawn = draw_queries(drawn, pins, seed)
+    done = evaluate_scorers(
+        {"pin_to_pin": scorer}, dataset, split, seed=seed, max_queries=QUERIES, queries=drawn
+    )
+    results = [part["pin_to_pin"] for part in (done.warm, done.cold)]
+    scores = {column: np.full(dataset.num_pins, np.nan) for column in SHOWN}
+    for result in results:
+        for column, metric in SHOWN.items() if result is not None else ():
+            scores[column][result.queries] = result.values[:, METRICS.index(metric)]
+    states = np.full(dataset.num_pins, "none", object)
+    states[split.warm_pins(dataset.graph)] = "warm"
+    states[split.cold_pins(dataset.graph)] = "cold"
+    vectors = fused[drawn]
+    return Facts(
+        subject=subject,
+        pins=drawn,
+        vectors=vectors,
+        states=states[drawn].tolist(),
+        titles=_titles(dataset, drawn),
+        places=(plane if len(drawn) <= MOST_ON_MAP else principal)(vectors),
+        scores={column: values[drawn] for column, values in scores.items()},
+        neighbors=nearest_neighbors(vectors, k),
+    )
+
+
+def _titles(dataset: PinBoardDataset, pins: np.ndarray) -> list[list[str]]:
+    graph = dataset.graph
+    names = [
+        title or str(board)
+        for title, board in zip(dataset.board_titles, dataset.board_ids.tolist(), strict=True)
+    ]
+    out = []
+    for pin in pins.tolist():
+        boards = graph.boards_of(pin)
+        order = np.argsort(graph.board_degrees[boards], kind="stable")
+        out.append([names[board] for board in boards[order].tolist()])
+    return out
