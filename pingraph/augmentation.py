@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import PinContent
@@ -43,15 +42,14 @@ class Augmentation:
 
 def _shifted(images: Tensor, most: int, rng: np.random.Generator) -> Tensor:
     U, _, H, W = images.shape
-    top, left = torch.from_numpy(rng.integers(0, 2 * most + 1, size=(2, U, 1)))
+    top, left = rng.integers(0, 2 * most + 1, size=(2, U, 1))
     if not U or not most:
         return images
-    padded = F.pad(images.float(), (most,) * 4, mode="replicate").to(images.dtype)
-    rows = (top + torch.arange(H))[:, None, :, None]
-    columns = (left + torch.arange(W))[:, None, None, :]
-    return padded[
-        torch.arange(U)[:, None, None, None], torch.arange(3)[:, None, None], rows, columns
-    ]
+    border = (0, 0), (0, 0), (most, most), (most, most)
+    padded, out = np.pad(images.numpy(), border, mode="edge"), np.empty_like(images.numpy())
+    for pin, (y, x) in enumerate(zip(top.ravel(), left.ravel(), strict=True)):
+        out[pin] = padded[pin, :, y : y + H, x : x + W]
+    return torch.from_numpy(out)
 
 
 def _hidden(mask: Tensor, share: float, rng: np.random.Generator) -> Tensor:

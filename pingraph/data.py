@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from pingraph.augmentation import Augmentation
 from pingraph.batches import PinBatches
 from pingraph.content import ContentReader, reader_for
 from pingraph.datasets import PinBoardDataset, open_dataset
+from pingraph.devices import moved
 from pingraph.errors import PinGraphError
 from pingraph.files import read_json, write_json
 from pingraph.interfaces import NegativeSampler, PinBatch, Sampler
@@ -98,6 +98,10 @@ class PinDataModule(LightningDataModule):
         assert self.trainer is not None, "batches are made in Trainer.fit"
         return self.trainer
 
+    @property
+    def _device(self) -> torch.device:
+        return self._fitting.strategy.root_device
+
     def prepare_data(self) -> None:
         """Split the data, prove that nothing leaks, and write what the run rests on to its folder.
 
@@ -132,6 +136,7 @@ class PinDataModule(LightningDataModule):
             self.encoder.preparation,
             on_broken_image=self.on_broken_image,
         )
+        self.encoder.to(self._device)  # a frozen backbone computes its features there
         steps = self._fitting.max_steps
         if steps < 1:
             raise PinGraphError(f"trainer.max_steps is {steps}: expected 1 or more")
@@ -156,13 +161,18 @@ class PinDataModule(LightningDataModule):
     def train_dataloader(self) -> BatchLoader:
         """Return the loader of the run's batches; one Lightning epoch is the whole run."""
         progress = self._fitting.fit_loop.epoch_loop.batch_progress
-        return BatchLoader(self.batches, self.num_workers, trained=lambda: progress.current.ready)
+        return BatchLoader(
+            self.batches,
+            self.num_workers,
+            trained=lambda: progress.current.ready,
+            pin_memory=self._device.type == "cuda",
+        )
 
     def transfer_batch_to_device(
         self, batch: PinBatch, device: torch.device, dataloader_idx: int
     ) -> PinBatch:
         """Move a batch; Lightning knows nothing of frozen records."""
-        return _moved(batch, device)
+        return moved(batch, device)
 
     def teardown(self, stage: str) -> None:
         """Tell how many images were skipped, since each is a pin trained on its text alone."""
@@ -183,12 +193,21 @@ class BatchLoader:
         batches: of the run.
         num_workers: processes that read them; 0 reads in this one.
         trained: returns how many of them are trained on.
+        pin_memory: give batches in pinned memory, from which a GPU takes them while it works.
     """
 
-    def __init__(self, batches: PinBatches, num_workers: int, *, trained: Callable[[], int]):
+    def __init__(
+        self,
+        batches: PinBatches,
+        num_workers: int,
+        *,
+        trained: Callable[[], int],
+        pin_memory: bool = False,
+    ):
         self.batches = batches
         self.num_workers = num_workers
         self.trained = trained
+        self.pin_memory = pin_memory
 
     def __len__(self) -> int:
         """Return how many batches there are, trained on or not."""
@@ -201,7 +220,11 @@ class BatchLoader:
         """
         places = range(self.trained(), len(self.batches))
         loader = DataLoader(
-            self.batches, batch_size=None, sampler=places, num_workers=self.num_workers
+            self.batches,
+            batch_size=None,
+            sampler=places,
+            num_workers=self.num_workers,
+            pin_memory=self.pin_memory,
         )
         with Uninterrupted():  # Python loses an interrupt that comes while it forks
             iterator = iter(loader)
@@ -222,15 +245,3 @@ def _same(one: Split, other: Split) -> bool:
         np.array_equal(getattr(one, name), getattr(other, name))
         for name in ("train_edges", "train_pins")
     )
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, tuple):
-        return tuple(_moved(entry, device) for entry in value)
-    if is_dataclass(value):
-        inner = {field.name: _moved(getattr(value, field.name), device) for field in fields(value)}
-        kind: Any = type(value)
-        return kind(**inner)
-    return value

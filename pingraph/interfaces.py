@@ -178,6 +178,12 @@ class PinBatch:
     first_chunk: int
     content: tuple[PinContent, ...]
 
+    def pin_memory(self) -> PinBatch:
+        """Return the batch in pinned memory, as a DataLoader with `pin_memory` asks for it."""
+        from pingraph.devices import pinned
+
+        return pinned(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Embeddings:

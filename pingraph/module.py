@@ -70,7 +70,7 @@ class PinModule(LightningModule):
         self.warmup = warmup
         self.recompute = recompute
         if compile:
-            self.encoder.compile()
+            self.encoder.compile(dynamic=True)  # batches differ in size: compiled once for all
 
     def forward(self, content: PinContent) -> Embeddings:
         """Embed U pins from their content."""

@@ -12,6 +12,7 @@ import yaml
 
 from pingraph.content import ContentReader, Reader, reader_for
 from pingraph.datasets import PinBoardDataset, open_dataset
+from pingraph.devices import default_device, moved
 from pingraph.errors import PinGraphError
 from pingraph.files import read_json
 from pingraph.interfaces import Embeddings, EmbeddingTable, Encoder, PinContent
@@ -35,7 +36,10 @@ BLOCK = 512  # pins embedded at once
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run folder's encoder in evaluation mode, its tokenizer, its split and where its data is."""
+    """A run folder's encoder in evaluation mode, its tokenizer, its split and where its data is.
+
+    The encoder is on the GPU where torch finds one; what it makes comes back to the CPU.
+    """
 
     folder: Path
     encoder: Encoder
@@ -123,8 +127,8 @@ class Run:
 
     @torch.inference_mode()
     def embed_content(self, content: PinContent) -> Embeddings:
-        """Embed U pins."""
-        return self.encoder(content)
+        """Embed U pins; content and embeddings are on the CPU."""
+        return moved(self.encoder(moved(content, default_device())), torch.device("cpu"))
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -173,4 +177,4 @@ def _load_encoder(config: dict[str, Any], checkpoint: Path) -> Encoder:
     own = {key[8:]: value for key, value in state.items() if key.startswith("encoder.")}
     check_state(encoder, own, str(checkpoint))
     encoder.load_state_dict(own)
-    return encoder.eval()
+    return encoder.to(default_device()).eval()
