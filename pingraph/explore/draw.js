@@ -40,7 +40,7 @@ function picture(pin, side) {
     width: side,
     height: side,
     loading: side < 192 ? "lazy" : null,
-    alt: named(pin.text, `pin ${pin.id}`),
+    alt: pin.text ? "" : `pin ${pin.id}`, // the words stand beside it
   });
   image.addEventListener("load", () => {
     image.classList.toggle("coarse", 2 * image.naturalWidth <= image.width);

@@ -139,8 +139,12 @@ let typed = 0;
 $("board").addEventListener("input", async () => {
   const words = $("board").value.trim();
   const turn = ++typed;
-  const found = words ? (await ask(`api/boards?${new URLSearchParams({ words })}`)).boards : [];
-  if (turn === typed) suggest(found, words);
+  try {
+    const found = words ? (await ask(`api/boards?${new URLSearchParams({ words })}`)).boards : [];
+    if (turn === typed) suggest(found, words);
+  } catch (error) {
+    fail(error);
+  }
 });
 
 function suggest(boards, words = "") {
