@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pingraph.errors import PinGraphError
-from pingraph.evaluation import evaluate_scorers, table_scorers
+from pingraph.evaluation import table_scorers
 from pingraph.knn import Knn, nearest_neighbors
 from pingraph.metrics import METRICS
 from pingraph.planar import plane, principal
-from pingraph.ranking import draw_queries
+from pingraph.ranking import draw_queries, evaluate_task
+from pingraph.relevance import retrieval_tasks
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
@@ -65,17 +66,16 @@ def gather(subject: Subject, *, pins: int | None = None, k: int = 10, seed: int 
         raise PinGraphError(f"{subject.name}: no pin has a vector")
     if pins is not None:
         drawn = draw_queries(drawn, pins, seed)
-    done = evaluate_scorers(
-        {"pin_to_pin": scorer}, dataset, split, seed=seed, max_queries=QUERIES, queries=drawn
-    )
-    results = [part["pin_to_pin"] for part in (done.warm, done.cold)]
-    scores = {column: np.full(dataset.num_pins, np.nan) for column in SHOWN}
-    for result in results:
-        for column, metric in SHOWN.items() if result is not None else ():
-            scores[column][result.queries] = result.values[:, METRICS.index(metric)]
+    task = retrieval_tasks(dataset, split)[0]
     states = np.full(dataset.num_pins, "none", object)
-    states[split.warm_pins(dataset.graph)] = "warm"
-    states[split.cold_pins(dataset.graph)] = "cold"
+    scores = {column: np.full(dataset.num_pins, np.nan) for column in SHOWN}
+    parts = {"cold": split.cold_pins(dataset.graph), "warm": split.warm_pins(dataset.graph)}
+    for state, of_part in parts.items():
+        states[of_part] = state
+        asked = np.intersect1d(drawn, of_part)
+        result = evaluate_task(task, scorer, asked, dataset, seed=seed, max_queries=QUERIES)
+        for column, metric in SHOWN.items():
+            scores[column][result.queries] = result.values[:, METRICS.index(metric)]
     vectors = fused[drawn]
     return Facts(
         subject=subject,
