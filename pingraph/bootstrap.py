@@ -25,8 +25,13 @@ def mean_intervals(values: np.ndarray, *, seed: int) -> np.ndarray:
     """
     if len(values) < 2:
         return np.full((values.shape[1], 2), np.nan)
+    return np.quantile(resampled_means(values, seed=seed), LEVELS, axis=0).T
+
+
+def resampled_means(values: np.ndarray, *, seed: int) -> np.ndarray:
+    """Return the means of RESAMPLES resamples of at least one row, float64 [RESAMPLES, M]."""
     means = [counts @ values / len(values) for counts in _resamples(len(values), seed)]
-    return np.quantile(np.concatenate(means), LEVELS, axis=0).T
+    return np.concatenate(means)
 
 
 def lifts(before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -245,7 +245,7 @@ def report(
         out: the HTML file; default report.html in the run folder, or here where that is not one.
     """
     from pingraph.report import numbers_file, write_report
-    from pingraph.subject import chosen_split, open_subject
+    from pingraph.subject import chosen_split, open_subjects
 
     _check_seed(seed)
     alone = runs[0] if len(runs) == 1 and runs[0].is_dir() else Path()
@@ -253,9 +253,7 @@ def report(
     for path in (out, numbers_file(out)):
         _check_writable(path)
     chosen = chosen_split(split, cold_fraction, split_seed)
-    subjects = [
-        open_subject(run, *(() if run.is_dir() else (data, chosen)), progress=True) for run in runs
-    ]
+    subjects = open_subjects(runs, data, chosen, progress=True)
     print(*write_report(subjects, out, seed=seed, map_pins=map_pins), sep="\n")
 
 
@@ -288,14 +286,13 @@ def explore(
         port: of the page; 0 takes any that is free.
     """
     from pingraph.explore.serve import listen, serve
-    from pingraph.subject import chosen_split, open_subject, told_apart
+    from pingraph.subject import chosen_split, open_subjects, told_apart
 
     if len(runs) > 2:
         raise PinGraphError(f"{len(runs)} runs are given: expected one or two")
     chosen = chosen_split(split, cold_fraction, split_seed)
     server = listen(port)
-    subjects = [open_subject(run, *(() if run.is_dir() else (data, chosen))) for run in runs]
-    serve(told_apart(subjects), server)
+    serve(told_apart(open_subjects(runs, data, chosen)), server)
 
 
 def export(
@@ -416,43 +413,49 @@ def experiment(
     file: Path,
     out: Path | None = None,
     data: list[str] | None = None,
+    conditions: list[str] | None = None,
     methods: list[str] | None = None,
     seeds: list[int] | None = None,
     jobs: int = 1,
     dry_run: bool = False,
 ) -> None:
-    """Run a grid of data sets, methods and seeds, and write its table.
+    """Run a grid of data sets, conditions, methods and seeds, and write its tables and plots.
 
-    A cell is a run of `pingraph fit` and `pingraph evaluate` in a folder of its own. A finished one
-    is never run again, and one that was stopped goes on, so the same command can be typed again at
-    any time. Writes results.parquet and table.md. Exits with 2 where a cell failed.
+    A cell is a process of its own in a folder of its own. A finished one is never run again, and
+    one that was stopped goes on, so the same command can be typed again at any time. Writes
+    results.parquet, comparisons.parquet, table.md, .tex and .html, and plot.png and .svg. Exits
+    with 2 where a cell failed.
 
     Args:
         file: a YAML file; docs/experiments.md describes it.
         out: the folder to write to, default runs/NAME.
         data: other data sets than the file's: 'icons', 'world' or folders.
+        conditions: some of the file's conditions, by name.
         methods: some of the file's methods, by name.
         seeds: other seeds than the file's.
         jobs: cells that run at a time.
-        dry_run: only list the cells, and which of them are finished.
+        dry_run: only list the cells, which of them are finished, and how long the others may take.
     """
     from pingraph.experiment import Experiment
-    from pingraph.experiment_run import finished, run_cells
-    from pingraph.experiment_table import collect, table_of, write_results
+    from pingraph.experiment_figures import Figures
+    from pingraph.experiment_files import write_all
+    from pingraph.experiment_run import listing, run_cells
     from pingraph.results import print_sheet
 
-    chosen = Experiment.load(file).of(data=data or (), methods=methods or (), seeds=seeds or ())
+    chosen = Experiment.load(file).of(
+        data=data or (), conditions=conditions or (), methods=methods or (), seeds=seeds or ()
+    )
     out = Path("runs", file.stem) if out is None else out
     if dry_run:
-        for cell in chosen.cells():
-            print("finished" if finished(cell, out) else "to do   ", out / cell.path)
+        print(*listing(chosen, out, jobs=jobs), sep="\n")
         return
     failures = run_cells(chosen, out, jobs=jobs)
-    rows = collect(chosen, out)
-    if rows:
-        sheet = table_of(chosen, rows, out)
-        print_sheet(sheet)
-        print(*write_results(rows, sheet, out), sep="\n")
+    figures = Figures(chosen, out)
+    if figures.cells:
+        sheets, written = write_all(figures, out)
+        for sheet in sheets:
+            print_sheet(sheet)
+        print(*written, sep="\n")
     for failure in failures:
         sys.stderr.write(f"failed: {failure}\n")
     if failures:

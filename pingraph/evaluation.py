@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,18 +88,24 @@ def evaluate_scorers(
     *,
     seed: int = 0,
     max_queries: int = 10_000,
+    queries: np.ndarray | None = None,
+    candidates: Mapping[str, np.ndarray] | None = None,
 ) -> Evaluation:
     """Evaluate anything that scores pins; see `evaluate_table` for the other arguments.
 
     Args:
         scorers: by task ("pin_to_pin", "image_to_text", "text_to_image", "board_to_pins"); a task
             without one is left out.
+        queries: int64, the only pins that are asked, and that boards are asked for; None for all.
+        candidates: by part, the only pins that are ranked, int64; all where there are none given.
 
     Raises:
         PinGraphError: a score is not finite; or the split is of another data set.
     """
     graph = dataset.graph
     pins = {"cold": split.cold_pins(graph), "warm": split.warm_pins(graph)}
+    if queries is not None:
+        pins = {part: np.intersect1d(of_part, queries) for part, of_part in pins.items()}
     results: dict[str, dict[str, TaskResult | None]] = {part: {} for part in PARTS}
     shared = retrieval_tasks(dataset, split)
     boards = np.arange(graph.num_boards)
@@ -107,12 +113,20 @@ def evaluate_scorers(
     for part in PARTS:
         tasks: list[tuple[Task, np.ndarray]] = [(task, pins[part]) for task in shared]
         for task, asked in [*tasks, (board_task(dataset, split, pins[part]), boards)]:
+            if part in (candidates or {}):
+                task = _among(task, candidates[part])
             exists = task.name in scorers and task.askable.any()
             results[part][task.name] = (
                 evaluate_task(task, scorers[task.name], asked, dataset, **drawn) if exists else None
             )
     described = {"kind": split.kind, "seed": split.seed, **split.parameters}
     return Evaluation(data=dataset.name, split=described, seed=seed, **results)
+
+
+def _among(task: Task, pins: np.ndarray) -> Task:
+    ranked = np.zeros(len(task.corpus), bool)
+    ranked[pins] = True
+    return replace(task, corpus=task.corpus & ranked)
 
 
 def table_scorers(

@@ -1,4 +1,4 @@
-"""An experiment: a grid of data sets, methods and seeds, written down in a YAML file."""
+"""An experiment: a grid of data sets, conditions, methods and seeds, from a YAML file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,26 @@ import yaml
 
 from pingraph.datasets import BUILT_IN
 from pingraph.errors import PinGraphError
+from pingraph.experiment_parts import built
+from pingraph.results import PARTS, TASKS
 
-BASELINES = ("tf_idf", "raw_pixels")
-_KEYS = ("title", "data", "seeds", "options", "methods", "reference")
+EMBEDDINGS = ("fused", "image", "text")
+USUAL = {"class_path": "pingraph.experiments.conditions.HeldOut"}
+GIVEN = ("seed_everything", "data.folder", "data.split", "trainer.default_root_dir")
+KEPT = ("recall@10", "ndcg@10", "mrr", "hit_rate@10")  # metrics that are kept of each query
+MEASURE = {"part": "cold", "task": "pin_to_pin", "metric": "recall@10"}
+_MEASURES = {"part": tuple(PARTS), "task": tuple(TASKS), "metric": KEPT}
+_FORMS = {
+    "title": (str, "a line of text"),
+    "data": (list, "a list of names and folders"),
+    "seeds": (list, "a list of whole numbers"),
+    "options": (dict, "options of `pingraph fit`"),
+    "conditions": (dict, "names, each with a class_path"),
+    "methods": (dict, "names, each with options of `pingraph fit` or a class_path"),
+    "reference": (str, "the name of a method"),
+    "measure": (dict, "part, task and metric"),
+    "by_saves": (bool, "true or false"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,23 +41,32 @@ class Cell:
 
     data: str  # name of the data set
     source: str  # "icons", "world" or its folder
+    condition: str  # its name, "" where the file names none
+    under: dict[str, Any]  # its class_path and init_args
     method: str
+    made_by: dict[str, Any]  # a class_path and init_args; or options of `pingraph fit`
     seed: int
-    options: dict[str, Any]  # of `pingraph fit`; or {"baseline": name} for what is not trained
 
     @property
     def path(self) -> Path:
         """Where it is kept, in the experiment's folder."""
-        return Path(self.data, re.sub(r"[^\w.+-]+", "-", self.method), f"seed-{self.seed}")
+        parts = (self.data, *([self.condition] if self.condition else []), self.method)
+        return Path(*(re.sub(r"[^\w.+-]+", "-", part) for part in parts), f"seed-{self.seed}")
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether it is trained by `pingraph fit`."""
+        return "class_path" not in self.made_by
+
+    @property
+    def embedding(self) -> str:
+        """Which vectors of a `pingraph fit` find pins: "fused", "image" or "text"."""
+        return self.made_by.get("embedding", "fused")
 
     def arguments(self) -> list[str]:
         """Return the options as arguments of `pingraph fit`."""
-        given = {
-            "seed_everything": self.seed,
-            "data.folder": self.source,
-            "data.split.seed": self.seed,
-            **self.options,
-        }
+        options = {key: value for key, value in self.made_by.items() if key != "embedding"}
+        given = {"seed_everything": self.seed, **options}
         return [f"--{name}={_spelled(value)}" for name, value in given.items()]
 
 
@@ -51,18 +77,25 @@ class Experiment:
     Args:
         title: a line for the table.
         data: "icons", "world" or folders of data sets.
-        seeds: of the split and the training.
-        options: of `pingraph fit`, for all methods.
-        methods: by name, what each changes: options of `pingraph fit`, or a `baseline`.
+        seeds: of what is held out and of the training.
+        options: of `pingraph fit`, for all methods that are trained by it.
+        conditions: by name, under what the methods are compared.
+        methods: by name, what each changes: options of `pingraph fit`, with `embedding`; or a class
+            of another method.
         reference: the method that the others are compared with.
+        measure: the part, task and metric that methods are compared by.
+        by_saves: whether the table shows the measure by the saves that a pin has in training.
     """
 
     title: str
     data: tuple[str, ...]
     seeds: tuple[int, ...]
     options: dict[str, Any]
+    conditions: dict[str, dict[str, Any]]
     methods: dict[str, dict[str, Any]]
     reference: str
+    measure: dict[str, str]
+    by_saves: bool
 
     @classmethod
     def load(cls, path: str | Path) -> Experiment:
@@ -70,7 +103,7 @@ class Experiment:
 
         Raises:
             PinGraphError: it is missing or no YAML, or a key is unknown, missing or of another
-                form; names the file and the key.
+                form, or a class cannot be made; names the file and the key.
         """
         path = Path(path)
         try:
@@ -81,30 +114,36 @@ class Experiment:
         _check(path, given)
         methods = {str(name): changes or {} for name, changes in given["methods"].items()}
         return cls(
-            title=str(given.get("title", path.stem)),
+            title=given.get("title", path.stem),
             data=tuple(given["data"]),
-            seeds=tuple(given.get("seeds", [0])),
+            seeds=tuple(given.get("seeds") or [0]),
             options=given.get("options") or {},
+            conditions={str(k): v for k, v in (given.get("conditions") or {"": USUAL}).items()},
             methods=methods,
             reference=str(given.get("reference", next(iter(methods)))),
+            measure={**MEASURE, **(given.get("measure") or {})},
+            by_saves=given.get("by_saves", False),
         )
 
     def of(
-        self, *, data: Sequence[str] = (), methods: Sequence[str] = (), seeds: Sequence[int] = ()
+        self,
+        *,
+        data: Sequence[str] = (),
+        conditions: Sequence[str] = (),
+        methods: Sequence[str] = (),
+        seeds: Sequence[int] = (),
     ) -> Experiment:
-        """Return the experiment with other data and seeds, or some of its methods.
+        """Return the experiment with other data and seeds, or some of its conditions and methods.
 
         Raises:
-            PinGraphError: a method is unknown.
+            PinGraphError: a condition or method is unknown.
         """
-        for name in methods:
-            if name not in self.methods:
-                raise PinGraphError(f"no method {name!r}: expected one of {list(self.methods)}")
-        chosen = {name: self.methods[name] for name in methods} or self.methods
+        chosen = _some("method", self.methods, methods)
         return replace(
             self,
             data=tuple(data) or self.data,
             seeds=tuple(seeds) or self.seeds,
+            conditions=_some("condition", self.conditions, conditions),
             methods=chosen,
             reference=self.reference if self.reference in chosen else next(iter(chosen)),
         )
@@ -113,16 +152,33 @@ class Experiment:
         """Return the runs, seed by seed, so that a table is whole as early as it can be."""
         return [
             Cell(
-                data=source if source in BUILT_IN else Path(source).resolve().name,
-                source=source if source in BUILT_IN else str(Path(source).resolve()),
+                data=name,
+                source=source,
+                condition=condition,
+                under=under,
                 method=method,
+                made_by=changes if "class_path" in changes else {**self.options, **changes},
                 seed=seed,
-                options=changes if "baseline" in changes else {**self.options, **changes},
             )
             for seed in self.seeds
-            for source in self.data
+            for name, source in map(_named, self.data)
+            for condition, under in self.conditions.items()
             for method, changes in self.methods.items()
         ]
+
+
+def _named(data: str) -> tuple[str, str]:
+    if data in BUILT_IN:
+        return data, data
+    folder = Path(data).resolve()
+    return folder.name, str(folder)
+
+
+def _some(what: str, known: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    for name in names:
+        if name not in known:
+            raise PinGraphError(f"no {what} {name!r}: expected one of {list(known)}")
+    return {name: known[name] for name in names} or known
 
 
 def _spelled(value: Any) -> str:
@@ -131,31 +187,47 @@ def _spelled(value: Any) -> str:
 
 def _check(path: Path, given: Any) -> None:
     if not isinstance(given, dict):
-        raise PinGraphError(f"{path}: expected keys, of {', '.join(_KEYS)}")
+        raise PinGraphError(f"{path}: expected keys, of {', '.join(_FORMS)}")
     for key in given:
-        if key not in _KEYS:
-            raise PinGraphError(f"{path}: unknown key {key!r}: expected {', '.join(_KEYS)}")
-    for key, kind, what in (
-        ("data", list, "a list of names and folders"),
-        ("methods", dict, "names, each with options of `pingraph fit`"),
-        ("seeds", list, "a list of whole numbers"),
-        ("options", dict, "options of `pingraph fit`"),
-    ):
+        if key not in _FORMS:
+            raise PinGraphError(f"{path}: unknown key {key!r}: expected {', '.join(_FORMS)}")
+    for key, (kind, what) in _FORMS.items():
         found = given.get(key)
-        if (key in ("data", "methods") and not found) or (
-            found is not None and type(found) is not kind
-        ):
+        missing = key in ("data", "methods") and not found
+        if missing or (found is not None and type(found) is not kind):
             raise PinGraphError(f"{path}: {key} is {found!r}: expected {what}")
-    for name, changes in given["methods"].items():
-        if changes is not None and not isinstance(changes, dict):
-            raise PinGraphError(f"{path}: methods.{name} is {changes!r}: expected options")
-        baseline = (changes or {}).get("baseline", BASELINES[0])
-        if baseline not in BASELINES:
-            expected = " or ".join(BASELINES)
-            raise PinGraphError(f"{path}: methods.{name}.baseline is {baseline!r}: {expected}")
     for seed in given.get("seeds") or []:
         if type(seed) is not int or seed < 0:
             raise PinGraphError(f"{path}: seeds has {seed!r}: expected whole numbers from 0")
+    _check_options(f"{path}: options", given.get("options") or {})
+    for name, spec in (given.get("conditions") or {}).items():
+        built(spec, "trial", f"{path}: conditions.{name}")
+    for name, changes in given["methods"].items():
+        _check_method(f"{path}: methods.{name}", changes)
     reference = given.get("reference")
-    if reference is not None and reference not in given["methods"]:
+    if reference is not None and reference not in map(str, given["methods"]):
         raise PinGraphError(f"{path}: reference is {reference!r}: expected one of the methods")
+    for key, value in (given.get("measure") or {}).items():
+        if key not in _MEASURES:
+            raise PinGraphError(f"{path}: measure has {key!r}: expected part, task and metric")
+        if value not in _MEASURES[key]:
+            expected = ", ".join(_MEASURES[key])
+            raise PinGraphError(f"{path}: measure.{key} is {value!r}: expected one of {expected}")
+
+
+def _check_method(where: str, changes: Any) -> None:
+    if changes is not None and not isinstance(changes, dict):
+        raise PinGraphError(f"{where} is {changes!r}: expected options of `pingraph fit`")
+    if changes and "class_path" in changes:
+        built(changes, "scorers", where)
+        return
+    _check_options(where, changes or {})
+    embedding = (changes or {}).get("embedding", "fused")
+    if embedding not in EMBEDDINGS:
+        raise PinGraphError(f"{where}.embedding is {embedding!r}: expected {', '.join(EMBEDDINGS)}")
+
+
+def _check_options(where: str, options: dict[str, Any]) -> None:
+    for key in options:
+        if any(key == name or str(key).startswith(f"{name}.") for name in GIVEN):
+            raise PinGraphError(f"{where} has {key!r}, which the grid gives to each cell itself")

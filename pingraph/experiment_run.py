@@ -7,24 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 from threading import Event
 from typing import Any
 
-from pingraph.baselines import baseline_scorers
-from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
-from pingraph.evaluation import evaluate_scorers
 from pingraph.experiment import Cell, Experiment
+from pingraph.experiment_cell import CELL_FILE, MADE_FILE, seen_data
 from pingraph.files import read_json, write_json
 from pingraph.progress import progress_bar
-from pingraph.run_files import CHECKPOINT_FILE, METRICS_FILE
-from pingraph.splits import PinSplit
+from pingraph.run_files import CHECKPOINT_FILE, SPLIT_FILE
 
-CELL_FILE, LOG_FILE, TIME_FILE = "cell.json", "log.txt", "seconds.json"
+LOG_FILE = "log.txt"
+_ASKED = ("source", "under", "made_by", "seed")  # what makes a cell what it is
 
 
 def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
@@ -39,14 +37,14 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
         A line for each cell that failed.
 
     Raises:
-        PinGraphError: `jobs` is below 1, or a cell in the folder was run with other options.
+        PinGraphError: `jobs` is below 1, two cells have one folder, or a cell in the folder was run
+            with other options.
         KeyboardInterrupt: Ctrl-C; what runs is stopped, keeps its state, and goes on next time.
     """
     if jobs < 1:
         raise PinGraphError(f"jobs is {jobs}: expected 1 or more")
     cells = experiment.cells()
-    for cell in cells:
-        _check_same(cell, out / cell.path)
+    check_cells(cells, out)
     waiting = [cell for cell in cells if not finished(cell, out)]
     stopped, failures = Event(), []
     with (
@@ -57,8 +55,9 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
             step("finished before")
         running = [pool.submit(_run, cell, out, jobs, stopped) for cell in waiting]
         try:
-            for cell, future in zip(waiting, running, strict=True):
-                step(f"{cell.path}")
+            for place, (cell, future) in enumerate(zip(waiting, running, strict=True)):
+                left = costs(waiting[place:], cells, out)
+                step(f"{cell.path}{told(left, jobs)}")
                 failure = future.result()
                 if failure is not None:
                     failures.append(failure)
@@ -68,70 +67,119 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
     return failures
 
 
+def listing(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
+    """Return a line for each cell, with the seconds that it took or may take, and one for all."""
+    cells = experiment.cells()
+    check_cells(cells, out)
+    lines: list[str] = []
+    left: list[float | None] = []
+    for cell, cost in zip(cells, costs(cells, cells, out), strict=True):
+        done = finished(cell, out)
+        seconds = made(cell, out)["seconds"] if done else cost
+        left += [] if done else [cost]
+        spent = "" if seconds is None else f"  {seconds:,.0f} s"
+        lines.append(f"{'finished' if done else 'to do   '} {out / cell.path}{spent}")
+    return [*lines, f"{len(left)} of {len(cells)} cells to do{told(left, jobs)}"]
+
+
+def check_cells(cells: list[Cell], out: Path) -> None:
+    """Raise PinGraphError where two cells share a folder, or one was run with other options."""
+    paths = [cell.path for cell in cells]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise PinGraphError(f"{path} would hold two cells: give data and methods other names")
+    for cell in cells:
+        folder = out / cell.path
+        if not (folder / CELL_FILE).exists():
+            continue
+        then, now = read_json(folder / CELL_FILE)["cell"], asdict(cell)
+        for key in _ASKED:
+            if then[key] != now[key]:
+                raise PinGraphError(
+                    f"{folder} was run with other options ({key} {then[key]}, now {now[key]}): "
+                    "remove it, or write to another folder by --out"
+                )
+
+
 def finished(cell: Cell, out: Path) -> bool:
-    """Return whether a cell has been evaluated."""
-    return (out / cell.path / METRICS_FILE).exists()
+    """Return whether a cell has been judged."""
+    return (out / cell.path / MADE_FILE).exists()
 
 
-def seconds(cell: Cell, out: Path) -> float | None:
-    """Return how long a finished cell took, None where it is not known."""
-    path = out / cell.path / TIME_FILE
-    return read_json(path) if path.exists() else None
+def made(cell: Cell, out: Path) -> dict[str, Any]:
+    """Return how a finished cell was made: commit, versions, fingerprints, threads and seconds."""
+    return read_json(out / cell.path / MADE_FILE)
+
+
+def costs(cells: list[Cell], among: list[Cell], out: Path) -> list[float | None]:
+    """Return the seconds that cells may take: the mean of finished ones that are most like each.
+
+    That is those of the same method on the same data, else those of the method; None without any.
+    """
+    took = [(cell, made(cell, out)["seconds"]) for cell in among if finished(cell, out)]
+    found = []
+    for cell in cells:
+        same = [s for other, s in took if other.method == cell.method]
+        near = [s for o, s in took if (o.method, o.data) == (cell.method, cell.data)]
+        found.append(mean(near or same) if same else None)
+    return found
+
+
+def told(left: list[float | None], jobs: int) -> str:
+    """Say in words how long cells may still take; nothing where that is not known of all."""
+    known = [seconds for seconds in left if seconds is not None]
+    if not known:
+        return ""
+    more = f" and {len(left) - len(known)} cells more" if len(known) < len(left) else ""
+    return f" (about {sum(known) / jobs / 60:,.0f} min{more})"
 
 
 def _run(cell: Cell, out: Path, jobs: int, stopped: Event) -> str | None:
     folder = out / cell.path
     if stopped.is_set():
         return None
-    started = time.monotonic()
-    write_json(folder / CELL_FILE, asdict(cell))
-    steps: list[Callable[[], str | None]] = [
-        lambda: _process(_fit_arguments(cell, folder), folder, jobs, stopped),
-        lambda: _process(["evaluate", str(folder)], folder, jobs, stopped),
-    ]
-    if "baseline" in cell.options:
-        steps = [lambda: _baseline(cell, folder)]
-    for step in steps:
-        failure = step()
+    started = time.time()
+    write_json(folder / CELL_FILE, {"cell": asdict(cell), "started": _commit()})
+    module = ["-m", "pingraph.experiment_cell"]
+    if cell.is_fit:
+        failure = _process([*module, "prepare", str(folder)], folder, jobs, stopped)
+        if failure is None and not stopped.is_set():
+            command = ["-c", "from pingraph.cli import main; main()", *_fit(cell, folder)]
+            failure = _process(command, folder, jobs, stopped)
         if failure is not None:
             return f"{folder}: {failure} (see {LOG_FILE})"
-        if stopped.is_set():
-            return None
-    write_json(folder / TIME_FILE, round(time.monotonic() - started, 1))
-    return None
+    if stopped.is_set():
+        return None
+    failure = _process([*module, "judge", str(folder), str(started)], folder, jobs, stopped)
+    return None if failure is None else f"{folder}: {failure} (see {LOG_FILE})"
 
 
-def _fit_arguments(cell: Cell, folder: Path) -> list[str]:
-    arguments = ["fit", *cell.arguments(), f"--trainer.default_root_dir={folder}"]
+def _fit(cell: Cell, folder: Path) -> list[str]:
+    arguments = [
+        "fit",
+        *cell.arguments(),
+        f"--data.folder={seen_data(cell, folder)}",
+        "--data.split=pingraph.subject.SplitFile",
+        f"--data.split.path={folder / SPLIT_FILE}",
+        f"--trainer.default_root_dir={folder}",
+        "--trainer.enable_progress_bar=false",
+    ]
     if (folder / CHECKPOINT_FILE).exists():
         arguments.append(f"--ckpt_path={folder / CHECKPOINT_FILE}")
-    return [*arguments, "--trainer.enable_progress_bar=false"]
-
-
-def _baseline(cell: Cell, folder: Path) -> str | None:
-    try:
-        dataset = open_dataset(cell.source)
-        split = PinSplit(seed=cell.seed).split(dataset)
-        scorers = baseline_scorers(dataset, split).get(cell.options["baseline"], {})
-        found = evaluate_scorers(scorers, dataset, split, seed=cell.seed)
-    except PinGraphError as error:
-        return str(error)
-    write_json(folder / METRICS_FILE, found.to_dict())
-    return None
+    return arguments
 
 
 def _process(arguments: list[str], folder: Path, jobs: int, stopped: Event) -> str | None:
-    """Run `pingraph` as a process; return the last line that it wrote if it fails."""
+    """Run Python as a process; return the last line that it wrote if it fails."""
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
-    command = [sys.executable, "-c", "from pingraph.cli import main; main()", *arguments]
     log = folder / LOG_FILE
     with log.open("ab") as file:
         process = subprocess.Popen(
-            command,
+            [sys.executable, *arguments],
             stdout=file,
             stderr=file,
             stdin=subprocess.DEVNULL,
-            env={"OMP_NUM_THREADS": str(threads), **os.environ},
+            env={"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", **os.environ},
             start_new_session=True,  # Ctrl-C comes by way of `stopped`, to each process once
         )
         while process.poll() is None:
@@ -145,12 +193,14 @@ def _process(arguments: list[str], folder: Path, jobs: int, stopped: Event) -> s
     return lines[-1] if lines else f"ended with {process.returncode}"
 
 
-def _check_same(cell: Cell, folder: Path) -> None:
-    if not (folder / CELL_FILE).exists():
-        return
-    then: dict[str, Any] = read_json(folder / CELL_FILE)
-    if then["options"] != cell.options or then["source"] != cell.source:
-        raise PinGraphError(
-            f"{folder} was run with other options ({then['options']} on {then['source']}): "
-            "remove it, or write to another folder by --out"
-        )
+def _commit() -> dict[str, Any]:
+    """Return the commit that pingraph runs from, and whether files differ from it; null if none."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+        if head.returncode:
+            return {"commit": None, "dirty": None}
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True)
+    except OSError:  # there is no git
+        return {"commit": None, "dirty": None}
+    return {"commit": head.stdout.strip(), "dirty": changed.returncode != 0}

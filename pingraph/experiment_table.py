@@ -1,115 +1,155 @@
-"""What came out of an experiment: a row each figure in Parquet, and a table of means by method."""
+"""The tables of an experiment: means of its figures, and how methods compare with the reference."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
+from collections import Counter
+from statistics import mean
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pingraph.experiment import Cell, Experiment
-from pingraph.experiment_run import finished, seconds
-from pingraph.files import atomic_file, read_json
-from pingraph.metrics import METRICS
-from pingraph.results import PARTS, TASKS, Sheet
+from pingraph.experiment_figures import Figures, Slice, Tested, measure_name
+from pingraph.experiment_statistics import Mean
+from pingraph.results import TASKS, Sheet
 from pingraph.results import Cell as Place
-from pingraph.run_files import METRICS_FILE
 
-RESULTS_FILE, TABLE_FILE = "results.parquet", "table.md"
-METRIC = "recall@10"
-COLUMNS = (
-    ("cold", "pin_to_pin"),
-    ("cold", "image_to_text"),
-    ("cold", "text_to_image"),
-    ("warm", "pin_to_pin"),
-)
+Comparisons = dict[tuple[str, str, Slice], Tested]
+ABOVE, BELOW = "↑", "↓"
+_NONE = Place("-")
 
 
-def collect(experiment: Experiment, out: Path) -> list[dict[str, Any]]:
-    """Return a row for each figure of each finished cell.
+def sheets(figures: Figures, comparisons: Comparisons) -> list[Sheet]:
+    """Return the tables: all tasks where there is one slice; else the measure by slice, twice.
 
-    Keys: data, method, seed, part, task, metric, value, low and high (95% over queries), queries.
+    Args:
+        figures: what the cells found.
+        comparisons: of its `comparisons`, with its `columns`.
     """
-    rows = []
-    for cell in experiment.cells():
-        if not finished(cell, out):
-            continue
-        found = read_json(out / cell.path / METRICS_FILE)
-        named = {"data": cell.data, "method": cell.method, "seed": cell.seed}
-        for part in PARTS:
-            for task, result in found[part].items():
-                for metric in METRICS if result else ():
-                    low, high = result[metric]["ci95"] or (None, None)
-                    figure = {"value": result[metric]["value"], "low": low, "high": high}
-                    place = {"part": part, "task": task, "metric": metric}
-                    rows.append({**named, **place, **figure, "queries": result["queries"]})
-    return rows
+    slices = figures.slices()
+    notes = _notes(figures)
+    if len(slices) == 1:
+        return [_by_task(figures, comparisons, notes)]
+    return [
+        _by_slice(figures, slices, notes),
+        _lifts(figures, comparisons, slices),
+    ]
 
 
-def write_results(rows: list[dict[str, Any]], sheet: Sheet, out: Path) -> list[Path]:
-    """Write the rows as Parquet and the table as Markdown, and return the two paths."""
-    with atomic_file(out / RESULTS_FILE) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows), temporary)
-    with atomic_file(out / TABLE_FILE) as temporary:
-        temporary.write_text(sheet.markdown(), encoding="utf-8")
-    return [out / RESULTS_FILE, out / TABLE_FILE]
-
-
-def table_of(experiment: Experiment, rows: list[dict[str, Any]], out: Path) -> Sheet:
-    """Lay out recall@10: a section each data set, a row each method, the mean over its seeds."""
-    sections = {}
-    for data in dict.fromkeys(cell.data for cell in experiment.cells()):
-        values = {
-            (method, part, task): [
-                row["value"]
-                for row in rows
-                if (row["data"], row["method"]) == (data, method)
-                and (row["part"], row["task"], row["metric"]) == (part, task, METRIC)
-                and row["value"] is not None
-            ]
-            for method in experiment.methods
-            for part, task in COLUMNS
-        }
-        sections[data] = [
+def _by_task(figures: Figures, comparisons: Comparisons, notes: list[str]) -> Sheet:
+    experiment = figures.experiment
+    measured, *others = figures.columns()
+    sections = {
+        data: [
             [
                 Place(method),
-                *(_mean(values[method, part, task]) for part, task in COLUMNS),
-                _lift(values, method, experiment.reference),
-                _time(experiment.cells(), data, method, out),
+                _value(figures.mean(data, method, measured), ends=True),
+                *_compared(comparisons.get((data, method, measured))),
+                *(
+                    _value(figures.mean(data, method, of), comparisons.get((data, method, of)))
+                    for of in others
+                ),
+                _seconds(figures, data, method),
             ]
             for method in experiment.methods
         ]
-    names = [f"{part} {TASKS[task]}" for part, task in COLUMNS]
-    seeds = ", ".join(map(str, experiment.seeds))
+        for data in figures.data
+    }
+    names = [f"{of.part} {TASKS[of.task]}" for of in (measured, *others)]
     return Sheet(
-        title=f"{experiment.title}: {METRIC}",
-        columns=["", *names, "lift", "s"],
+        title=f"{experiment.title}: {experiment.measure['metric']}",
+        columns=["", names[0], "difference", "lift", "p", *names[1:], "s"],
         sections=sections,
         notes=[
-            f"Means over seeds {seeds}; ± is the standard deviation over them, where they are more "
-            "than one.",
-            f"lift: of cold pin → pin over {experiment.reference}. s: mean seconds of a cell.",
+            f"difference, lift and p: of the first column, from {experiment.reference}, on the "
+            f"queries that both answered; {ABOVE} and {BELOW}: above and below it, p < 0.05. p is "
+            "corrected by Holm for the methods of a column. s: mean seconds of a cell.",
+            *notes,
         ],
     )
 
 
-def _mean(values: list[float]) -> Place:
-    if not values:
-        return Place("-")
-    spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
-    return Place(f"{mean(values):.3f}{spread}")
+def _by_slice(figures: Figures, slices: list[Slice], notes: list[str]) -> Sheet:
+    experiment = figures.experiment
+    return Sheet(
+        title=f"{experiment.title}: {measure_name(experiment)}",
+        columns=["", *(of.label for of in slices)],
+        sections={
+            data: [
+                [Place(method), *(_value(figures.mean(data, method, of)) for of in slices)]
+                for method in experiment.methods
+            ]
+            for data in figures.data
+        },
+        notes=notes,
+    )
 
 
-def _lift(values: dict[tuple[str, str, str], list[float]], method: str, reference: str) -> Place:
-    ours, theirs = (values[name, *COLUMNS[0]] for name in (method, reference))
-    if method == reference or not ours or len(ours) != len(theirs) or not mean(theirs):
+def _lifts(figures: Figures, comparisons: Comparisons, slices: list[Slice]) -> Sheet:
+    experiment = figures.experiment
+    return Sheet(
+        title=f"{experiment.title}: lift over {experiment.reference}",
+        columns=["", *(of.label for of in slices)],
+        sections={
+            data: [
+                [
+                    Place(method),
+                    *(_lift(comparisons.get((data, method, of)), starred=True) for of in slices),
+                ]
+                for method in experiment.methods
+                if method != experiment.reference
+            ]
+            for data in figures.data
+        },
+        notes=["* p < 0.05, corrected by Holm for all comparisons of a data set."],
+    )
+
+
+def _value(found: Mean | None, tested: Tested | None = None, *, ends: bool = False) -> Place:
+    if found is None:
+        return _NONE
+    if ends and found.low is not None and found.high is not None:
+        low, high = (f"{end:.3f}".removeprefix("0") for end in (found.low, found.high))
+        return Place(f"{found.value:.3f} [{low}, {high}]")
+    sure = tested is not None and tested.p_holm < 0.05
+    above = tested is not None and tested.comparison.difference.value > 0
+    return Place(f"{found.value:.3f}{f' {ABOVE if above else BELOW}' if sure else ''}")
+
+
+def _compared(found: Tested | None) -> list[Place]:
+    if found is None:
+        return [Place(""), Place(""), Place("")]
+    difference = found.comparison.difference
+    text = f"{difference.value:+.3f}"
+    if difference.low is not None:
+        text += f" [{difference.low:+.3f}, {difference.high:+.3f}]"
+    return [Place(text), _lift(found), Place(f"{found.p_holm:.4f}")]
+
+
+def _lift(found: Tested | None, *, starred: bool = False) -> Place:
+    lift = found and found.comparison.lift
+    if found is None or lift is None:
         return Place("")
-    return Place(f"{mean(ours) / mean(theirs) - 1:+.1%}")
+    ends = "" if lift.low is None else f" [{lift.low:+.0%}, {lift.high:+.0%}]"
+    star = "*" if starred and found.p_holm < 0.05 else ""
+    return Place(f"{lift.value:+.0%}{ends}{star}")
 
 
-def _time(cells: list[Cell], data: str, method: str, out: Path) -> Place:
-    of_method = [cell for cell in cells if (cell.data, cell.method) == (data, method)]
-    times = [time for time in (seconds(cell, out) for cell in of_method) if time is not None]
-    return Place(f"{mean(times):,.0f}" if times else "")
+def _seconds(figures: Figures, data: str, method: str) -> Place:
+    cells = [cell for cell in figures.cells if (cell.data, cell.method) == (data, method)]
+    took = [figures.made[cell.path]["seconds"] for cell in cells]
+    return Place(f"{mean(took):,.0f}" if took else "")
+
+
+def _notes(figures: Figures) -> list[str]:
+    experiment = figures.experiment
+    seeds = ", ".join(map(str, experiment.seeds))
+    made = figures.made.values()
+    commits = Counter(
+        f"{one['commit'][:10]}{' with changes' * one['dirty']}" if one["commit"] else "no commit"
+        for one in made
+    )
+    threads = sorted({str(one["threads"] or "all") for one in made})
+    return [
+        f"Means over seeds {seeds}; intervals are 95%, by bootstrap over seeds and their queries. "
+        "Warm pins are asked for saves that were held out.",
+        *([f"{figures.missing} cells are not finished."] if figures.missing else []),
+        f"Made at {', '.join(f'{name} ({count} cells)' for name, count in commits.items())}, "
+        f"threads a cell: {', '.join(threads)}.",
+    ]

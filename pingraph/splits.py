@@ -31,7 +31,7 @@ class Split:
     is held out.
     """
 
-    kind: str  # "pin", "edge", "board" or "time"; "none" where nothing is held out
+    kind: str  # "pin", "edge", "mixed", "board" or "time"; "none" where nothing is held out
     seed: int  # 0 where nothing is drawn
     parameters: dict[str, Any]  # of the splitter, as JSON holds them
     fingerprint: str  # of the graph with all edges
@@ -159,11 +159,11 @@ class PinSplit:
 
     def split(self, dataset: PinBoardDataset) -> Split:
         """Return the split; raises PinGraphError when a side would be empty."""
-        graph, units = dataset.graph, _image_units(dataset)
+        graph, units = dataset.graph, image_units(dataset)
         sizes = np.bincount(units, weights=graph.pin_degrees > 0).astype(np.int64)
         cold = _draw(sizes, self.fraction, self.seed)[units]
         pins, _ = graph.edges()
-        return _make("pin", self.seed, {"fraction": self.fraction}, dataset, cold[pins])
+        return make_split("pin", self.seed, {"fraction": self.fraction}, dataset, cold[pins])
 
 
 class EdgeSplit:
@@ -179,9 +179,9 @@ class EdgeSplit:
 
     def split(self, dataset: PinBoardDataset) -> Split:
         """Return the split; raises PinGraphError when a side would be empty."""
-        pairs = _pair_units(dataset)
+        pairs = pair_units(dataset)
         held_out = _draw(np.bincount(pairs), self.fraction, self.seed)[pairs]
-        return _make("edge", self.seed, {"fraction": self.fraction}, dataset, held_out)
+        return make_split("edge", self.seed, {"fraction": self.fraction}, dataset, held_out)
 
 
 class BoardSplit:
@@ -201,7 +201,7 @@ class BoardSplit:
         used = (graph.board_degrees > 0).astype(np.int64)
         _, boards = graph.edges()
         held_out = _draw(used, self.fraction, self.seed)[boards]
-        return _make("board", self.seed, {"fraction": self.fraction}, dataset, held_out)
+        return make_split("board", self.seed, {"fraction": self.fraction}, dataset, held_out)
 
 
 class TimeSplit:
@@ -227,9 +227,9 @@ class TimeSplit:
         after = self.after
         if after is None:
             after = int(np.sort(times)[len(times) - int(self.fraction * len(times)) - 1])
-        pairs = _pair_units(dataset)
+        pairs = pair_units(dataset)
         late = np.bincount(pairs, weights=times > after) > 0
-        return _make("time", 0, {"after": after}, dataset, late[pairs])
+        return make_split("time", 0, {"after": after}, dataset, late[pairs])
 
 
 def _checked_fraction(fraction: float) -> float:
@@ -238,7 +238,7 @@ def _checked_fraction(fraction: float) -> float:
     return float(fraction)
 
 
-def _image_units(dataset: PinBoardDataset) -> np.ndarray:
+def image_units(dataset: PinBoardDataset) -> np.ndarray:
     """Number the image groups; a pin without image is a group of its own. int64 [N]."""
     groups = dataset.image_groups
     alone = groups < 0
@@ -247,10 +247,10 @@ def _image_units(dataset: PinBoardDataset) -> np.ndarray:
     return units
 
 
-def _pair_units(dataset: PinBoardDataset) -> np.ndarray:
+def pair_units(dataset: PinBoardDataset) -> np.ndarray:
     """Number the pairs of an image group and a board. int64 [E], in pin order."""
     pins, boards = dataset.graph.edges()
-    pairs = _image_units(dataset)[pins] * dataset.graph.num_boards + boards
+    pairs = image_units(dataset)[pins] * dataset.graph.num_boards + boards
     return np.unique(pairs, return_inverse=True)[1]
 
 
@@ -265,14 +265,19 @@ def _draw(sizes: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     return drawn
 
 
-def _make(
+def make_split(
     kind: str, seed: int, parameters: dict, dataset: PinBoardDataset, held_out: np.ndarray
 ) -> Split:
+    """Return the split that holds these edges out (bool [E], in pin order), twins with twins.
+
+    Raises:
+        PinGraphError: a side would be empty.
+    """
     if held_out.all() or not held_out.any():
         side = "training" if held_out.all() else "held out"
         how = f"a split by {kind} with {parameters}"
         raise PinGraphError(f"{dataset.name}: {how} leaves no edge {side}")
-    graph, units = dataset.graph, _image_units(dataset)
+    graph, units = dataset.graph, image_units(dataset)
     pins, _ = graph.edges()
     count = units.max() + 1
     trained = np.bincount(units[pins[~held_out]], minlength=count) > 0

@@ -1,29 +1,35 @@
-"""Experiments: grids that are checked, run once a cell, and made into a table of their figures."""
+"""Experiments: grids that are checked, run once a cell, stopped and gone on with, and refused."""
 
 import json
-from dataclasses import replace
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
 from pingraph.errors import PinGraphError
 from pingraph.experiment import Experiment
-from pingraph.experiment_run import finished, run_cells
-from pingraph.experiment_table import RESULTS_FILE, TABLE_FILE
-from pingraph.run_files import METRICS_FILE
+from pingraph.experiment_cell import CELL_FILE, JUDGED_FILE, MADE_FILE, QUERIES_FILE
+from pingraph.experiment_run import costs, finished, listing, run_cells
+from pingraph.files import read_json, write_json
+from pingraph.run_files import CHECKPOINT_FILE, SPLIT_FILE
 from tests.command_line import TINY
 
 FIT = dict(option.removeprefix("--").split("=") for option in TINY)
+TF_IDF = {"class_path": "pingraph.experiments.methods.TfIdf"}
+WORDS = {"class_path": "pingraph.experiments.own_method.BoardWords", "init_args": {"rare": 2.0}}
 GIVEN = {
     "title": "A small grid",
     "seeds": [0],
     "options": {**FIT, "trainer.max_steps": 2, "data.num_workers": 0},
-    "methods": {
-        "joint": None,
-        "image-text alone": {"model.objective.neighbor_weight": 0},
-        "TF-IDF": {"baseline": "tf_idf"},
-    },
+    "methods": {"text alone": {"embedding": "text"}, "TF-IDF": TF_IDF, "own": WORDS},
 }
 
 
@@ -34,70 +40,183 @@ def write(path, **changes):
 
 
 @pytest.mark.xdist_group("commands")
-def test_a_grid_is_run_once_and_made_into_a_table(commands, tiny_folder, tmp_path):
+def test_a_grid_is_run_once_and_made_into_tables(commands, tiny_folder, tmp_path):
     file = write(tmp_path / "small.yaml", data=[str(tiny_folder)])
     dry = commands.run("experiment", str(file), "--dry-run", cwd=tmp_path)
+    assert dry.status == 0, dry.err
     assert dry.out.splitlines() == [
-        "to do    runs/small/tiny/joint/seed-0",
-        "to do    runs/small/tiny/image-text-alone/seed-0",
+        "to do    runs/small/tiny/text-alone/seed-0",
         "to do    runs/small/tiny/TF-IDF/seed-0",
+        "to do    runs/small/tiny/own/seed-0",
+        "3 of 3 cells to do",
     ]
     ended = commands.run("experiment", str(file), "--jobs=2", cwd=tmp_path)
     assert ended.status == 0, ended.err
     out = tmp_path / "runs" / "small"
-    assert ended.out.splitlines()[-2:] == [f"runs/small/{RESULTS_FILE}", f"runs/small/{TABLE_FILE}"]
-    rows = pq.read_table(out / RESULTS_FILE).to_pylist()
+    written = [Path(line).name for line in ended.out.splitlines() if line.startswith("runs/small/")]
+    assert written == [
+        "results.parquet",
+        "comparisons.parquet",
+        "table.md",
+        "table.tex",
+        "table.html",
+        "plot.png",
+        "plot.svg",
+    ]
+    rows = pq.read_table(out / "results.parquet").to_pylist()
     for row in rows:
         method = row["method"].replace(" ", "-")
-        metrics = json.loads((out / "tiny" / method / "seed-0" / METRICS_FILE).read_text())
-        entry = metrics[row["part"]][row["task"]][row["metric"]]
+        judged = json.loads((out / "tiny" / method / "seed-0" / JUDGED_FILE).read_text())
+        entry = judged[row["part"]][row["task"]][row["metric"]]
         assert row["value"] == entry["value"]
         assert [row["low"], row["high"]] == (entry["ci95"] or [None, None])
     assert {row["method"] for row in rows} == set(GIVEN["methods"])
-    for method in ("joint", "image-text alone", "TF-IDF"):
-        assert f"| {method} |" in (out / TABLE_FILE).read_text()
-    before = {path: path.stat().st_mtime_ns for path in out.rglob(METRICS_FILE)}
+    for method in GIVEN["methods"]:
+        assert f"| {method} |" in (out / "table.md").read_text()
+    cells = [out / "tiny" / name / "seed-0" for name in ("text-alone", "TF-IDF", "own")]
+    every_query_is_kept(cells)
+    judged_alike(cells)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob(MADE_FILE)}
     assert len(before) == 3
-    (out / "tiny" / "TF-IDF" / "seed-0" / METRICS_FILE).unlink()
+    (out / "tiny" / "TF-IDF" / "seed-0" / MADE_FILE).unlink()
     again = commands.run("experiment", str(file), cwd=tmp_path)
     assert again.status == 0, again.err
-    after = {path: path.stat().st_mtime_ns for path in out.rglob(METRICS_FILE)}
+    after = {path: path.stat().st_mtime_ns for path in out.rglob(MADE_FILE)}
     changed = [path.parts[-3] for path in after if after[path] != before[path]]
     assert changed == ["TF-IDF"]
 
 
+def every_query_is_kept(cells):
+    """The means of queries.parquet are the figures of judged.json."""
+    for cell in cells:
+        judged = read_json(cell / JUDGED_FILE)
+        queries = pq.read_table(cell / QUERIES_FILE).to_pylist()
+        places = {(row["part"], row["task"]) for row in queries}
+        assert ("warm", "pin_to_pin") in places
+        for part, task in places:
+            rows = [row for row in queries if (row["part"], row["task"]) == (part, task)]
+            assert len({row["query"] for row in rows}) == judged[part][task]["queries"]
+            for metric in ("recall@10", "ndcg@10", "mrr", "hit_rate@10"):
+                values = [row[metric] for row in rows]
+                assert np.mean(values) == pytest.approx(judged[part][task][metric]["value"])
+    own = pq.read_table(cells[2] / QUERIES_FILE)  # `warm_only`
+    assert min(own["saves"].to_pylist()) > 0
+    assert set(own["part"].to_pylist()) == {"warm"}
+
+
+def judged_alike(cells):
+    made = [read_json(cell / MADE_FILE) for cell in cells]
+    for key in ("data", "split", "judge", "commit", "versions"):
+        assert len({str(one[key]) for one in made}) == 1
+    assert all(one["seconds"] > 0 and one["threads"] == 1 for one in made)
+    text = read_json(cells[0] / JUDGED_FILE)["cold"]
+    assert text["board_to_pins"] is not None
+    assert text["image_to_text"] is None  # the text tower alone finds no images
+    assert (cells[0] / SPLIT_FILE).exists()
+
+
 @pytest.mark.xdist_group("commands")
 def test_a_cell_that_fails_leaves_the_others_their_figures(commands, tiny_folder, tmp_path):
-    methods = {"wrong": {"model.encoder.embed_dim": -1}, "TF-IDF": {"baseline": "tf_idf"}}
+    missing = {"class_path": "pingraph.experiments.methods.PretrainedText"}
+    methods = {"wrong": {**missing, "init_args": {"name": str(tmp_path)}}, "TF-IDF": TF_IDF}
     file = write(tmp_path / "grid.yaml", data=["icons"], methods=methods)
     ended = commands.run("experiment", str(file), "--data", str(tiny_folder), cwd=tmp_path)
     assert ended.status == 2
-    assert "failed: runs/grid/tiny/wrong/seed-0: error: embed_dim is -1" in ended.err
-    assert "| TF-IDF |" in (tmp_path / "runs" / "grid" / TABLE_FILE).read_text()
+    assert f"failed: runs/grid/tiny/wrong/seed-0: error: {tmp_path}: no text model" in ended.err
+    assert "| TF-IDF |" in (tmp_path / "runs" / "grid" / "table.md").read_text()
+
+
+def test_a_stopped_cell_goes_on_from_its_checkpoint(tiny_folder, tmp_path):
+    options = {**GIVEN["options"], "trainer.max_steps": 100, "trainer.log_every_n_steps": 1}
+    file = write(
+        tmp_path / "a.yaml", data=[str(tiny_folder)], options=options, methods={"joint": None}
+    )
+    code = "from pingraph.cli import main; main()"
+    command = [sys.executable, "-c", code, "experiment", str(file), "-o", str(tmp_path / "out")]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    folder = tmp_path / "out" / "tiny" / "joint" / "seed-0"
+    started = time.monotonic()
+    while not any(path.stat().st_size > 3000 for path in folder.rglob("events.out.*")):
+        assert time.monotonic() - started < 120, (folder / "log.txt").read_text()
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert not (folder / MADE_FILE).exists()
+    done = torch.load(folder / CHECKPOINT_FILE, weights_only=True)["global_step"]
+    assert 0 < done < 100
+    grid = Experiment.load(file)
+    assert run_cells(grid, tmp_path / "out", jobs=1) == []
+    assert finished(grid.cells()[0], tmp_path / "out")
+    assert read_json(folder / JUDGED_FILE)["cold"]["image_to_text"] is not None
+    assert torch.load(folder / CHECKPOINT_FILE, weights_only=True)["global_step"] == 100
+    logs = [path.read_text().splitlines() for path in folder.glob("csv/*/metrics.csv")]
+    steps = [int(line.split(",")[logs[0][0].split(",").index("step")]) for line in logs[-1][1:]]
+    assert min(steps) >= done - 1  # what was trained before was not trained again
 
 
 def test_a_cell_of_other_options_is_not_taken_for_this_one(tiny_folder, tmp_path):
-    only = {"TF-IDF": {"baseline": "tf_idf"}}
+    only = {"TF-IDF": TF_IDF}
     grid = Experiment.load(write(tmp_path / "a.yaml", data=[str(tiny_folder)], methods=only))
     assert run_cells(grid, tmp_path / "out", jobs=1) == []
     assert all(finished(cell, tmp_path / "out") for cell in grid.cells())
-    other = replace(grid, methods={"TF-IDF": {"baseline": "raw_pixels"}})
-    with pytest.raises(PinGraphError, match=r"TF-IDF/seed-0 was run with other options"):
-        run_cells(other, tmp_path / "out", jobs=1)
+    pixels = {"class_path": "pingraph.experiments.methods.RawPixels"}
+    half = {"": {**grid.conditions[""], "init_args": {"pins": 0.5}}}
+    for other in (replace(grid, methods={"TF-IDF": pixels}), replace(grid, conditions=half)):
+        with pytest.raises(PinGraphError, match=r"TF-IDF/seed-0 was run with other options"):
+            run_cells(other, tmp_path / "out", jobs=1)
     with pytest.raises(PinGraphError, match="jobs is 0: expected 1 or more"):
         run_cells(grid, tmp_path / "out", jobs=0)
 
 
 def test_the_cells_are_the_product_of_data_methods_and_seeds(tmp_path):
-    grid = Experiment.load(write(tmp_path / "a.yaml", data=["icons", "world"], seeds=[3, 5]))
-    found = [(cell.seed, cell.data, cell.method) for cell in grid.cells()]
-    assert found == [(s, d, m) for s in (3, 5) for d in ("icons", "world") for m in grid.methods]
-    assert len({cell.path for cell in grid.cells()}) == 12
-    some = grid.of(data=["world"], methods=["TF-IDF"], seeds=[1])
-    assert [cell.path.parts for cell in some.cells()] == [("world", "TF-IDF", "seed-1")]
-    arguments = grid.cells()[1].arguments()
-    assert arguments[:3] == ["--seed_everything=3", "--data.folder=icons", "--data.split.seed=3"]
-    assert "--model.objective.neighbor_weight=0" in arguments
+    damage = {"class_path": "pingraph.experiments.damage.MissingText", "init_args": {"share": 0.5}}
+    grid = Experiment.load(
+        write(
+            tmp_path / "a.yaml",
+            data=["icons", "world"],
+            seeds=[3, 5],
+            conditions={
+                "whole": {"class_path": "pingraph.experiments.conditions.HeldOut"},
+                50: damage,
+            },
+        )
+    )
+    found = [(cell.seed, cell.data, cell.condition, cell.method) for cell in grid.cells()]
+    assert found == [
+        (s, d, c, m)
+        for s in (3, 5)
+        for d in ("icons", "world")
+        for c in ("whole", "50")
+        for m in grid.methods
+    ]
+    assert len({cell.path for cell in grid.cells()}) == 24
+    some = grid.of(data=["world"], conditions=["50"], methods=["TF-IDF"], seeds=[1])
+    assert [cell.path.parts for cell in some.cells()] == [("world", "50", "TF-IDF", "seed-1")]
+    arguments = grid.cells()[0].arguments()
+    assert arguments[0] == "--seed_everything=3"
+    assert "--trainer.max_steps=2" in arguments
+    assert "--embedding=text" not in arguments
+
+
+def test_costs_are_those_of_the_cells_that_are_most_alike(tmp_path):
+    grid = Experiment.load(write(tmp_path / "a.yaml", data=["icons", "world"], seeds=[0, 1, 2]))
+    cells = grid.cells()
+    for cell in cells:
+        if cell.seed < 2 and cell.data == "icons":
+            took = 10 * (cell.seed + 1) + len(cell.method)
+            write_json(tmp_path / cell.path / MADE_FILE, {"seconds": took})
+            write_json(tmp_path / cell.path / CELL_FILE, {"cell": asdict(cell), "started": {}})
+    found = dict(zip([cell.path for cell in cells], costs(cells, cells, tmp_path), strict=True))
+    for cell in cells:
+        assert found[cell.path] == 15 + len(cell.method)
+    write_json(tmp_path / "world/own/seed-0" / MADE_FILE, {"seconds": 100})
+    found = dict(zip([cell.path for cell in cells], costs(cells, cells, tmp_path), strict=True))
+    assert found[Path("world/own/seed-2")] == 100
+    assert found[Path("icons/own/seed-2")] == 18
+    lines = listing(grid, tmp_path, jobs=1)
+    assert lines[-1].startswith("11 of 18 cells to do (about")
+    assert lines[0].endswith("  20 s")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +226,34 @@ def test_the_cells_are_the_product_of_data_methods_and_seeds(tmp_path):
         ({"data": "icons"}, "data is 'icons': expected a list"),
         ({"methods": ["a"]}, r"methods is \['a'\]: expected names"),
         ({"methods": {"a": 3}}, "methods.a is 3: expected options"),
-        ({"methods": {"a": {"baseline": "bm25"}}}, "methods.a.baseline is 'bm25': tf_idf or raw"),
+        (
+            {"methods": {"a": {"class_path": "nowhere.Bm25"}}},
+            "methods.a: 'nowhere.Bm25': No module",
+        ),
+        (
+            {"methods": {"a": {"class_path": "pingraph.experiments.methods.Bm25"}}},
+            "methods.a: 'pingraph.experiments.methods.Bm25'",
+        ),
+        (
+            {"methods": {"a": {**WORDS, "init_args": {"raer": 1}}}},
+            "methods.a: unknown option 'raer'",
+        ),
+        (
+            {"methods": {"a": {**WORDS, "init_args": {"rare": "much"}}}},
+            "methods.a: rare is 'much': expected a number",
+        ),
+        ({"methods": {"a": {**WORDS, "init_args": {"rare": -1}}}}, "methods.a: rare is -1"),
+        ({"methods": {"a": {**WORDS, "args": {}}}}, "methods.a is .*: expected class_path and"),
+        (
+            {"conditions": {"c": {"class_path": "pingraph.experiments.damage.MissingText"}}},
+            "conditions.c: missing: share",
+        ),
+        ({"conditions": {"c": TF_IDF}}, "conditions.c: .*TfIdf"),
+        ({"methods": {"a": {"embedding": "sound"}}}, "methods.a.embedding is 'sound': expected"),
+        ({"methods": {"a": {"data.split.seed": 3}}}, "methods.a has 'data.split.seed'"),
+        ({"options": {"data.folder": "x"}}, "options has 'data.folder', which the grid gives"),
+        ({"measure": {"metric": "f1"}}, "measure.metric is 'f1': expected one of recall@10"),
+        ({"measure": {"tasks": "f1"}}, "measure has 'tasks': expected part, task and metric"),
         ({"seeds": [-1]}, "seeds has -1: expected whole numbers from 0"),
         ({"seeds": [True]}, "seeds has True"),
         ({"reference": "nobody"}, "reference is 'nobody': expected one of the methods"),
@@ -126,3 +272,15 @@ def test_a_missing_file_and_an_unknown_method_are_refused(tmp_path):
     grid = Experiment.load(write(tmp_path / "grid.yaml", data=["icons"]))
     with pytest.raises(PinGraphError, match="no method 'jiont': expected one of"):
         grid.of(methods=["jiont"])
+    twice = replace(grid, methods={"a b": TF_IDF, "a-b": TF_IDF})
+    with pytest.raises(PinGraphError, match="a-b/seed-0 would hold two cells"):
+        run_cells(twice, tmp_path, jobs=1)
+
+
+def test_the_files_of_the_repository_can_be_read():
+    folder = Path(__file__).parents[1] / "experiments"
+    files = [path for path in folder.glob("*.yaml") if path.stem not in ("icons", "clip")]
+    assert len(files) >= 4
+    for path in files:
+        assert Experiment.load(path).cells()
+    assert len((folder / "own_method.py").read_text().splitlines()) < 60

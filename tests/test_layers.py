@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up; a file may import its own layer and those below (docs: CONTRIBUTING.md).
 LAYERS = [
     """errors files interfaces graph build radix edges edge_files ids storage fingerprint
-    description convert tables pin_images images datasets splits leaks icons world scenes inspection
+    description convert tables pin_images images datasets splits mixed_split leaks icons world scenes inspection
     folder_checks interrupts pruning progress devices""",
     "samplers",
     """encoders objectives losses false_negatives embedding_bank batch_alignments views codes
@@ -22,11 +22,12 @@ LAYERS = [
     ranking popularity edge_masking stability compatibility served approximate significance
     planar knn geometry graph_agreement graph_ranks vector_files subject judging
     explain lab report pictures export explore""",
-    """fit fit_failures resuming run_callbacks experiment experiment_run experiment_table commands
-    cli experiments""",
+    """fit fit_failures resuming run_callbacks experiment experiment_parts experiment_cell
+    experiment_run experiment_statistics experiment_figures experiment_table experiment_plot
+    experiment_files commands cli experiments methods""",
 ]
 TORCH = ("torch_", "pyg_adapter", "dgl_adapter")  # samplers that are about tensors
-TOP_FOLDERS = ("samplers", "encoders", "experiments")  # they install as pingraph.samplers, …
+TOP_FOLDERS = ("samplers", "encoders", "experiments", "experiments/methods")  # they install as pingraph.samplers, …
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 
 

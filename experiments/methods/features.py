@@ -1,0 +1,54 @@
+"""Frozen features of content for methods that learn on top: words and pixels, made small."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pingraph.baselines import shrunken_images
+from pingraph.datasets import PinBoardDataset
+from pingraph.splits import Split
+
+
+def content_features(
+    dataset: PinBoardDataset, split: Split, *, words: int, pixels: int, seed: int
+) -> np.ndarray:
+    """Return latent semantic analysis of the texts beside the main components of the pixels.
+
+    TF-IDF and a truncated SVD (Deerwester et al. 1990), and a truncated SVD of the shrunken images.
+    Both are learned from `split.train_pins` alone. Each part has length 1,
+    or 0 where it is missing.
+
+    Args:
+        dataset: the data set.
+        split: of it.
+        words: numbers of the texts, at most; fewer where the training pins have fewer.
+        pixels: likewise of the images.
+        seed: of the decompositions.
+
+    Returns:
+        float32 [N, at most words + pixels].
+    """
+    parts = []
+    if dataset.has_text.any():
+        parts.append(_decomposed(_tf_idf(dataset, split), split, words, seed))
+    if dataset.has_image.any():
+        images = shrunken_images(dataset, np.arange(dataset.num_pins))
+        parts.append(_decomposed(images, split, pixels, seed))
+    return np.concatenate([np.zeros((dataset.num_pins, 0), np.float32), *parts], axis=1)
+
+
+def _tf_idf(dataset: PinBoardDataset, split: Split):
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(token_pattern=r"\w+", sublinear_tf=True, dtype=np.float32)
+    vectorizer.fit([dataset.texts[pin] for pin in split.train_pins])
+    return vectorizer.transform(dataset.texts)
+
+
+def _decomposed(rows, split: Split, size: int, seed: int) -> np.ndarray:
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.preprocessing import normalize
+
+    train = rows[split.train_pins]
+    made = TruncatedSVD(min(size, min(train.shape) - 1), random_state=seed).fit(train)
+    return normalize(made.transform(rows)).astype(np.float32)

@@ -1,0 +1,193 @@
+"""One cell of an experiment, as a process of its own: `python -m pingraph.experiment_cell`.
+
+A cell that is trained is prepared here, trained by `pingraph fit` and judged here; any other is
+judged at once. What is asked for stands in cell.json.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pingraph.datasets import open_dataset
+from pingraph.errors import PinGraphError
+from pingraph.evaluation import PARTS, Evaluation, evaluate_scorers, table_scorers
+from pingraph.experiment import KEPT, Cell
+from pingraph.experiment_parts import Condition, Method, Trial, built
+from pingraph.files import atomic_file, read_json, write_json
+from pingraph.fingerprint import fingerprint
+from pingraph.metrics import METRICS
+from pingraph.ranking import Scorer
+from pingraph.run_files import SPLIT_FILE
+from pingraph.splits import Split
+
+CELL_FILE, JUDGED_FILE, QUERIES_FILE, MADE_FILE, DATA_FOLDER = (
+    "cell.json",
+    "judged.json",
+    "queries.parquet",
+    "made.json",
+    "data",
+)
+LIBRARIES = ("pingraph", "torch", "lightning", "torch-geometric", "transformers", "numpy", "scipy")
+
+
+def prepare(folder: Path) -> None:
+    """Write what `pingraph fit` needs for a cell: its split, and its data where that is changed.
+
+    Raises:
+        PinGraphError: the data or the condition is wrong.
+    """
+    _, trial = _opened(folder)
+    trial.split.save(folder / SPLIT_FILE)
+
+
+def judge(folder: Path, started: float) -> None:
+    """Judge a cell; a method that is no `pingraph fit` learns what it learns first.
+
+    Writes judged.json, queries.parquet and, last, made.json, which says that the cell is finished.
+
+    Args:
+        folder: of the cell.
+        started: when the cell was begun, in seconds since 1970.
+
+    Raises:
+        PinGraphError: something is missing or wrong, or a score is not finite.
+    """
+    cell, trial = _opened(folder)
+    if cell.is_fit:
+        scorers, warm_only = _of_run(folder, cell, trial), False
+    else:
+        method: Method = built(cell.made_by, "scorers", str(folder / CELL_FILE))
+        trial.split.check_leaks(trial.dataset)
+        scorers = method.scorers(trial.dataset, trial.split, seed=cell.seed)
+        warm_only = getattr(method, "warm_only", False)
+    found = judged(scorers, trial, warm_only=warm_only, seed=cell.seed)
+    write_json(folder / JUDGED_FILE, found.to_dict())
+    with atomic_file(folder / QUERIES_FILE) as temporary:
+        pq.write_table(query_table(found, trial), temporary)
+    made = {
+        **read_json(folder / CELL_FILE)["started"],
+        "seconds": round(time.time() - started, 1),
+        "threads": int(os.environ.get("OMP_NUM_THREADS", 0)) or None,
+        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "python": platform.python_version(),
+        "data": trial.dataset.fingerprint,
+        "split": split_fingerprint(trial.split),
+        "judge": split_fingerprint(trial.judge),
+    }
+    write_json(folder / MADE_FILE, made)
+
+
+def judged(
+    scorers: Mapping[str, Scorer], trial: Trial, *, warm_only: bool, seed: int
+) -> Evaluation:
+    """Evaluate scorers under a trial.
+
+    Cold pins rank all pins; warm ones rank the warm ones, since a method that knows pins by their
+    saves could not find others.
+
+    Args:
+        scorers: by task.
+        trial: what they may have seen, and by what they are judged.
+        warm_only: ask only for pins that have a save in training.
+        seed: of intervals, and of queries where there are very many.
+    """
+    warm = trial.judge.warm_pins(trial.truth.graph)
+    queries = trial.queries
+    if warm_only:
+        known = trial.split.warm_pins(trial.dataset.graph)
+        queries = known if queries is None else np.intersect1d(known, queries)
+    candidates = warm if trial.candidates is None else trial.candidates
+    return evaluate_scorers(
+        scorers,
+        trial.truth,
+        trial.judge,
+        seed=seed,
+        queries=queries,
+        candidates={"warm": candidates},
+    )
+
+
+def query_table(found: Evaluation, trial: Trial) -> pa.Table:
+    """Return what each query got: part, task, id of the pin or board, its saves and KEPT metrics.
+
+    `saves` are those of the pin, or pins of the board, in training.
+    """
+    graph = trial.split.train_graph(trial.dataset.graph)
+    columns = [METRICS.index(name) for name in KEPT]
+    tables = []
+    for part in PARTS:
+        for task, result in getattr(found, part).items():
+            if result is None or not len(result.queries):
+                continue
+            boards = task == "board_to_pins"
+            ids = (trial.truth.board_ids if boards else trial.truth.pin_ids)[result.queries]
+            degrees = (graph.board_degrees if boards else graph.pin_degrees)[result.queries]
+            values = dict(zip(KEPT, result.values[:, columns].T, strict=True))
+            place = {"part": [part] * len(ids), "task": [task] * len(ids)}
+            query = {"query": [str(one) for one in ids.tolist()], "saves": degrees}
+            tables.append(pa.table({**place, **query, **values}))
+    empty = {"part": [], "task": [], "query": [], "saves": [], **{name: [] for name in KEPT}}
+    return pa.concat_tables(tables) if tables else pa.table(empty)
+
+
+def split_fingerprint(split: Split) -> str:
+    """Return the sha256 of what a split trains on."""
+    return fingerprint({"train_edges": split.train_edges, "train_pins": split.train_pins})
+
+
+def seen_data(cell: Cell, folder: Path) -> str:
+    """Return the name or folder of the data that a cell is trained on."""
+    changed = folder / DATA_FOLDER
+    return str(changed.resolve()) if changed.exists() else cell.source
+
+
+def _opened(folder: Path) -> tuple[Cell, Trial]:
+    cell = Cell(**read_json(folder / CELL_FILE)["cell"])
+    dataset = open_dataset(cell.source)
+    condition: Condition = built(cell.under, "trial", str(folder / CELL_FILE))
+    return cell, condition.trial(dataset, folder / DATA_FOLDER, seed=cell.seed)
+
+
+def _of_run(folder: Path, cell: Cell, trial: Trial) -> Mapping[str, Scorer]:
+    from pingraph.runs import Run
+
+    run = Run.open(folder)
+    trained = run.data["fingerprint"], split_fingerprint(run.split)
+    if trained != (trial.dataset.fingerprint, split_fingerprint(trial.split)):
+        raise PinGraphError(f"{folder} was trained on other data or another split: remove it")
+    table = run.embed(trial.dataset)
+    if cell.embedding == "fused":
+        return table_scorers(table, trial.dataset, trial.split)
+    alone = replace(table, fused=getattr(table, cell.embedding))
+    scorers = table_scorers(alone, trial.dataset, trial.split)
+    return {task: scorers[task] for task in ("pin_to_pin", "board_to_pins")}
+
+
+def main(args: list[str]) -> None:
+    """Do a step of a cell: "prepare FOLDER" or "judge FOLDER STARTED"; errors end with 2."""
+    try:
+        if args[0] == "prepare":
+            prepare(Path(args[1]))
+        else:
+            judge(Path(args[1]), float(args[2]))
+    except PinGraphError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,103 @@
+"""Plots of an experiment: dots with intervals by method, or lines over conditions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pingraph.experiment_figures import Figures, Slice, measure_name
+from pingraph.experiment_statistics import Mean
+from pingraph.files import atomic_file
+from pingraph.results import TASKS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+KINDS = ("png", "svg")
+_MARKS = "os^Dv<>Pp*hX"
+
+
+def write_plots(figures: Figures, out: Path) -> list[Path]:
+    """Write the plot of an experiment as plot.png and plot.svg, and return the paths."""
+    slices = figures.slices()
+    figure = _dots(figures, slices[0]) if len(slices) == 1 else _lines(figures, slices)
+    paths = [out / f"plot.{kind}" for kind in KINDS]
+    for path in paths:
+        with atomic_file(path) as temporary:
+            # Without a date one result is one file.
+            metadata = {"Date": None} if path.suffix == ".svg" else None
+            figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=metadata)
+    return paths
+
+
+def _dots(figures: Figures, of: Slice) -> Figure:
+    """A row of panels each data set, a panel each task: methods from top to bottom."""
+    methods = list(figures.experiment.methods)
+    places = figures.places(of)
+    figure, panels = _panels(len(figures.data), len(places), 0.6 + 0.3 * len(methods))
+    for row, data in zip(panels, figures.data, strict=True):
+        for axes, (part, task) in zip(row, places, strict=True):
+            for y, method in enumerate(methods):
+                found = figures.mean(data, method, of.at(part, task))
+                if found is None:
+                    continue
+                low, high = _ends(found)
+                reference = method == figures.experiment.reference
+                color = "tab:red" if reference else "tab:blue"
+                axes.plot([low, high], [y, y], color=color)
+                axes.plot(found.value, y, "o", color=color)
+            axes.set_yticks(
+                range(len(methods)), methods if axes is row[0] else [], parse_math=False
+            )
+            axes.set_ylim(len(methods) - 0.5, -0.5)
+            axes.grid(axis="x", alpha=0.3)
+            axes.set_title(f"{data}: {part} {TASKS[task]}", fontsize=9, parse_math=False)
+            axes.set_xlabel(figures.experiment.measure["metric"])
+    return figure
+
+
+def _lines(figures: Figures, slices: list[Slice]) -> Figure:
+    """A panel each data set: a line each method over the slices, with its interval as a band."""
+    figure, panels = _panels(1, len(figures.data), 4.0)
+    for axes, data in zip(panels[0], figures.data, strict=True):
+        for number, method in enumerate(figures.experiment.methods):
+            means = {x: figures.mean(data, method, of) for x, of in enumerate(slices)}
+            found = {x: one for x, one in means.items() if one is not None}
+            if not found:
+                continue
+            mark = _MARKS[number % len(_MARKS)]
+            (line,) = axes.plot(
+                list(found), [one.value for one in found.values()], marker=mark, label=method
+            )
+            low, high = zip(*map(_ends, found.values()), strict=True)
+            axes.fill_between(list(found), low, high, alpha=0.12, color=line.get_color())
+        labels = [of.label for of in slices]
+        axes.set_xticks(range(len(slices)), labels, rotation=30, ha="right", parse_math=False)
+        axes.set_title(data, parse_math=False)
+        axes.set_ylabel(measure_name(figures.experiment))
+        axes.grid(alpha=0.3)
+    legend = panels[0][-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1))
+    for text in legend.get_texts() if legend else ():
+        text.set_parse_math(False)
+    return figure
+
+
+def _panels(rows: int, columns: int, height: float) -> tuple[Figure, np.ndarray]:
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    mpl.rcParams["svg.hashsalt"] = "pingraph"  # else each file has other ids
+    figure = Figure(figsize=(2 + 3.2 * columns, 0.8 + height * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes: list[list[Axes]] = figure.subplots(rows, columns, squeeze=False)
+    return figure, np.array(axes)
+
+
+def _ends(found: Mean) -> tuple[float, float]:
+    if found.low is None or found.high is None:
+        return found.value, found.value
+    return found.low, found.high
