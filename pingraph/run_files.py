@@ -7,3 +7,4 @@ DATA_FILE = "data.json"  # which data set, where, and its fingerprint
 CHECKPOINT_FILE = "checkpoints/last.ckpt"
 METRICS_FILE = "metrics.json"  # of evaluate
 GRID_FILE = "neighbors.png"  # of evaluate
+EMBEDDINGS_FILE = "embeddings.parquet"  # of explore

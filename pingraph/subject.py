@@ -109,6 +109,26 @@ def open_subject(
     return _open_run(path, data, split, progress)
 
 
+def open_subjects(
+    paths: Sequence[Path],
+    data: str | Path | None = None,
+    split: Splitter | None = None,
+    *,
+    progress: bool = False,
+) -> list[Subject]:
+    """Open runs and files that are to stand side by side; `data` and `split` are of the files.
+
+    Arguments and errors are those of `open_subject`.
+    """
+    runs = [path.is_dir() for path in paths]
+    return [
+        open_subject(path, None, None, progress=progress)
+        if run and not all(runs)
+        else open_subject(path, data, split, progress=progress)
+        for path, run in zip(paths, runs, strict=True)
+    ]
+
+
 def _open_run(
     path: Path, data: str | Path | None, split: Splitter | None, progress: bool
 ) -> Subject:

@@ -25,11 +25,12 @@ from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.explain import explain
 from pingraph.explore.explorer import WALKS, Explorer
-from pingraph.explore.kept import FILE, embed_once
+from pingraph.explore.kept import embed_once
 from pingraph.explore.question import Directory, read_question
 from pingraph.explore.ranking import STATES, Filter, pin_states
 from pingraph.images import encode_png
 from pingraph.relevance import BOARD_LIMIT
+from pingraph.run_files import EMBEDDINGS_FILE
 from pingraph.runs import Run
 from pingraph.splits import EdgeSplit, NoSplit, PinSplit
 from pingraph.subject import Subject, open_subject
@@ -303,7 +304,9 @@ def test_a_single_pin_and_string_ids(write_folder):
     ("pairs", "words"),
     [
         ([("pin", "nobody")], "no pin 'nobody' among 60 pins"),
-        ([("pin", "")], "pin is empty"),
+        ([("pin", "")], "no pin '' among 60 pins"),
+        ([("text", " ")], "text is empty"),
+        ([("words", "")], "words is empty"),
         ([("pin", "1"), ("text", "x")], "pin and text are given"),
         ([("pin", "1"), ("pin", "2")], "pin is given twice"),
         ([("stat", "cold")], "did you mean state?"),
@@ -341,7 +344,7 @@ def test_what_cannot_stand_side_by_side_is_refused(tiny, write_folder):
 
 
 def test_a_run_is_embedded_once(run, tiny, capsys):
-    opened, path = Run.open(run), run / FILE
+    opened, path = Run.open(run), run / EMBEDDINGS_FILE
     expected = opened.embed(tiny)
     keep = partial(embed_once, opened, tiny)
 
@@ -629,6 +632,8 @@ def test_what_is_wrong_is_told_before_anything_is_served(
         return commands.run("explore", *args, cwd=tmp_path, **options).refusal()
 
     assert "no-such-run is not a trained run" in refusal("no-such-run", "--port", 0)
+    own = refusal(trained, trained, "--data", tiny_folder, "--port", 0)
+    assert "has data of its own, from training" in own
     assert "is no run: give the data set" in refusal(vectors, "--port", 0)
     assert "3 runs are given: expected one or two" in refusal(vectors, vectors, vectors)
     assert "--port is 70000: expected 0 to 65535" in refusal(trained, "--port", 70000)

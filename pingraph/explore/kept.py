@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pingraph.embeddings import read_embeddings, write_embeddings
+from pingraph.embeddings import check_table, read_embeddings, write_embeddings
 from pingraph.errors import PinGraphError
+from pingraph.run_files import EMBEDDINGS_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pingraph.interfaces import EmbeddingTable
     from pingraph.runs import Run
 
-FILE = "embeddings.parquet"  # as `pingraph embed` writes it
 _PROBES = 64  # pins that are embedded again to see whether the file is still true
 _TOLERANCE = 1e-3  # of a number; vectors have length 1, and a device rounds unlike another
 
@@ -33,11 +33,15 @@ def embed_once(run: Run, dataset: PinBoardDataset) -> EmbeddingTable:
     Args:
         run: the run.
         dataset: its own, as `run.dataset()` returns it.
+
+    Raises:
+        PinGraphError: a vector is not finite; and as `Run.embed` does.
     """
-    path = run.folder / FILE
+    path = run.folder / EMBEDDINGS_FILE
     if (kept := _still_true(path, run, dataset)) is not None:
         return kept
     table = run.embed(dataset, progress=True)
+    check_table(table, run.folder)
     try:
         write_embeddings(path, table)
     except PinGraphError as error:

@@ -68,13 +68,15 @@ def read_question(pairs: Iterable[tuple[str, str]], directory: Directory) -> Que
     if len(kinds) > 1:
         raise PinGraphError(f"{kinds[0]} and {kinds[1]} are given: expected one of them")
     kind = kinds[0] if kinds else ""
+    if kind in ("text", "words") and not given[kind].strip():
+        raise PinGraphError(f"{kind} is empty")
     least, most = (_whole(given, name, 0, 2**31) for name in ("least", "most"))
     if least is not None and most is not None and least > most:
         raise PinGraphError(f"least is {least} and most is {most}: no pin can pass")
     state = _choice(given, "state", tuple(STATES))
     return Question(
         kind=kind,
-        value=_text(given, kind) if kind else "",
+        value=given.get(kind, ""),
         by=_choice(given, "by", ("embedding", "graph", "both")),
         graph=_choice(given, "graph", ("training", "whole")),
         k=_whole(given, "k", 1, MOST) or USUAL,
@@ -101,12 +103,6 @@ def read_parameters(pairs: Iterable[tuple[str, str]], known: tuple[str, ...]) ->
             raise PinGraphError(f"{name} has {len(value):,} characters: at most {LONGEST:,}")
         given[name] = value
     return given
-
-
-def _text(given: dict[str, str], kind: str) -> str:
-    if not given[kind].strip():
-        raise PinGraphError(f"{kind} is empty")
-    return given[kind]
 
 
 def _choice(given: dict[str, str], name: str, choices: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pingraph.errors import PinGraphError
 
@@ -83,12 +83,14 @@ def serve(subjects: Sequence[Subject], server: socket.socket) -> None:
     with server:
         explorer = Explorer([_kept(subject) for subject in subjects])
         explorer.warm_up()
-        settings: dict[str, Any] = {"lifespan": "off", "ws": "none", "server_header": False}
         config = uvicorn.Config(
             make_app(explorer, port),
+            lifespan="off",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
             log_level="error",
             timeout_graceful_shutdown=2,  # seconds
-            **settings,
         )
         Server(config).run(sockets=[server])
 
