@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -45,6 +47,19 @@ class Backbone(nn.Module):
         """Whether nothing of it is trained, so that its tokens can be computed once and kept."""
         return not any(parameter.requires_grad for parameter in self.parameters())
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile each layer of the towers by itself; arguments as of `torch.compile`.
+
+        In them is nearly all the work, and the layers of a tower share one compilation.
+        """
+        for layer in _layers(self):
+            layer.compile(*args, **kwargs)
+
     def learning_rate_scales(self) -> dict[str, float]:
         """Return what the learning rate of a parameter is multiplied with, by name; 1 if absent."""
         return {}
+
+
+def _layers(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        yield from child if isinstance(child, nn.ModuleList) else _layers(child)

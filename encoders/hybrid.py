@@ -5,7 +5,7 @@ U pins, N image tokens, T text tokens, C channels, D embedding dimension.
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +105,10 @@ class HybridEncoder(nn.Module):
             has_image=has_image,
             has_text=has_text,
         )
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the layers of the backbone; arguments as of `torch.compile`."""
+        self.backbone.compile(*args, **kwargs)
 
     def learning_rate_scales(self) -> dict[str, float]:
         """Return what the learning rate of a parameter is multiplied with, by name; 1 if absent."""

@@ -39,7 +39,8 @@ class PinModule(LightningModule):
         recompute: keep no activations of a chunk and compute them again for its gradient, so that
             memory grows with the chunk and not with the batch (GradCache, arXiv 2101.06983), for
             about a third more time.
-        compile: run the encoder through torch.compile; it pays on a GPU.
+        compile: run the encoder through torch.compile, of a `HybridEncoder` the layers of its
+            backbone; it pays on a GPU.
 
     Raises:
         PinGraphError: a learning rate or weight decay below 0, or a warm-up outside 0 to 1.

@@ -35,7 +35,7 @@ WORKERS = min(12, max(1, len(os.sched_getaffinity(0)) - 2))
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__ or "", steps=55, anchors=192, rounds=2)
+    arguments = parse_arguments(__doc__ or "", steps=55, anchors=256, rounds=2)
     if not torch.cuda.is_available() and not arguments.quick:
         raise SystemExit("torch finds no GPU: only --quick runs, on the CPU")
     with tempfile.TemporaryDirectory() as scratch:
