@@ -27,7 +27,7 @@ from pingraph.explain import explain
 from pingraph.explore.explorer import WALKS, Explorer
 from pingraph.explore.kept import embed_once
 from pingraph.explore.question import Directory, read_question
-from pingraph.explore.ranking import STATES, Filter, pin_states
+from pingraph.explore.ranking import STATES, Filter, descending, pin_states
 from pingraph.images import encode_png
 from pingraph.relevance import BOARD_LIMIT
 from pingraph.run_files import EMBEDDINGS_FILE
@@ -100,6 +100,17 @@ def test_equal_vectors_stand_in_the_order_of_the_pins(tiny):
     assert found(ask(Explorer([subject(tiny, fused=vectors)]), pin=tiny.pin_ids[2], k=5)) == [
         *(0, 1, 3, 4, 5)
     ]
+
+
+@given(
+    scores=st.lists(
+        st.sampled_from([0.0, -0.0, 0.5, -0.5, -np.inf, np.inf, 1e-45, -1e-45])
+        | st.floats(width=32, allow_nan=False)
+    )
+)
+def test_equal_scores_stay_in_their_order(scores):
+    expected = sorted(range(len(scores)), key=lambda place: -scores[place])
+    assert descending(np.array(scores, np.float32)).tolist() == expected
 
 
 @given(

@@ -46,7 +46,10 @@ def main() -> None:
                 starts.append((turn, time.perf_counter() - begun))
                 if len(starts) == 2:
                     steps = make_steps(open_dataset(folder / "world"))
-                    timed = {step: measure(connection, *steps[step], arguments) for step in steps}
+                    timed = {
+                        step: measure(connection, *given, rounds=arguments.rounds)
+                        for step, given in steps.items()
+                    }
     console.print(table_of(timed, f"{arguments.pins:,} pins, milliseconds"))
     for turn, seconds in starts:
         console.print(f"{turn}: {seconds:.0f} s until the address is printed")
@@ -147,12 +150,12 @@ def measure(
     connection: http.client.HTTPConnection,
     path: Callable[[int], str],
     body: bytes | None,
-    arguments,
+    rounds: int,
 ) -> list[float]:
     """Return the milliseconds of each round."""
     times = []
     headers = {} if body is None else {"Origin": f"http://127.0.0.1:{connection.port}"}
-    for turn in range(arguments.rounds):
+    for turn in range(rounds):
         begun = time.perf_counter()
         connection.request("GET" if body is None else "POST", path(turn), body, headers)
         answer = connection.getresponse()

@@ -72,7 +72,7 @@ class Cards:
             at most `BOARD_LIMIT` pins; `held_out`: whether training did not see both pins on it.
         """
         graph = self.dataset.graph
-        both = np.intersect1d(graph.boards_of(one), graph.boards_of(other))
+        both = np.intersect1d(graph.boards_of(one), graph.boards_of(other), assume_unique=True)
         if not len(both):
             return None
         board = int(both[np.argmin(graph.board_degrees[both])])
@@ -93,7 +93,9 @@ class Cards:
         return None if pixels is None else png(pixels)
 
     def _trained(self, pin: int, board: int) -> bool:
-        return bool(np.isin(board, self.train.boards_of(pin)))
+        boards = self.train.boards_of(pin)  # ascending
+        at = np.searchsorted(boards, board)
+        return bool(at < len(boards) and boards[at] == board)
 
 
 def small_pixels(image: Image, side: int) -> np.ndarray:

@@ -52,11 +52,28 @@ def rank_by_vector(
         own: the pin that asks, which is not ranked.
     """
     scores = vectors @ query
-    ranked = np.flatnonzero(present)
+    scores[~present] = -np.inf
     if own is not None:
-        ranked = ranked[ranked != own]
-    ranked = ranked[np.argsort(-scores[ranked], kind="stable")]
+        scores[own] = -np.inf
+    ranked = descending(scores)[: np.count_nonzero(scores != -np.inf)]
     return Ranking.of(ranked, scores[ranked], len(vectors))
+
+
+def descending(scores: np.ndarray) -> np.ndarray:
+    """Return the places of scores from the greatest on, equal ones in their order, int64 [N].
+
+    The bits of a float, read as a whole number, are in the order of the floats, or in the reverse
+    one below zero. With its place behind them, a plain sort of whole numbers is a stable one, in a
+    fraction of the time.
+
+    Args:
+        scores: float32 [N], not NaN; N is below 2³².
+    """
+    bits = (scores + np.float32(0)).view(np.uint32)  # -0 becomes 0, which it is equal to
+    falling = np.where(bits >> 31, bits, bits ^ np.uint32(0x7FFFFFFF))
+    keys = falling.astype(np.uint64) << np.uint64(32) | np.arange(len(bits), dtype=np.uint64)
+    keys.sort()
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
 def rank_by_walks(sampler: Sampler, graph: PinBoardGraph, pin: int, *, seed: int = 0) -> Ranking:
