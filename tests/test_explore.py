@@ -1,5 +1,6 @@
 """The page tells what vectors and graph hold, to nobody but itself; no pin's words are run."""
 
+import asyncio
 import http.client
 import io
 import json
@@ -24,6 +25,7 @@ from PIL import Image
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.explain import explain
+from pingraph.explore.app import make_app
 from pingraph.explore.explorer import WALKS, Explorer
 from pingraph.explore.kept import embed_once
 from pingraph.explore.question import Directory, read_question
@@ -628,6 +630,23 @@ def test_many_ask_at_once(served):
     for thread in threads:
         thread.join()
     assert together == alone
+
+
+def test_a_fault_is_told_as_one_and_shown_in_the_terminal(tiny):
+    explorer = Explorer([subject(tiny)])
+    explorer.about = lambda: 1 / 0
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/api/about", "query_string": b""}
+    scope |= {"headers": [(b"host", b"localhost:1")], "http_version": "1.1"}
+    with pytest.raises(ZeroDivisionError):  # which the server writes out
+        asyncio.run(make_app(explorer, 1)(scope, None, send))
+    assert sent[0]["status"] == 500
+    assert b"content-security-policy" in dict(sent[0]["headers"])
+    assert "a fault of pingraph" in json.loads(sent[1]["body"])["error"]
 
 
 # ---- the command ----

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -19,6 +18,7 @@ from pingraph.explore.question import read_parameters, read_question
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
     from pingraph.explore.explorer import Explorer
 
@@ -27,15 +27,15 @@ _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-def make_app(explorer: Explorer, port: int) -> Starlette:
-    """Return the application.
+def make_app(explorer: Explorer, port: int) -> ASGIApp:
+    """Return the application, guarded.
 
     Args:
         explorer: what answers.
         port: that the server listens on.
     """
     answers = _Answers(explorer)
-    return Starlette(
+    app = Starlette(
         routes=[
             *(Route(f"/{name}", _file(name)) for name in ("page.css", "page.js", "draw.js")),
             Route("/", _file("page.html")),
@@ -48,9 +48,13 @@ def make_app(explorer: Explorer, port: int) -> Starlette:
             Route("/image/{index:int}", answers.picture),
             Route("/given/{key}", answers.given_picture),
         ],
-        middleware=[Middleware(Guard, port=port)],
-        exception_handlers={PinGraphError: _refused, HTTPException: _not_found},
+        exception_handlers={
+            PinGraphError: _refused,
+            HTTPException: _not_found,
+            Exception: _broken,
+        },
     )
+    return Guard(app, port)
 
 
 class _Answers:
@@ -146,3 +150,7 @@ def _refused(request: Request, error: Exception) -> Response:
 def _not_found(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return _json({"error": error.detail}, error.status_code)
+
+
+def _broken(request: Request, error: Exception) -> Response:
+    return _json({"error": "a fault of pingraph: the terminal shows what happened"}, 500)

@@ -52,7 +52,7 @@ async function show() {
   const title = document.querySelector("#asked h1").textContent;
   document.title = `${title} · ${about.runs.map((run) => run.name).join(", ")}`;
   say(`${title}: ${view.lists.map((list) => `${list.title}, ${count(list.pins.length, "pin")}`).join("; ")}`);
-  $("asked").focus({ preventScroll: true });
+  if (!$("choices").contains(document.activeElement)) $("asked").focus({ preventScroll: true });
   scrollTo(0, history.state?.scroll ?? 0);
 }
 
