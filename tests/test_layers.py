@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up; a file may import its own layer and those below (docs: CONTRIBUTING.md).
 LAYERS = [
     """errors files interfaces graph build radix edges edge_files ids storage fingerprint
-    description convert tables pin_images images datasets splits mixed_split leaks icons world scenes inspection
-    folder_checks interrupts pruning progress devices""",
+    description convert tables pin_images images datasets splits mixed_split leaks icons world
+    scenes inspection folder_checks interrupts pruning progress devices""",
     "samplers",
     """encoders objectives losses false_negatives embedding_bank batch_alignments views codes
     neighbor_context tokenization pixel_store content augmentation
@@ -27,7 +27,8 @@ LAYERS = [
     experiment_files commands cli experiments methods""",
 ]
 TORCH = ("torch_", "pyg_adapter", "dgl_adapter")  # samplers that are about tensors
-TOP_FOLDERS = ("samplers", "encoders", "experiments", "experiments/methods")  # they install as pingraph.samplers, …
+# They install as pingraph.samplers, …
+TOP_FOLDERS = ("samplers", "encoders", "experiments", "experiments/methods")
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 
 
