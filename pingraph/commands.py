@@ -339,9 +339,9 @@ def export(
         raise PinGraphError(f"{out}: expected a .parquet file, or a new or empty folder")
     _check_writable(out if parquet else out / "vectors.tsv")
     subject = open_subject(run, data, chosen_split(split, cold_fraction, split_seed), progress=True)
-    facts = gather(subject, pins=pins, k=k, seed=seed)
+    facts = gather(subject, pins=pins, seed=seed)
     if parquet:
-        write_parquet(out, facts, image_size=image_size)
+        write_parquet(out, facts, k=k, image_size=image_size)
     else:
         write_projector(out, facts)
     left_out = subject.dataset.num_pins - len(facts.pins)

@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import evaluate_table
-from pingraph.export import facts, gather, projector, write_parquet, write_projector
+from pingraph.export import gather, projector, write_parquet, write_projector
 from pingraph.metrics import METRICS
 from pingraph.planar import plane, principal
 from pingraph.splits import NoSplit
@@ -29,10 +29,10 @@ from tests.test_report import subject
 HOSTILE = ["tab\there", "two\nlines\r\nand \u2028 more", "  ", "=1+1<b>&\x07\u202eback"]
 
 
-def written(folder, mine, *, image_size=32, **options):
-    """Export as Parquet and return the rows as dicts."""
+def written(folder, mine, *, k=10, image_size=32, **options):
+    """Export as Parquet and return what it holds."""
     path = folder / "pins.parquet"
-    write_parquet(path, gather(mine, **options), image_size=image_size)
+    write_parquet(path, gather(mine, **options), k=k, image_size=image_size)
     return pq.read_table(path)
 
 
@@ -134,17 +134,19 @@ def test_pins_without_a_vector_are_left_out(tiny, tmp_path):
         gather(subject(tiny, fused=np.zeros((60, 8), np.float32)))
 
 
-def test_a_large_map_is_a_projection(tiny, monkeypatch):
-    monkeypatch.setattr(facts, "MOST_ON_MAP", 59)
+def test_a_large_map_is_a_projection(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("pingraph.export.parquet.MOST_ON_MAP", 59)
     mine = subject(tiny)
-    np.testing.assert_array_equal(gather(mine).places, principal(mine.table.fused))
+    places = [written(tmp_path, mine)[axis].to_numpy() for axis in "xy"]
+    np.testing.assert_array_equal(np.stack(places, axis=1), principal(mine.table.fused))
 
 
-def test_bad_numbers_are_refused(tiny):
+def test_bad_numbers_are_refused(tiny, tmp_path):
     with pytest.raises(PinGraphError, match="pins is 0: expected 1 or more"):
         gather(subject(tiny), pins=0)
     with pytest.raises(PinGraphError, match="k is 0"):
-        gather(subject(tiny), k=0)
+        written(tmp_path, subject(tiny), k=0)
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(PinGraphError, match="not finite"):
         gather(subject(tiny, fused=np.full((60, 8), np.nan, np.float32)))
 

@@ -1,6 +1,6 @@
 """What an export tells of its pins, whatever it is written to.
 
-Letters: N pins of the data set, n pins that are exported, D channels, k neighbors of each.
+Letters: N pins of the data set, n pins that are exported, D channels.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import numpy as np
 
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import table_scorers
-from pingraph.knn import Knn, nearest_neighbors
 from pingraph.metrics import METRICS
-from pingraph.planar import plane, principal
 from pingraph.ranking import draw_queries, evaluate_task
 from pingraph.relevance import retrieval_tasks
 
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
     from pingraph.subject import Subject
 
-MOST_ON_MAP = 20_000  # vectors, of which t-SNE makes the map; of more it is a plain projection
 QUERIES = 10_000  # cold ones, and warm ones, that are asked at most
 SHOWN = {"recall_at_10": "recall@10", "hit_at_10": "hit_rate@10"}  # column, and what is in it
 
@@ -36,25 +33,22 @@ class Facts:
     vectors: np.ndarray  # float32 [n, D], the fused ones
     states: list[str]  # "cold", "warm", or "none" for who can be neither
     titles: list[list[str]]  # of the pin's boards, smallest first; the id where there is no title
-    places: np.ndarray  # float64 [n, 2] on the map
     scores: dict[str, np.ndarray]  # by column of SHOWN: float64 [n], NaN for who was not asked
-    neighbors: Knn  # of each, among the exported: rows of `pins`, and cosines
 
 
-def gather(subject: Subject, *, pins: int | None = None, k: int = 10, seed: int = 0) -> Facts:
+def gather(subject: Subject, *, pins: int | None = None, seed: int = 0) -> Facts:
     """Collect what is told of the pins that have a vector, or of some that are drawn from them.
 
-    Map and neighbors are of the exported pins alone. The metrics are those of pin → pin, ranked
-    among all pins; beyond QUERIES cold or warm pins, that many are drawn and asked.
+    The metrics are those of pin → pin, ranked among all pins; beyond QUERIES cold or warm pins,
+    that many are drawn and asked.
 
     Args:
         subject: the embeddings.
         pins: how many to draw at most; None takes all.
-        k: neighbors of a pin; there are n - 1 where that is fewer.
         seed: of what is drawn.
 
     Raises:
-        PinGraphError: `pins` or `k` is below 1, no pin has a vector, or a vector is not finite
+        PinGraphError: `pins` is below 1, no pin has a vector, or a vector is not finite
             (names the pin).
     """
     if pins is not None and pins < 1:
@@ -76,16 +70,13 @@ def gather(subject: Subject, *, pins: int | None = None, k: int = 10, seed: int 
         result = evaluate_task(task, scorer, asked, dataset, seed=seed, max_queries=QUERIES)
         for column, metric in SHOWN.items():
             scores[column][result.queries] = result.values[:, METRICS.index(metric)]
-    vectors = fused[drawn]
     return Facts(
         subject=subject,
         pins=drawn,
-        vectors=vectors,
+        vectors=fused[drawn],
         states=states[drawn].tolist(),
         titles=_titles(dataset, drawn),
-        places=(plane if len(drawn) <= MOST_ON_MAP else principal)(vectors),
         scores={column: values[drawn] for column, values in scores.items()},
-        neighbors=nearest_neighbors(vectors, k),
     )
 
 

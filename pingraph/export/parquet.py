@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pingraph.files import atomic_file
+from pingraph.knn import Knn, nearest_neighbors
 from pingraph.pictures import Pictures
+from pingraph.planar import plane, principal
 from pingraph.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from pingraph.export.facts import Facts
 
+MOST_ON_MAP = 20_000  # pins, of which t-SNE makes the map; of more it is a plain projection
 _BLOCK = 1024  # pins of a row group
 _SMALL = 64  # pixels up to which a picture is kept as PNG
 _QUALITY = 90  # of JPEG
@@ -27,8 +30,8 @@ _NEIGHBORS = pa.struct([("ids", pa.list_(pa.int64())), ("distances", pa.list_(pa
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
-def write_parquet(path: Path, facts: Facts, *, image_size: int = 128) -> None:
-    """Write pins, a row each, with what is told of them.
+def write_parquet(path: Path, facts: Facts, *, k: int = 10, image_size: int = 128) -> None:
+    """Write pins, a row each, with what is told of them; map and neighbors are of these alone.
 
     Columns: "row" (0, 1, …), "id", "text", "boards" (titles), "num_boards", "state", "x", "y",
     "neighbors" ({ids, distances}: rows, and 1 - cosine), "vector", "image" ({bytes, path}) and
@@ -37,24 +40,29 @@ def write_parquet(path: Path, facts: Facts, *, image_size: int = 128) -> None:
     Args:
         path: the file.
         facts: of the pins.
+        k: neighbors of a pin; there are n - 1 where that is fewer.
         image_size: width and height of the pictures, in pixels; 0 writes none. They are JPEG, or
             PNG up to 64 pixels.
 
     Raises:
-        PinGraphError: the file cannot be written.
+        PinGraphError: `k` is below 1, or the file cannot be written.
     """
     schema = _schema(facts)
     pictures = Pictures(facts.subject.dataset)
     starts = range(0, len(facts.pins), _BLOCK)
     with (
         atomic_file(path) as temporary,
-        progress_bar(len(starts)) as step,
+        progress_bar(len(starts) + 2) as step,
         pq.ParquetWriter(temporary, schema) as writer,
     ):
+        step("neighbors")
+        knn = nearest_neighbors(facts.vectors, k)
+        step("map")
+        places = (plane if len(facts.pins) <= MOST_ON_MAP else principal)(facts.vectors)
         for start in starts:
             step("pins")
             rows = slice(start, start + _BLOCK)
-            columns = _columns(facts, rows)
+            columns = _columns(facts, knn, places, rows)
             columns["image"] = _images(pictures, facts.pins[rows], image_size)
             arrays = [pa.array(columns[f.name], f.type) for f in schema]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
@@ -78,9 +86,9 @@ def _schema(facts: Facts) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _columns(facts: Facts, rows: slice) -> dict[str, Any]:
+def _columns(facts: Facts, knn: Knn, places: np.ndarray, rows: slice) -> dict[str, Any]:
     dataset, pins, titles = facts.subject.dataset, facts.pins[rows], facts.titles[rows]
-    found = facts.neighbors.ids[rows], 1 - facts.neighbors.scores[rows]
+    found = knn.ids[rows], 1 - knn.scores[rows]
     return {
         "row": np.arange(len(facts.pins))[rows],
         "id": dataset.pin_ids[pins].tolist(),
@@ -88,8 +96,8 @@ def _columns(facts: Facts, rows: slice) -> dict[str, Any]:
         "boards": titles,
         "num_boards": [len(of_pin) for of_pin in titles],
         "state": facts.states[rows],
-        "x": facts.places[rows, 0],
-        "y": facts.places[rows, 1],
+        "x": places[rows, 0],
+        "y": places[rows, 1],
         "neighbors": [
             {"ids": ids, "distances": distances}
             for ids, distances in zip(*(side.tolist() for side in found), strict=True)
