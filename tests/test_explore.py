@@ -26,7 +26,8 @@ from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.explain import explain
 from pingraph.explore.app import make_app
-from pingraph.explore.explorer import WALKS, Explorer
+from pingraph.explore.columns import WALKS
+from pingraph.explore.explorer import Explorer
 from pingraph.explore.kept import embed_once
 from pingraph.explore.question import Directory, read_question
 from pingraph.explore.ranking import STATES, Filter, descending, pin_states
@@ -296,7 +297,7 @@ def test_text_and_images_are_off_for_vectors_and_say_why(tiny):
     [listed] = ask(explorer, text="sailing")["lists"]
     assert "only a run can be searched" in listed["note"]
     with pytest.raises(PinGraphError, match="only a run can be searched"):
-        explorer.keep_image(b"")
+        explorer.images.keep(b"")
 
 
 def test_a_single_pin_and_string_ids(write_folder):

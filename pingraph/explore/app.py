@@ -91,7 +91,7 @@ class _Answers:
             if len(data) > LARGEST_IMAGE:
                 limit = f"{LARGEST_IMAGE // 2**20} MB"
                 return _json({"error": f"the image is larger than {limit}"}, 413)
-        key = await run_in_threadpool(self.explorer.keep_image, bytes(data))
+        key = await run_in_threadpool(self.explorer.images.keep, bytes(data))
         return _json({"image": key})
 
     def picture(self, request: Request) -> Response:
@@ -113,7 +113,7 @@ class _Answers:
         return Response(picture, media_type="image/png", headers=headers)
 
     def given_picture(self, request: Request) -> Response:
-        picture = self.explorer.kept_image(request.path_params["key"]).picture
+        picture = self.explorer.images[request.path_params["key"]].picture
         return Response(picture, media_type="image/png", headers=_NO_STORE)
 
 

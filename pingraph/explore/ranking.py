@@ -34,10 +34,9 @@ class Ranking:
         places[pins] = np.arange(1, len(pins) + 1)
         return cls(pins=pins, scores=scores, places=places)
 
-    def first(self, passing: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first k pins that pass (bool [N]), and their scores."""
-        at = np.flatnonzero(passing[self.pins])[:k]
-        return self.pins[at], self.scores[at]
+    def first(self, passing: np.ndarray, k: int) -> np.ndarray:
+        """Return the first k pins that pass (bool [N])."""
+        return self.pins[passing[self.pins]][:k]
 
 
 def rank_by_vector(

@@ -82,7 +82,6 @@ def serve(subjects: Sequence[Subject], server: socket.socket) -> None:
 
     with server:
         explorer = Explorer([_kept(subject) for subject in subjects])
-        explorer.warm_up()
         config = uvicorn.Config(
             make_app(explorer, port),
             lifespan="off",
