@@ -163,6 +163,8 @@ def test_a_filtered_list_keeps_its_places(tiny):
         assert everyone[one["rank"] - 1] == one["index"]
         assert one["state"] == "cold"
     assert view["filter"]["passing"] == len(cold)
+    twice = ask(explorer, pin=tiny.pin_ids[7], least=2, most=2, k=200)
+    assert found(twice) == [pin for pin in everyone if tiny.graph.pin_degrees[pin] == 2]
     board = int(np.argmax(tiny.graph.board_degrees))
     inside = tiny.graph.pins_of(board).tolist()
     view = ask(explorer, pin=tiny.pin_ids[7], k=200, in_=tiny.board_ids[board])
@@ -287,6 +289,15 @@ def test_pins_and_boards_are_found_by_words(tiny):
     assert all(first in one["title"] for one in listed)
     sizes = [one["pins"] for one in listed]
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_the_pin_of_an_id_comes_first_and_once(write_folder):
+    tables = plain_tables()
+    tables["pins"] |= {"pin_id": ["a", "b", "c", "blue"], "text": ["blue", "x", "Blue sea", "blue"]}
+    tables["edges"]["pin_id"][-1] = "blue"
+    dataset = open_dataset(write_folder(**tables))
+    explorer = Explorer([subject(dataset, NoSplit().split(dataset))])
+    assert found(ask(explorer, words=" blue ")) == [3, 0, 2]
 
 
 def test_text_and_images_are_off_for_vectors_and_say_why(tiny):
