@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from pingraph.baselines import raw_pixels, tf_idf
 from pingraph.datasets import open_dataset, write_dataset
@@ -14,6 +15,7 @@ from pingraph.experiment_cell import judged
 from pingraph.experiments import methods
 from pingraph.experiments.conditions import HeldOut
 from pingraph.experiments.methods.features import content_features
+from pingraph.experiments.methods.light_gcn import _lacking, normalized, spread
 from pingraph.experiments.own_method import BoardWords
 from pingraph.mixed_split import MixedSplit
 from pingraph.samplers import PinSAGESampler
@@ -158,6 +160,30 @@ def test_words_and_pixels_are_added(tiny, split, write_folder):
     alone = methods.TfIdfAndPixels().scorers(blind, its_split, seed=0)["pin_to_pin"](pins)
     assert np.array_equal(alone, tf_idf(blind, its_split)(pins))
     assert methods.RawPixels().scorers(blind, its_split, seed=0) == {}
+
+
+def test_the_vectors_of_light_gcn_are_those_of_pyg(tiny, split):
+    from torch_geometric.nn import LightGCN
+
+    graph = split.train_graph(tiny.graph)
+    pins, boards = (torch.from_numpy(ends.astype(np.int64)) for ends in graph.edges())
+    count = graph.num_pins + graph.num_boards
+    model = LightGCN(count, 5, 3)
+    saves = torch.stack([pins, boards + graph.num_pins])
+    theirs = model.get_embedding(torch.cat([saves, saves.flip(0)], dim=1))
+    ours = spread(start := model.embedding.weight.detach().requires_grad_(), normalized(graph), 3)
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    aim = torch.randn(count, 5)
+    (theirs * aim).sum().backward()
+    (ours * aim).sum().backward()
+    assert torch.allclose(start.grad, model.embedding.weight.grad, atol=1e-6)
+
+
+def test_negatives_of_light_gcn_are_pins_that_the_board_lacks():
+    known = torch.tensor([0, 1, 6, 7])  # board 0 has pins 0 and 1, board 1 has 2 and 3, of 4
+    pins = _lacking(known, torch.tensor([0, 1]).repeat(40), 4).reshape(40, 2)
+    assert set(pins[:, 0].tolist()) == {2, 3}
+    assert set(pins[:, 1].tolist()) == {0, 1}
 
 
 def test_features_are_learned_from_training_pins(tiny, split):

@@ -1,12 +1,11 @@
 """Graph encoders on frozen features of content, trained on our walks: GraphSAGE and PinSage.
 
-Letters: N pins, F features, D dimensions, E edges from a neighbor to the pin whose neighbor it is.
+Letters: N pins, F features, D dimensions, B pins of a batch, k neighbors of each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,32 +13,33 @@ import numpy as np
 from pingraph.datasets import PinBoardDataset
 from pingraph.evaluation import dot_scorer
 from pingraph.experiments.methods.features import content_features
-from pingraph.interfaces import Sampler
+from pingraph.interfaces import Neighbors, Sampler
 from pingraph.ranking import Scorer
 from pingraph.splits import Split
 
 if TYPE_CHECKING:
-    import torch
+    import scipy.sparse
     from torch import Tensor, nn
 
 TEMPERATURE = 0.07
+_AT_ONCE = 1024  # pins embedded at once
 
 
 class GraphSAGE:
-    """PyG's SAGEConv over walk neighbors, on words and pixels that stay as they are.
+    """Two layers of PyG's SAGEConv over walk neighbors, on words and pixels that stay as they are.
 
     A pin's neighbors are those that the sampler finds in training. A pair of pins is positive when
     a walk from one leads to the other, each as likely as its visits; negatives are the other pins
     of the batch but for those with a shared board (softmax, temperature 0.07). A cold pin has no
     neighbors and is embedded by its features alone; so that it is not new to the model, each pin of
-    a step goes without its neighbors with a chance of `hide`.
+    a step goes without its neighbors with a chance of `hide` (DropoutNet, Volkovs et al., NeurIPS
+    2017).
 
     Source: Hamilton et al., Inductive Representation Learning on Large Graphs, NeurIPS 2017
     (arXiv 1706.02216).
 
     Args:
         dim: dimensions of the hidden layer and the embeddings.
-        layers: hops.
         steps: of the optimizer (Adam).
         batch_size: pairs of a step.
         learning_rate: of Adam.
@@ -54,7 +54,6 @@ class GraphSAGE:
     def __init__(
         self,
         dim: int = 128,
-        layers: int = 2,
         steps: int = 600,
         batch_size: int = 512,
         learning_rate: float = 0.003,
@@ -63,7 +62,7 @@ class GraphSAGE:
         pixels: int = 128,
         sampler: Sampler | None = None,
     ):
-        self.dim, self.layers, self.steps, self.batch_size = dim, layers, steps, batch_size
+        self.dim, self.steps, self.batch_size = dim, steps, batch_size
         self.learning_rate, self.hide = learning_rate, hide
         self.words, self.pixels, self.sampler = words, pixels, sampler
 
@@ -86,50 +85,47 @@ class GraphSAGE:
         from torch.nn.functional import normalize
 
         from pingraph.samplers import PinSAGESampler
-        from pingraph.samplers.torch_hops import edge_index
 
         torch.manual_seed(seed)
         graph = split.train_graph(dataset.graph)
         sampler = self.sampler or PinSAGESampler(k=10, num_walks=200)
-        edges, weights = edge_index(sampler.sample(graph, np.arange(graph.num_pins), seed=seed))
-        x = torch.from_numpy(features)
-        model = self.model(x.shape[1])
-        optimizer = torch.optim.Adam(model.parameters(), lr=self.learning_rate)
-        boards = graph.incidence().tocsr()
+        found = sampler.sample(graph, np.arange(graph.num_pins), seed=seed)
+        x, boards = torch.from_numpy(features), graph.incidence().tocsr()
+        first, second = self.layers(features.shape[1])
+
+        def embed(pins: np.ndarray, hide: float) -> Tensor:
+            near, inner = _hop(pins, found, hide)
+            far, outer = _hop(near, found, hide)
+            hidden = self.passed(first, x[far], len(near), outer).relu()
+            return normalize(self.passed(second, hidden, len(pins), inner))
+
+        parameters = [*first.parameters(), *second.parameters()]
+        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
+        rows, columns = np.nonzero(found.mask)
+        weights = torch.from_numpy(found.weights[rows, columns])
         for _ in range(self.steps):
-            shown = torch.rand(len(x))[edges[1]] >= self.hide
-            pairs = edges[:, torch.multinomial(weights, self.batch_size)]
-            vectors = normalize(model(x, edges[:, shown], weights[shown]))
-            loss = _contrast(vectors, pairs, boards)
+            drawn = torch.multinomial(weights, self.batch_size).numpy()
+            pins, others = rows[drawn], found.ids[rows[drawn], columns[drawn]]
+            anchors, positives = embed(np.concatenate([pins, others]), self.hide).chunk(2)
+            loss = _contrast(anchors @ positives.T / TEMPERATURE, pins, others, boards)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         with torch.inference_mode():
-            return normalize(model(x, edges, weights)).numpy()
+            parts = np.array_split(np.arange(len(x)), -(-len(x) // _AT_ONCE))
+            return torch.cat([embed(part, 0) for part in parts]).numpy()
 
-    def model(self, width: int) -> nn.Module:
-        """Return the layers, from (features, edges, weights) to [N, D]."""
-        from torch import nn
+    def layers(self, width: int) -> tuple[nn.Module, nn.Module]:
+        """Return the two convolutions."""
         from torch_geometric.nn import GraphConv, SAGEConv
 
-        weighted = self.weighted
+        kind = GraphConv if self.weighted else SAGEConv
+        return kind(width, self.dim), kind(self.dim, self.dim)
 
-        class Layers(nn.Module):
-            def __init__(self, dim: int, layers: int):
-                super().__init__()
-                widths = [width, *[dim] * layers]
-                kind = GraphConv if weighted else SAGEConv
-                self.convolutions = nn.ModuleList(
-                    kind(one, other) for one, other in pairwise(widths)
-                )
-
-            def forward(self, x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
-                for place, convolution in enumerate(self.convolutions):
-                    x = x.relu() if place else x
-                    x = convolution(x, edges, weights) if weighted else convolution(x, edges)
-                return x
-
-        return Layers(self.dim, self.layers)
+    def passed(self, layer: nn.Module, x: Tensor, count: int, edges: tuple) -> Tensor:
+        """Return what a convolution makes of the first `count` nodes."""
+        ends, weights = edges
+        return layer((x, x[:count]), ends, *([weights] if self.weighted else []))
 
 
 class PinSage(GraphSAGE):
@@ -145,15 +141,34 @@ class PinSage(GraphSAGE):
     weighted = True
 
 
-def _contrast(vectors: Tensor, pairs: Tensor, boards) -> torch.Tensor:
-    """Return the softmax loss of pairs [2, B], board-mates no negatives of each other."""
+def _hop(pins: np.ndarray, found: Neighbors, hide: float) -> tuple[np.ndarray, tuple]:
+    """Return the nodes around pins [B], these first, and the edges to them with their weights."""
     import torch
 
-    found, pins = pairs
-    logits = vectors[pins] @ vectors[found].T / TEMPERATURE
-    mates = (boards[pins.numpy()] @ boards[found.numpy()].T).toarray() > 0
-    known = torch.from_numpy(mates) | (pins[:, None] == found) | (found[:, None] == found)
-    known.fill_diagonal_(False)
-    return torch.nn.functional.cross_entropy(
-        logits.masked_fill(known, -torch.inf), torch.arange(len(pins))
-    )
+    from pingraph.samplers.torch_hops import to_hop
+
+    arrays = {name: getattr(found, name)[pins] for name in ("ids", "weights", "scores", "mask")}
+    hop = to_hop(pins, Neighbors(seeds=pins, **arrays))
+    shown = (torch.rand(len(pins)) >= hide)[hop.targets]
+    ends = torch.from_numpy(np.stack([hop.sources, hop.targets]))
+    return hop.nodes, (ends[:, shown], torch.from_numpy(hop.weights)[shown])
+
+
+def _contrast(
+    logits: Tensor, pins: np.ndarray, others: np.ndarray, boards: scipy.sparse.csr_array
+) -> Tensor:
+    """Return the softmax loss of pairs (int64 [B] twice), board-mates no negatives of each other.
+
+    Args:
+        logits: [B, B] of the pins and those they are paired with.
+        pins: the first of each pair.
+        others: the second of each.
+        boards: who is on which board in training.
+    """
+    import torch
+
+    known = (boards[pins] @ boards[others].T).toarray() > 0
+    known |= (pins[:, None] == others) | (others[:, None] == others)
+    np.fill_diagonal(known, False)
+    masked = logits.masked_fill(torch.from_numpy(known), -torch.inf)
+    return torch.nn.functional.cross_entropy(masked, torch.arange(len(pins)))
