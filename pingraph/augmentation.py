@@ -45,11 +45,17 @@ def _shifted(images: Tensor, most: int, rng: np.random.Generator) -> Tensor:
     top, left = rng.integers(0, 2 * most + 1, size=(2, U, 1))
     if not U or not most:
         return images
-    border = (0, 0), (0, 0), (most, most), (most, most)
-    padded, out = np.pad(images.numpy(), border, mode="edge"), np.empty_like(images.numpy())
-    for pin, (y, x) in enumerate(zip(top.ravel(), left.ravel(), strict=True)):
-        out[pin] = padded[pin, :, y : y + H, x : x + W]
-    return torch.from_numpy(out)
+    # One padded image at a time stays in the processor's cache; a batch of them does not.
+    padded = np.empty((*images.shape[1:2], H + 2 * most, W + 2 * most), dtype=np.uint8)
+    shifted = np.empty_like(images.numpy())
+    for image, out, y, x in zip(images.numpy(), shifted, top.ravel(), left.ravel(), strict=True):
+        padded[:, most : most + H, most : most + W] = image
+        padded[:, most : most + H, :most] = image[:, :, :1]
+        padded[:, most : most + H, most + W :] = image[:, :, -1:]
+        padded[:, :most] = padded[:, most : most + 1]
+        padded[:, most + H :] = padded[:, most + H - 1 : most + H]
+        out[:] = padded[:, y : y + H, x : x + W]
+    return torch.from_numpy(shifted)
 
 
 def _hidden(mask: Tensor, share: float, rng: np.random.Generator) -> Tensor:

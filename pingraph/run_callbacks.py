@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from pingraph.files import atomic_file
 from pingraph.run_files import CONFIG_FILE
+
+# A large model takes seconds to save; this keeps it to a few percent of the time.
+EVERY = timedelta(minutes=2)
 
 
 class SaveConfig(SaveConfigCallback):
@@ -72,7 +76,7 @@ class RunCheckpoint(ModelCheckpoint):
         super().__init__(
             dirpath=path.parent,
             filename=path.stem,
-            every_n_train_steps=50,
+            train_time_interval=EVERY,
             save_on_exception=True,
             enable_version_counter=False,
         )

@@ -125,11 +125,21 @@ def peak_memory(function: Callable[[], object]) -> int:
 
 
 def report(heats: Sequence[Heat], arguments: Namespace) -> None:
-    """Print a table for each heat, and write the figures to `arguments.json` if it is given."""
-    console = Console()
+    """Print a table for each heat and end the run; see `show` and `finish`."""
     for heat in heats:
-        console.print(_table(heat))
-    console.print(f"{machine()}; the whole run took {time.time() - arguments.started:.0f} s")
+        show(heat)
+    finish(heats, arguments)
+
+
+def show(heat: Heat) -> None:
+    """Print the table of a heat."""
+    Console().print(_table(heat))
+
+
+def finish(heats: Sequence[Heat], arguments: Namespace) -> None:
+    """Print the machine, and write the figures to `arguments.json` if it is given."""
+    seconds = time.time() - arguments.started
+    Console().print(f"{machine()}; the whole run took {seconds:.0f} s")
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(_as_json(heats, arguments), indent=2) + "\n")
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from pingraph.experiments.benchmarks.common import Heat, parse_arguments, race, report
+from pingraph.experiments.benchmarks.common import Heat, finish, parse_arguments, race, show
 from pingraph.experiments.benchmarks.samplers import power_law_graph
 from pingraph.graph import PinBoardGraph
 from pingraph.samplers import (
@@ -60,8 +60,10 @@ def main() -> None:
         name = type(settings).__name__
         console.print(f"{name}: equal to the kernel to the bit, all rows of {len(some):,} seeds")
         sizes = [size for size in (1_024, 16_384, 131_072) if size <= len(some)] or [len(some)]
-        heats += [race_batches(sampler, graph, some, size, arguments.rounds) for size in sizes]
-    report(heats, arguments)
+        for size in sizes:
+            heats.append(race_batches(sampler, graph, some, size, arguments.rounds))
+            show(heats[-1])
+    finish(heats, arguments)
 
 
 def with_times(graph: PinBoardGraph) -> PinBoardGraph:

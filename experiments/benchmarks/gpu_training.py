@@ -8,18 +8,20 @@ Without a GPU only --quick runs, a much smaller model on the CPU: it shows that 
 
 import os
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import torch
-from rich.console import Console
+from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from pingraph.batches import PinBatches
 from pingraph.devices import default_device, moved
 from pingraph.encoders import HybridEncoder
-from pingraph.experiments.benchmarks.common import Heat, parse_arguments, report
+from pingraph.experiments.benchmarks.common import Heat, finish, parse_arguments, show
 from pingraph.experiments.benchmarks.training import (
+    WARM,
     bare_run,
     lightning_run,
     make_batches,
@@ -31,6 +33,7 @@ from pingraph.world import World
 
 # Dense bf16 FLOP/s of NVIDIA's data sheets, of the SXM form.
 DATA_SHEET = {"NVIDIA H100 80GB HBM3": 989.4e12, "NVIDIA H200": 989.4e12}
+CHUNK = 4096  # pins: a batch is one chunk
 WORKERS = min(12, max(1, len(os.sched_getaffinity(0)) - 2))
 
 
@@ -45,47 +48,84 @@ def main() -> None:
             arguments.steps, arguments.anchors, arguments.rounds = 15, 16, 1
         pins = 256 if arguments.quick else 2048
         World(num_pins=pins, num_boards=pins // 8, image_size=64).write(world)
-        # Compiling takes minutes on a CPU.
+        # On a CPU it compiles for minutes.
         ways = [False] if arguments.quick else [True, False]
-        report([training_heat(str(model), str(world), arguments, way) for way in ways], arguments)
+        heats = []
+        for compiled in ways:
+            race = Race(str(model), str(world), arguments.steps, arguments.anchors, compiled)
+            for heat in (race.one_batch(), race.training(arguments.rounds)):
+                heats.append(heat)
+                show(heat)
+        finish(heats, arguments)
 
 
-def training_heat(model: str, world: str, arguments, compiled: bool) -> Heat:
-    """Race `pingraph fit` against a bare loop, and tell how much of the GPU each of them uses."""
-    steps, anchors = arguments.steps, arguments.anchors
-    options = [
-        f"--data.folder={world}",
-        f"--data.batch_size={anchors}",
-        "--data.chunk_size=4096",
-        f"--data.num_workers={WORKERS}",
-        f"--model.encoder.backbone={model}",
-        f"--model.compile={str(compiled).lower()}",
-        "--trainer.precision=bf16-mixed",
-    ]
+@dataclass(frozen=True)
+class Race:
+    """A model and batches to train it on."""
 
-    def bare() -> float:
+    model: str
+    world: str
+    steps: int
+    anchors: int
+    compiled: bool
+
+    def training(self, rounds: int) -> Heat:
+        """Race `pingraph fit` against a bare loop, and tell how much of the GPU each uses."""
+        options = [
+            f"--data.folder={self.world}",
+            f"--data.batch_size={self.anchors}",
+            f"--data.chunk_size={CHUNK}",
+            f"--data.num_workers={WORKERS}",
+            f"--model.encoder.backbone={self.model}",
+            f"--model.compile={str(self.compiled).lower()}",
+            "--trainer.precision=bf16-mixed",
+        ]
+        heat = speed_heat(
+            f"bf16, {self._way}, {self.anchors} anchors a batch",
+            lambda: lightning_run(options, self.steps),
+            lambda: self._bare(self._batches(), num_workers=WORKERS),
+            rounds=rounds,
+        )
+        return self._told(heat)
+
+    def one_batch(self) -> Heat:
+        """Time the bare loop on one batch that is on the device: nothing is read or copied."""
+        batch = moved(self._batches()[0], default_device())
+        seconds = self._bare([batch] * self.steps)
+        return self._told(
+            Heat(
+                title=f"bf16, {self._way}, the same batch of {self.anchors} anchors in each step",
+                seconds={"bare PyTorch loop": [seconds]},
+                work=(self.steps - WARM) * len(batch.relations.pins),
+                unit="pins",
+            )
+        )
+
+    @property
+    def _way(self) -> str:
+        return "compiled" if self.compiled else "not compiled"
+
+    def _batches(self) -> PinBatches:
+        encoder = HybridEncoder(self.model)
+        sizes = {"batch_size": self.anchors, "chunk_size": CHUNK}
+        return make_batches(self.world, encoder, self.steps, **sizes)
+
+    def _bare(self, batches: Dataset | list, *, num_workers: int = 0) -> float:
         torch.manual_seed(0)
-        encoder = HybridEncoder(model)
-        batches = make_batches(world, encoder, steps, batch_size=anchors, chunk_size=4096)
-        if compiled:
+        encoder = HybridEncoder(self.model)
+        if self.compiled:
             encoder.compile(dynamic=True)
-        return bare_run(encoder, batches, num_workers=WORKERS, bf16=True)
+        return bare_run(encoder, batches, num_workers=num_workers, bf16=True)
 
-    way = "compiled" if compiled else "not compiled"
-    heat = speed_heat(
-        f"bf16, {way}, {anchors} anchors a batch",
-        lambda: lightning_run(options, steps),
-        bare,
-        rounds=arguments.rounds,
-    )
-    per_pin = flops_per_pin(model, world, anchors)
-    Console().print(f"{per_pin / 1e9:.1f} GFLOP a pin, forward and backward")
-    used = {name: heat.work * per_pin / seconds for name, seconds in heat.medians().items()}
-    notes = {
-        name: f"{flops / 1e12:.0f} TFLOP/s{_shares(flops)} {heat.notes.get(name, '')}"
-        for name, flops in used.items()
-    }
-    return replace(heat, notes=notes)
+    def _told(self, heat: Heat) -> Heat:
+        per_pin = flops_per_pin(self.model, self.world, self.anchors)
+        notes = {}
+        for name, seconds in heat.medians().items():
+            flops = heat.work * per_pin / seconds
+            words = f"{flops / 1e12:.0f} TFLOP/s{_shares(flops)} {heat.notes.get(name, '')}"
+            notes[name] = words.strip()
+        notes[name] += f"; {per_pin / 1e9:.0f} GFLOP a pin"
+        return replace(heat, notes=notes)
 
 
 @cache
@@ -93,7 +133,7 @@ def flops_per_pin(model: str, world: str, anchors: int) -> float:
     """Count the FLOPs of a step's products and attention, as torch counts them, over its pins."""
     device = default_device()
     encoder, objective = HybridEncoder(model), AlignmentObjective().to(device)
-    batch = make_batches(world, encoder, 1, batch_size=anchors, chunk_size=4096)[0]
+    batch = make_batches(world, encoder, 1, batch_size=anchors, chunk_size=CHUNK)[0]
     encoder.to(device)
     counter = FlopCounterMode(display=False)
     with counter, torch.autocast(device.type, torch.bfloat16):

@@ -13,7 +13,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from pingraph.augmentation import Augmentation
 from pingraph.batches import PinBatches
@@ -66,7 +66,7 @@ def now() -> float:
 
 
 def lightning_run(options: Sequence[str], steps: int) -> Clock:
-    """Train with `pingraph fit` as it is: loggers, audits, a checkpoint every 50 steps."""
+    """Train with `pingraph fit` as it is: loggers, audits, checkpoints."""
     with tempfile.TemporaryDirectory() as run:
         fit(
             [
@@ -81,7 +81,7 @@ def lightning_run(options: Sequence[str], steps: int) -> Clock:
 
 
 def bare_run(
-    encoder: nn.Module, batches: PinBatches, *, num_workers: int = 1, bf16: bool = False
+    encoder: nn.Module, batches: Dataset | list, *, num_workers: int = 1, bf16: bool = False
 ) -> float:
     """Train with a loop of a few lines, and return the seconds of the steps after the first ones.
 
@@ -95,7 +95,7 @@ def bare_run(
         batch_size=None,
         num_workers=num_workers,
         shuffle=False,
-        pin_memory=device.type == "cuda",
+        pin_memory=device.type == "cuda" and num_workers > 0,
     )
     parameters = [*encoder.parameters(), *objective.parameters()]
     optimizer = torch.optim.AdamW(
