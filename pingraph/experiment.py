@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ _FORMS = {
     "reference": (str, "the name of a method"),
     "measure": (dict, "part, task and metric"),
     "by_saves": (bool, "true or false"),
+    "curves": (dict, "names, each with the sizes of conditions or methods"),
 }
 
 
@@ -85,6 +87,7 @@ class Experiment:
         reference: the method that the others are compared with.
         measure: the part, task and metric that methods are compared by.
         by_saves: whether the table shows the measure by the saves that a pin has in training.
+        curves: by name, the sizes of some conditions or methods, through which a curve is fitted.
     """
 
     title: str
@@ -96,6 +99,7 @@ class Experiment:
     reference: str
     measure: dict[str, str]
     by_saves: bool
+    curves: dict[str, dict[str, float]]
 
     @classmethod
     def load(cls, path: str | Path) -> Experiment:
@@ -123,6 +127,7 @@ class Experiment:
             reference=str(given.get("reference", next(iter(methods)))),
             measure={**MEASURE, **(given.get("measure") or {})},
             by_saves=given.get("by_saves", False),
+            curves=given.get("curves") or {},
         )
 
     def of(
@@ -204,6 +209,8 @@ def _check(path: Path, given: Any) -> None:
         built(spec, "trial", f"{path}: conditions.{name}")
     for name, changes in given["methods"].items():
         _check_method(f"{path}: methods.{name}", changes)
+    for name, sizes in (given.get("curves") or {}).items():
+        _check_curve(f"{path}: curves.{name}", sizes, given)
     reference = given.get("reference")
     if reference is not None and reference not in map(str, given["methods"]):
         raise PinGraphError(f"{path}: reference is {reference!r}: expected one of the methods")
@@ -225,6 +232,15 @@ def _check_method(where: str, changes: Any) -> None:
     embedding = (changes or {}).get("embedding", "fused")
     if embedding not in EMBEDDINGS:
         raise PinGraphError(f"{where}.embedding is {embedding!r}: expected {', '.join(EMBEDDINGS)}")
+
+
+def _check_curve(where: str, sizes: Any, given: dict[str, Any]) -> None:
+    known = [set(map(str, given.get(key) or ())) for key in ("conditions", "methods")]
+    if not isinstance(sizes, dict) or not any(set(sizes) <= names for names in known):
+        raise PinGraphError(f"{where} is {sizes!r}: expected conditions, or methods, with sizes")
+    for name, size in sizes.items():
+        if type(size) not in (int, float) or not 0 < size < math.inf:
+            raise PinGraphError(f"{where}.{name} is {size!r}: expected a number above 0")
 
 
 def _check_options(where: str, options: dict[str, Any]) -> None:

@@ -142,9 +142,13 @@ class Figures:
         """Return the measure of a method, None where it has no answer."""
         key = data, method, of
         if key not in self._means:
-            values = [values for _, values in self._values(*key).values()]
+            values = list(self.values(*key).values())
             self._means[key] = averaged(values, seed=0) if values else None
         return self._means[key]
+
+    def values(self, data: str, method: str, of: Slice) -> dict[int, np.ndarray]:
+        """Return what the queries of a method got, by seed; none that has no query."""
+        return {seed: values for seed, (_, values) in self._answers(data, method, of).items()}
 
     def comparisons(self, slices: list[Slice]) -> dict[tuple[str, str, Slice], Tested]:
         """Compare each method with the reference in each slice, on the queries of both.
@@ -170,8 +174,8 @@ class Figures:
     def _compared(self, data: str, method: str, of: Slice) -> Comparison | None:
         if method == self.experiment.reference:
             return None
-        theirs = self._values(data, self.experiment.reference, of)
-        ours = self._values(data, method, of)
+        theirs = self._answers(data, self.experiment.reference, of)
+        ours = self._answers(data, method, of)
         before, after = [], []
         for seed in theirs.keys() & ours.keys():
             _, one, two = np.intersect1d(theirs[seed][0], ours[seed][0], return_indices=True)
@@ -180,7 +184,7 @@ class Figures:
                 after.append(ours[seed][1][two])
         return compared(before, after, seed=0) if before else None
 
-    def _values(self, data: str, method: str, of: Slice) -> dict[int, tuple[np.ndarray, ...]]:
+    def _answers(self, data: str, method: str, of: Slice) -> dict[int, tuple[np.ndarray, ...]]:
         """Return the ids of the queries and what they got, by seed; none that has no query."""
         out = {}
         for cell in self.cells:

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pingraph.experiment_curve import curve_sheet, fitted
 from pingraph.experiment_figures import Figures, comparison_rows
 from pingraph.experiment_plot import write_plots
 from pingraph.experiment_table import sheets
@@ -27,6 +28,7 @@ _LATEX = {
     "↔": r"$\leftrightarrow$",
     "±": r"$\pm$",
     "λ": r"$\lambda$",
+    "²": "$^2$",
     "\N{EN DASH}": "--",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
@@ -47,12 +49,15 @@ p { max-width: 60rem; margin: .2rem 0 }
 def write_all(figures: Figures, out: Path) -> tuple[list[Sheet], list[Path]]:
     """Write all files of an experiment, and return its tables and the paths."""
     comparisons = figures.comparisons(figures.columns())
+    curves = fitted(figures)
     tables = sheets(figures, comparisons)
-    plots = write_plots(figures, out)
+    if curves:
+        tables.append(curve_sheet(curves, figures.experiment.title))
+    plots = write_plots(figures, curves, out)
     texts = {
         "table.md": "\n".join(sheet.markdown() for sheet in tables),
         "table.tex": "\n".join(latex(sheet) for sheet in tables),
-        "table.html": html(tables, plots[-1].read_bytes()),
+        "table.html": html(tables, [one.read_bytes() for one in plots if one.suffix == ".svg"]),
     }
     for name, text in texts.items():
         with atomic_file(out / name) as temporary:
@@ -83,12 +88,12 @@ def latex(sheet: Sheet) -> str:
     return "\n".join([*lines, *(f"% {_latex(note)}" for note in sheet.notes)]) + "\n"
 
 
-def html(tables: list[Sheet], plot: bytes) -> str:
-    """Return one page with all tables and the plot (SVG), which needs no network."""
+def html(tables: list[Sheet], plots: list[bytes]) -> str:
+    """Return one page with all tables and the plots (SVG), which needs no network."""
+    # As images they cannot run a script, whatever the names in them are.
+    images = [base64.b64encode(plot).decode() for plot in plots]
     parts = [_html(sheet) for sheet in tables]
-    # As an image it cannot run a script, whatever the names in it are.
-    image = base64.b64encode(plot).decode()
-    parts.insert(1, f'<img alt="plot" src="data:image/svg+xml;base64,{image}">')
+    parts += [f'<img alt="plot" src="data:image/svg+xml;base64,{image}">' for image in images]
     head = f"<title>{escape(tables[0].title)}</title><style>{_STYLE}</style>"
     page = f'<!doctype html><html lang="en"><meta charset="utf-8">{head}<body>'
     return page + "\n".join(parts) + "</body></html>\n"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pingraph.experiment_curve import Curve
 from pingraph.experiment_figures import Figures, Slice, measure_name
 from pingraph.experiment_statistics import Mean
 from pingraph.files import atomic_file
@@ -20,16 +22,19 @@ KINDS = ("png", "svg")
 _MARKS = "os^Dv<>Pp*hX"
 
 
-def write_plots(figures: Figures, out: Path) -> list[Path]:
-    """Write the plot of an experiment as plot.png and plot.svg, and return the paths."""
+def write_plots(figures: Figures, curves: list[Curve], out: Path) -> list[Path]:
+    """Write the plots as PNG and SVG, and return the paths; curves only where there are any."""
     slices = figures.slices()
-    figure = _dots(figures, slices[0]) if len(slices) == 1 else _lines(figures, slices)
-    paths = [out / f"plot.{kind}" for kind in KINDS]
-    for path in paths:
-        with atomic_file(path) as temporary:
+    made = {"plot": _dots(figures, slices[0]) if len(slices) == 1 else _lines(figures, slices)}
+    if curves:
+        made["curves"] = _curves(figures, curves)
+    paths = []
+    for (name, figure), kind in product(made.items(), KINDS):
+        paths.append(out / f"{name}.{kind}")
+        with atomic_file(paths[-1]) as temporary:
             # Without a date one result is one file.
-            metadata = {"Date": None} if path.suffix == ".svg" else None
-            figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=metadata)
+            metadata = {"Date": None} if kind == "svg" else None
+            figure.savefig(temporary, format=kind, dpi=150, metadata=metadata)
     return paths
 
 
@@ -82,6 +87,29 @@ def _lines(figures: Figures, slices: list[Slice]) -> Figure:
     legend = panels[0][-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1))
     for text in legend.get_texts() if legend else ():
         text.set_parse_math(False)
+    return figure
+
+
+def _curves(figures: Figures, curves: list[Curve]) -> Figure:
+    """A row of panels each data set, a panel each curve: means with intervals, and the line."""
+    names = list(dict.fromkeys(curve.name for curve in curves))
+    rows = list(dict.fromkeys(curve.data for curve in curves))
+    figure, panels = _panels(len(rows), len(names), 2.8)
+    for curve in curves:
+        axes = panels[rows.index(curve.data)][names.index(curve.name)]
+        values = [mean.value for mean in curve.means]
+        label = f"{curve.method} {curve.slope.value:+.3f}".strip()
+        (dots,) = axes.plot(curve.sizes, values, "o", label=label)
+        for size, mean in zip(curve.sizes, curve.means, strict=True):
+            axes.plot([size, size], _ends(mean), color=dots.get_color(), alpha=0.5)
+        line = curve.start + curve.slope.value * np.log2(curve.sizes)
+        axes.plot(curve.sizes, line, color=dots.get_color())
+        axes.set_xscale("log", base=2)
+        axes.set_title(f"{curve.data}: {curve.name}", fontsize=9, parse_math=False)
+        axes.set_ylabel(measure_name(figures.experiment), fontsize=8)
+        axes.grid(alpha=0.3)
+        for text in axes.legend(fontsize=7, title="gain by each doubling").get_texts():
+            text.set_parse_math(False)
     return figure
 
 

@@ -46,7 +46,9 @@ def averaged(values: Sequence[np.ndarray], *, seed: int) -> Mean:
         values: what each query got, by seed.
         seed: of the resamples.
     """
-    return _mean(np.mean([part.mean() for part in values]), _drawn(values, seed)[:, 0], values)
+    return _mean(
+        np.mean([part.mean() for part in values]), resampled(values, seed=seed)[:, 0], values
+    )
 
 
 def compared(before: Sequence[np.ndarray], after: Sequence[np.ndarray], *, seed: int) -> Comparison:
@@ -63,7 +65,7 @@ def compared(before: Sequence[np.ndarray], after: Sequence[np.ndarray], *, seed:
     """
     gains = [two - one for one, two in zip(before, after, strict=True)]
     both = [np.stack([one, gain], axis=1) for one, gain in zip(before, gains, strict=True)]
-    base, gain = _drawn(both, seed).T
+    base, gain = resampled(both, seed=seed).T
     seen = np.mean([part.mean() for part in before]), np.mean([part.mean() for part in gains])
     ratios = np.divide(gain, base, out=np.where(gain == 0, 0.0, np.inf), where=base != 0)
     weighted = np.concatenate([part / (len(part) * len(gains)) for part in gains])
@@ -76,8 +78,16 @@ def compared(before: Sequence[np.ndarray], after: Sequence[np.ndarray], *, seed:
     )
 
 
-def _drawn(values: Sequence[np.ndarray], seed: int) -> np.ndarray:
-    """Return RESAMPLES means [RESAMPLES, M] of arrays [Q] or [Q, M] by seed."""
+def resampled(values: Sequence[np.ndarray], *, seed: int) -> np.ndarray:
+    """Return the means of hierarchical resamples, see `averaged`.
+
+    Args:
+        values: float64 [Q of the seed] or [Q of the seed, M], by seed.
+        seed: of the resamples; arrays of the same sizes get the same ones.
+
+    Returns:
+        float64 [RESAMPLES, M].
+    """
     means = np.stack(
         [
             resampled_means(part.reshape(len(part), -1), seed=seed + place)

@@ -16,7 +16,7 @@ _NONE = Place("-")
 
 
 def sheets(figures: Figures, comparisons: Comparisons) -> list[Sheet]:
-    """Return the tables: all tasks where there is one slice; else the measure by slice, twice.
+    """Return the tables: the measure and the other tasks; or the measure by slice, twice.
 
     Args:
         figures: what the cells found.
@@ -25,42 +25,62 @@ def sheets(figures: Figures, comparisons: Comparisons) -> list[Sheet]:
     slices = figures.slices()
     notes = _notes(figures)
     if len(slices) == 1:
-        return [_by_task(figures, comparisons, notes)]
+        measured, *others = figures.columns()
+        tasks = [_others(figures, comparisons, others)] if others else []
+        return [_measured(figures, comparisons, measured, notes), *tasks]
     return [
         _by_slice(figures, slices, notes),
         _lifts(figures, comparisons, slices),
     ]
 
 
-def _by_task(figures: Figures, comparisons: Comparisons, notes: list[str]) -> Sheet:
+def _measured(figures: Figures, comparisons: Comparisons, of: Slice, notes: list[str]) -> Sheet:
     experiment = figures.experiment
-    measured, *others = figures.columns()
-    sections = {
-        data: [
-            [
-                Place(method),
-                _value(figures.mean(data, method, measured), ends=True),
-                *_compared(comparisons.get((data, method, measured))),
-                *(
-                    _value(figures.mean(data, method, of), comparisons.get((data, method, of)))
-                    for of in others
-                ),
-                _seconds(figures, data, method),
-            ]
-            for method in experiment.methods
-        ]
-        for data in figures.data
-    }
-    names = [f"{of.part} {TASKS[of.task]}" for of in (measured, *others)]
     return Sheet(
-        title=f"{experiment.title}: {experiment.measure['metric']}",
-        columns=["", names[0], "difference", "lift", "p", *names[1:], "s"],
-        sections=sections,
+        title=f"{experiment.title}: {measure_name(experiment)}",
+        columns=["", experiment.measure["metric"], "difference", "lift", "p", "s"],
+        sections={
+            data: [
+                [
+                    Place(method),
+                    _value(figures.mean(data, method, of), ends=True),
+                    *_compared(comparisons.get((data, method, of))),
+                    _seconds(figures, data, method),
+                ]
+                for method in experiment.methods
+            ]
+            for data in figures.data
+        },
         notes=[
-            f"difference, lift and p: of the first column, from {experiment.reference}, on the "
-            f"queries that both answered; {ABOVE} and {BELOW}: above and below it, p < 0.05. p is "
-            "corrected by Holm for the methods of a column. s: mean seconds of a cell.",
+            f"difference, lift and p: from {experiment.reference}, on the queries that both "
+            "answered; p is corrected by Holm for the methods of a data set. s: mean seconds of a "
+            "cell.",
             *notes,
+        ],
+    )
+
+
+def _others(figures: Figures, comparisons: Comparisons, slices: list[Slice]) -> Sheet:
+    experiment = figures.experiment
+    return Sheet(
+        title=f"{experiment.title}: {experiment.measure['metric']} of the other tasks",
+        columns=["", *(f"{of.part} {TASKS[of.task]}" for of in slices)],
+        sections={
+            data: [
+                [
+                    Place(method),
+                    *(
+                        _value(figures.mean(data, method, of), comparisons.get((data, method, of)))
+                        for of in slices
+                    ),
+                ]
+                for method in experiment.methods
+            ]
+            for data in figures.data
+        },
+        notes=[
+            f"{ABOVE} and {BELOW}: above and below {experiment.reference}, p < 0.05, corrected by "
+            "Holm for the methods of a column and data set."
         ],
     )
 

@@ -254,6 +254,11 @@ def test_costs_are_those_of_the_cells_that_are_most_alike(tmp_path):
         ({"options": {"data.folder": "x"}}, "options has 'data.folder', which the grid gives"),
         ({"measure": {"metric": "f1"}}, "measure.metric is 'f1': expected one of recall@10"),
         ({"measure": {"tasks": "f1"}}, "measure has 'tasks': expected part, task and metric"),
+        (
+            {"curves": {"c": {"nobody": 1}}},
+            "curves.c is {'nobody': 1}: expected conditions, or meth",
+        ),
+        ({"curves": {"c": {"own": 0}}}, "curves.c.own is 0: expected a number above 0"),
         ({"seeds": [-1]}, "seeds has -1: expected whole numbers from 0"),
         ({"seeds": [True]}, "seeds has True"),
         ({"reference": "nobody"}, "reference is 'nobody': expected one of the methods"),

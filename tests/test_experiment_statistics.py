@@ -2,7 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ET
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -16,6 +16,7 @@ from pingraph.bootstrap import mean_intervals
 from pingraph.errors import PinGraphError
 from pingraph.experiment import Experiment
 from pingraph.experiment_cell import CELL_FILE, JUDGED_FILE, MADE_FILE, QUERIES_FILE
+from pingraph.experiment_curve import fitted
 from pingraph.experiment_figures import Figures
 from pingraph.experiment_files import latex, write_all
 from pingraph.experiment_statistics import averaged, compared
@@ -168,6 +169,25 @@ def test_saves_and_conditions_make_columns(tmp_path):
     assert means.sections["icons"][0][1].text != means.sections["icons"][0][2].text
 
 
+def test_curves_are_lines_through_the_means(tmp_path):
+    """The method at place i of a, b, … has 0.05 · i more: a line over the log of sizes 1, 2, 4."""
+    sizes = {"a": 1, "b": 2, HOSTILE: 4}
+    grid, out = experiment(tmp_path, methods=("a", "b", "c", HOSTILE), curves={"steps": sizes})
+    figures = Figures(grid, out)
+    (curve,) = fitted(figures)
+    assert curve.sizes.tolist() == [1, 2, 4]
+    means = [figures.mean("icons", name, figures.slices()[0]).value for name in sizes]
+    slope, start = np.polyfit([0, 1, 2], means, 1)
+    assert (curve.slope.value, curve.start) == pytest.approx((slope, start))
+    assert curve.slope.low < curve.slope.value < curve.slope.high
+    assert curve.explained == pytest.approx(np.corrcoef([0, 1, 2], means)[0, 1] ** 2)
+    sheets, files = write_all(figures, out)
+    assert sheets[-1].sections["icons"][0][0].text == "steps"
+    assert {"curves.png", "curves.svg"} < {path.name for path in files}
+    halves = {"a": 1, "b": 2}  # two points tell nothing
+    assert fitted(Figures(replace(grid, curves={"steps": halves}), out)) == []
+
+
 def test_cells_of_different_splits_are_not_compared(tmp_path):
     grid, out = experiment(tmp_path)
     cell = grid.cells()[1]
@@ -190,11 +210,13 @@ class Page(HTMLParser):
 
 
 def test_hostile_names_stay_names_in_every_file(tmp_path):
-    grid, out = experiment(tmp_path)
+    sizes = {"a": 1, "b": 2, HOSTILE: 4}
+    grid, out = experiment(tmp_path, curves={HOSTILE: sizes})
     _, files = write_all(Figures(grid, out), out)
     page = Page((out / "table.html").read_text())
     assert "script" not in page.tags
-    assert [source[:26] for source in page.sources] == ["data:image/svg+xml;base64,"]
+    assert [source[:26] for source in page.sources] == ["data:image/svg+xml;base64,"] * 2
+    assert "curves.svg" in {path.name for path in files}
     assert "&lt;script&gt;alert(1)" in (out / "table.html").read_text()
     ET.parse(out / "plot.svg")
     assert b"<script" not in (out / "plot.svg").read_bytes()
