@@ -72,7 +72,7 @@ export function drawAsked(view, about) {
   }
   return [
     heading("Where to begin"),
-    aside("Search above, drop an image, or take one of these pins. They are drawn at random; filters choose others."),
+    aside("Search above, or take one of these pins. They are drawn at random; filters choose others."),
   ];
 }
 
@@ -164,12 +164,14 @@ function card(view, list, pin, shown) {
       "a",
       { class: "go", href: address({ pin: pin.id }), tabindex: -1 },
       picture(pin, 96),
-      make(
-        "span",
-        { class: "numbers" },
-        make("span", { class: "rank" }, `#${pin.rank.toLocaleString("en")}`),
-        score ? make("span", { class: "score" }, score(pin.score)) : null,
-      ),
+      score
+        ? make(
+            "span",
+            { class: "numbers" },
+            make("span", { class: "rank" }, `#${pin.rank.toLocaleString("en")}`),
+            make("span", { class: "score" }, score(pin.score)),
+          )
+        : null,
       pin.image && pin.text ? make("span", { class: "text" }, pin.text) : null,
     ),
     shared

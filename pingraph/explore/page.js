@@ -296,19 +296,26 @@ function introduce() {
   if (split.kind !== "none") parts.push(`${warm.toLocaleString("en")} warm, ${cold.toLocaleString("en")} cold`);
   $("data").textContent = `${runs.map((run) => run.name).join(" | ")} · ${parts.join(" · ")}`;
   const lost = runs.filter((run) => run.without_vector);
-  const lines = lost.map((run) => `${count(run.without_vector, "pin")} of ${run.name} without a vector are never found.`);
+  const lines = lost.map((run) => `${count(run.without_vector, "pin")} without a vector in ${run.name}: never found there.`);
+  const off = {};
   if (runs.every((run) => run.no_text)) {
     $("mode").querySelector("[value=text]").disabled = true;
     $("mode").value = "words";
-    lines.push(`Search by meaning is off: ${runs[0].no_text}.`);
+    off.meaning = runs[0].no_text;
   }
   if (runs.every((run) => run.no_image)) {
     $("image").disabled = true;
     $("image-label").classList.add("disabled");
-    lines.push(`Search by image is off: ${runs[0].no_image}.`);
+    off.image = runs[0].no_image;
   }
-  lines.push(...new Set(runs.flatMap((run) => run.notes)));
+  for (const reason of new Set(Object.values(off))) {
+    const ways = Object.keys(off).filter((way) => off[way] === reason);
+    lines.push(`Search by ${ways.join(" and by ")} is off: ${reason}.`);
+  }
   $("off").textContent = lines.join(" ");
+  const notes = new Set(runs.flatMap((run) => run.notes));
+  $("notes").hidden = !notes.size;
+  $("notes").querySelector("ul").append(...[...notes].map((note) => make("li", {}, note)));
 }
 
 try {
