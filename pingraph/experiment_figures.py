@@ -246,7 +246,8 @@ def comparison_rows(
 def measure_name(experiment: Experiment) -> str:
     """Say what the measure is, such as "recall@10, cold pin → pin"."""
     measure = experiment.measure
-    return f"{measure['metric']}, {measure['part']} {TASKS[measure['task']]}"
+    part = "" if experiment.by_saves else f"{measure['part']} "
+    return f"{measure['metric']}, {part}{TASKS[measure['task']]}"
 
 
 def _spelled(ends: tuple[int, int]) -> str:

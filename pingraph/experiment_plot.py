@@ -1,4 +1,4 @@
-"""Plots of an experiment: dots with intervals by method, or lines over conditions."""
+"""Plots of an experiment: dots with intervals by method, by condition or saves, and curves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MARKS = "os^Dv<>Pp*hX"
 def write_plots(figures: Figures, curves: list[Curve], out: Path) -> list[Path]:
     """Write the plots as PNG and SVG, and return the paths; curves only where there are any."""
     slices = figures.slices()
-    made = {"plot": _dots(figures, slices[0]) if len(slices) == 1 else _lines(figures, slices)}
+    made = {"plot": _dots(figures, slices[0]) if len(slices) == 1 else _columns(figures, slices)}
     if curves:
         made["curves"] = _curves(figures, curves)
     paths = []
@@ -64,26 +64,28 @@ def _dots(figures: Figures, of: Slice) -> Figure:
     return figure
 
 
-def _lines(figures: Figures, slices: list[Slice]) -> Figure:
-    """A panel each data set: a line each method over the slices, with its interval as a band."""
-    figure, panels = _panels(1, len(figures.data), 4.0)
+def _columns(figures: Figures, slices: list[Slice]) -> Figure:
+    """A panel each data set: methods side by side in each slice; lines join numbers of saves."""
+    methods = list(figures.experiment.methods)
+    figure, panels = _panels(1, len(figures.data), 4.0, width=max(3.2, 0.9 * len(slices)))
+    style = "-" if figures.experiment.by_saves else ""
     for axes, data in zip(panels[0], figures.data, strict=True):
-        for number, method in enumerate(figures.experiment.methods):
+        for number, method in enumerate(methods):
             means = {x: figures.mean(data, method, of) for x, of in enumerate(slices)}
             found = {x: one for x, one in means.items() if one is not None}
             if not found:
                 continue
+            places = np.array(list(found)) + 0.6 * (number + 0.5) / len(methods) - 0.3
             mark = _MARKS[number % len(_MARKS)]
-            (line,) = axes.plot(
-                list(found), [one.value for one in found.values()], marker=mark, label=method
-            )
-            low, high = zip(*map(_ends, found.values()), strict=True)
-            axes.fill_between(list(found), low, high, alpha=0.12, color=line.get_color())
+            values = [one.value for one in found.values()]
+            (line,) = axes.plot(places, values, mark + style, label=method, markersize=5)
+            for place, one in zip(places, found.values(), strict=True):
+                axes.plot([place, place], _ends(one), color=line.get_color(), alpha=0.5)
         labels = [of.label for of in slices]
         axes.set_xticks(range(len(slices)), labels, rotation=30, ha="right", parse_math=False)
         axes.set_title(data, parse_math=False)
         axes.set_ylabel(measure_name(figures.experiment))
-        axes.grid(alpha=0.3)
+        axes.grid(alpha=0.3, axis="y")
     legend = panels[0][-1].legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1))
     for text in legend.get_texts() if legend else ():
         text.set_parse_math(False)
@@ -105,21 +107,26 @@ def _curves(figures: Figures, curves: list[Curve]) -> Figure:
         line = curve.start + curve.slope.value * np.log2(curve.sizes)
         axes.plot(curve.sizes, line, color=dots.get_color())
         axes.set_xscale("log", base=2)
+        axes.set_xticks(curve.sizes, [f"{size:g}" for size in curve.sizes])
         axes.set_title(f"{curve.data}: {curve.name}", fontsize=9, parse_math=False)
         axes.set_ylabel(measure_name(figures.experiment), fontsize=8)
         axes.grid(alpha=0.3)
-        for text in axes.legend(fontsize=7, title="gain by each doubling").get_texts():
+        for text in axes.legend(
+            fontsize=7, title="gain by each doubling", title_fontsize=7
+        ).get_texts():
             text.set_parse_math(False)
     return figure
 
 
-def _panels(rows: int, columns: int, height: float) -> tuple[Figure, np.ndarray]:
+def _panels(
+    rows: int, columns: int, height: float, width: float = 3.2
+) -> tuple[Figure, np.ndarray]:
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     mpl.rcParams["svg.hashsalt"] = "pingraph"  # else each file has other ids
-    figure = Figure(figsize=(2 + 3.2 * columns, 0.8 + height * rows), layout="constrained")
+    figure = Figure(figsize=(2.5 + width * columns, 0.8 + height * rows), layout="constrained")
     FigureCanvasAgg(figure)
     axes: list[list[Axes]] = figure.subplots(rows, columns, squeeze=False)
     return figure, np.array(axes)
