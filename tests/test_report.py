@@ -356,7 +356,7 @@ def test_the_explained_pairs_follow_the_rule(tiny, tmp_path):
 
 def test_served_forms_are_those_of_served_quality(tiny, numbers):
     mine = subject(tiny)
-    expected = served_quality(mine.table, tiny, mine.split, seed=0, max_queries=1000)
+    expected = served_quality(mine.table, tiny, mine.split, seed=0, max_queries=500)
     assert numbers["runs"]["mine"]["served"] == {**expected, "approximate": None}  # few pins
     sheets = [block.sheet for block in served_section(numbers).blocks]
     assert [sheet.title for sheet in sheets] == ["Stored forms: mine", "Stored forms: other"]

@@ -17,7 +17,7 @@ from pingraph.served import served_quality
 if TYPE_CHECKING:
     from pingraph.subject import Subject
 
-_QUERIES = 1000  # of each part, at most
+_QUERIES = 500  # of each part, at most
 _LEAST_PINS = 1000  # below, nobody needs an index
 _PER_LIST = 39  # pins that faiss wants to have for each list of an index
 _EFFORTS = (1, 4, 16, 64)  # lists that are searched
@@ -76,8 +76,8 @@ def served_section(numbers: dict[str, Any]) -> Section:
         title="Served quality",
         lead=(
             "What is still found when the vectors are stored in few bytes, queries and pins alike, "
-            "or searched approximately. Of 1,000 drawn queries where there are more, so the whole "
-            "vectors may differ a little from above; changes are paired over the queries."
+            f"or searched approximately. Of {_QUERIES} drawn queries where there are more, so the "
+            "whole vectors may differ a little from above; changes are paired over the queries."
         ),
         plots=_plots(numbers, part),
         blocks=blocks,

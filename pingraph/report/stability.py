@@ -15,7 +15,7 @@ from pingraph.stability import stability
 if TYPE_CHECKING:
     from pingraph.subject import Subject
 
-_QUERIES = 1000  # of each part, at most, where an old index is asked
+_QUERIES = 500  # of each part, at most, where an old index is asked
 _NOTES = [
     "churn: share of the 10 nearest neighbors of a pin that are others in the second.",
     "Jaccard: pins in both lists, over those in either.",
@@ -91,10 +91,11 @@ def _index_sheet(name: str, pair: dict[str, Any], part: str) -> Sheet:
     found = pair["compatibility"][part]
     verdicts = {True: "gain", False: "lose", None: "neither gain nor lose beyond chance"}
     notes = [
-        "pin → pin: queries of the one, candidates of the other; 1,000 drawn queries at most.",
+        f"pin → pin: queries of the one, candidates of the other; {_QUERIES} queries at most.",
         "rotated: turned to the first over the training pins.",
-        found.get("reason")
-        or f"Queries of the second, as they are, {verdicts[found['compatible']]} there.",
+        f"{found['reason'].capitalize()}."
+        if "reason" in found
+        else f"Queries of the second, as they are, {verdicts[found['compatible']]} there.",
     ]
     rows = [[Cell(words), measured(found[key])] for key, words in _INDEX.items()]
     return Sheet(
