@@ -113,7 +113,7 @@ def evaluate_scorers(
     for part in PARTS:
         tasks: list[tuple[Task, np.ndarray]] = [(task, pins[part]) for task in shared]
         for task, asked in [*tasks, (board_task(dataset, split, pins[part]), boards)]:
-            if part in (candidates or {}):
+            if candidates is not None and part in candidates:
                 task = _among(task, candidates[part])
             exists = task.name in scorers and task.askable.any()
             results[part][task.name] = (

@@ -41,14 +41,23 @@ CELL_FILE, JUDGED_FILE, QUERIES_FILE, MADE_FILE, DATA_FOLDER = (
 LIBRARIES = ("pingraph", "torch", "lightning", "torch-geometric", "transformers", "numpy", "scipy")
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, started: float) -> None:
     """Write what `pingraph fit` needs for a cell: its split, and its data where that is changed.
+
+    A tower that the data has nothing for answers nothing: then the cell is finished here.
+
+    Args:
+        folder: of the cell.
+        started: see `judge`.
 
     Raises:
         PinGraphError: the data or the condition is wrong.
     """
-    _, trial = _opened(folder)
+    cell, trial = _opened(folder)
     trial.split.save(folder / SPLIT_FILE)
+    has = {"image": trial.dataset.has_image.any(), "text": trial.dataset.has_text.any()}
+    if not has.get(cell.embedding, True):
+        _finish(folder, trial, judged({}, trial, warm_only=False, seed=cell.seed), started)
 
 
 def judge(folder: Path, started: float) -> None:
@@ -72,21 +81,7 @@ def judge(folder: Path, started: float) -> None:
         scorers = method.scorers(trial.dataset, trial.split, seed=cell.seed)
         warm_only = getattr(method, "warm_only", False)
     found = judged(scorers, trial, warm_only=warm_only, seed=cell.seed)
-    write_json(folder / JUDGED_FILE, found.to_dict())
-    with atomic_file(folder / QUERIES_FILE) as temporary:
-        pq.write_table(query_table(found, trial), temporary)
-    made = {
-        **read_json(folder / CELL_FILE)["started"],
-        "seconds": round(time.time() - started, 1),
-        "threads": int(os.environ.get("OMP_NUM_THREADS", 0)) or None,
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
-        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
-        "python": platform.python_version(),
-        "data": trial.dataset.fingerprint,
-        "split": split_fingerprint(trial.split),
-        "judge": split_fingerprint(trial.judge),
-    }
-    write_json(folder / MADE_FILE, made)
+    _finish(folder, trial, found, started)
 
 
 def judged(
@@ -138,8 +133,32 @@ def query_table(found: Evaluation, trial: Trial) -> pa.Table:
             place = {"part": [part] * len(ids), "task": [task] * len(ids)}
             query = {"query": [str(one) for one in ids.tolist()], "saves": degrees}
             tables.append(pa.table({**place, **query, **values}))
-    empty = {"part": [], "task": [], "query": [], "saves": [], **{name: [] for name in KEPT}}
+    empty: dict[str, list] = {
+        "part": [],
+        "task": [],
+        "query": [],
+        "saves": [],
+        **{name: [] for name in KEPT},
+    }
     return pa.concat_tables(tables) if tables else pa.table(empty)
+
+
+def _finish(folder: Path, trial: Trial, found: Evaluation, started: float) -> None:
+    write_json(folder / JUDGED_FILE, found.to_dict())
+    with atomic_file(folder / QUERIES_FILE) as temporary:
+        pq.write_table(query_table(found, trial), temporary)
+    made = {
+        **read_json(folder / CELL_FILE)["started"],
+        "seconds": round(time.time() - started, 1),
+        "threads": int(os.environ.get("OMP_NUM_THREADS", 0)) or None,
+        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "python": platform.python_version(),
+        "data": trial.dataset.fingerprint,
+        "split": split_fingerprint(trial.split),
+        "judge": split_fingerprint(trial.judge),
+    }
+    write_json(folder / MADE_FILE, made)
 
 
 def split_fingerprint(split: Split) -> str:
@@ -175,13 +194,10 @@ def _of_run(folder: Path, cell: Cell, trial: Trial) -> Mapping[str, Scorer]:
     return {task: scorers[task] for task in ("pin_to_pin", "board_to_pins")}
 
 
-def main(args: list[str]) -> None:
-    """Do a step of a cell: "prepare FOLDER" or "judge FOLDER STARTED"; errors end with 2."""
+def main(step: str, folder: str, started: str) -> None:
+    """Do a step of a cell, "prepare" or "judge"; errors end with 2."""
     try:
-        if args[0] == "prepare":
-            prepare(Path(args[1]))
-        else:
-            judge(Path(args[1]), float(args[2]))
+        {"prepare": prepare, "judge": judge}[step](Path(folder), float(started))
     except PinGraphError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
@@ -190,4 +206,4 @@ def main(args: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

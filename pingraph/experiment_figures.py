@@ -232,7 +232,12 @@ def comparison_rows(
     for (data, method, of), found in comparisons.items():
         one = found.comparison
         low, high = of.saves or (None, None)
-        row = {"data": data, "condition": of.condition, "part": of.part, "task": of.task}
+        row: dict[str, Any] = {
+            "data": data,
+            "condition": of.condition,
+            "part": of.part,
+            "task": of.task,
+        }
         row |= {"fewest_saves": low, "most_saves": high, "metric": experiment.measure["metric"]}
         row |= {"method": method, "reference": experiment.reference}
         for name, figure in (("difference", one.difference), ("lift", one.lift)):

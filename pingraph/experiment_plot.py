@@ -15,7 +15,6 @@ from pingraph.files import atomic_file
 from pingraph.results import TASKS
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 KINDS = ("png", "svg")
@@ -128,8 +127,7 @@ def _panels(
     mpl.rcParams["svg.hashsalt"] = "pingraph"  # else each file has other ids
     figure = Figure(figsize=(2.5 + width * columns, 0.8 + height * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    axes: list[list[Axes]] = figure.subplots(rows, columns, squeeze=False)
-    return figure, np.array(axes)
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def _ends(found: Mean) -> tuple[float, float]:

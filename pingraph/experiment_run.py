@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from threading import Event
@@ -140,18 +142,23 @@ def _run(cell: Cell, out: Path, jobs: int, stopped: Event) -> str | None:
         return None
     started = time.time()
     write_json(folder / CELL_FILE, {"cell": asdict(cell), "started": _commit()})
-    module = ["-m", "pingraph.experiment_cell"]
+
+    def step(name: str) -> list[str]:
+        return ["-m", "pingraph.experiment_cell", name, str(folder), str(started)]
+
+    def fit() -> list[str]:  # asked for when its data is there
+        return ["-c", "from pingraph.cli import main; main()", *_fit(cell, folder)]
+
+    steps: list[Callable[[], list[str]]] = [partial(step, "judge")]
     if cell.is_fit:
-        failure = _process([*module, "prepare", str(folder)], folder, jobs, stopped)
-        if failure is None and not stopped.is_set():
-            command = ["-c", "from pingraph.cli import main; main()", *_fit(cell, folder)]
-            failure = _process(command, folder, jobs, stopped)
+        steps: list[Callable[[], list[str]]] = [partial(step, "prepare"), fit, *steps]
+    for arguments in steps:
+        failure = _process(arguments(), folder, jobs, stopped)
         if failure is not None:
             return f"{folder}: {failure} (see {LOG_FILE})"
-    if stopped.is_set():
-        return None
-    failure = _process([*module, "judge", str(folder), str(started)], folder, jobs, stopped)
-    return None if failure is None else f"{folder}: {failure} (see {LOG_FILE})"
+        if stopped.is_set() or finished(cell, out):
+            return None
+    return None
 
 
 def _fit(cell: Cell, folder: Path) -> list[str]:

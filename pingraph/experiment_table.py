@@ -143,7 +143,7 @@ def _compared(found: Tested | None) -> list[Place]:
 
 
 def _lift(found: Tested | None, *, starred: bool = False) -> Place:
-    lift = found and found.comparison.lift
+    lift = None if found is None else found.comparison.lift
     if found is None or lift is None:
         return Place("")
     ends = "" if lift.low is None else f" [{lift.low:+.0%}, {lift.high:+.0%}]"

@@ -17,6 +17,8 @@ import yaml
 from pingraph.errors import PinGraphError
 from pingraph.experiment import Experiment
 from pingraph.experiment_cell import CELL_FILE, JUDGED_FILE, MADE_FILE, QUERIES_FILE
+from pingraph.experiment_figures import Figures
+from pingraph.experiment_files import write_all
 from pingraph.experiment_run import costs, finished, listing, run_cells
 from pingraph.files import read_json, write_json
 from pingraph.run_files import CHECKPOINT_FILE, SPLIT_FILE
@@ -153,6 +155,21 @@ def test_a_stopped_cell_goes_on_from_its_checkpoint(tiny_folder, tmp_path):
     logs = [path.read_text().splitlines() for path in folder.glob("csv/*/metrics.csv")]
     steps = [int(line.split(",")[logs[0][0].split(",").index("step")]) for line in logs[-1][1:]]
     assert min(steps) >= done - 1  # what was trained before was not trained again
+
+
+def test_without_images_there_is_a_dash(tiny_folder, write_folder, tmp_path):
+    tables = {n: pq.read_table(tiny_folder / f"{n}.parquet") for n in ("pins", "boards", "edges")}
+    folder = write_folder("blind", **{**tables, "pins": tables["pins"].drop(["image"])})
+    pixels = {"class_path": "pingraph.experiments.methods.RawPixels"}
+    methods = {"TF-IDF": TF_IDF, "pixels": pixels, "image alone": {"embedding": "image"}}
+    grid = Experiment.load(write(tmp_path / "a.yaml", data=[str(folder)], methods=methods))
+    assert run_cells(grid, tmp_path / "out", jobs=2) == []
+    figures = Figures(grid, tmp_path / "out")
+    assert (len(figures.cells), figures.missing) == (3, 0)
+    (sheet, *_), _ = write_all(figures, tmp_path / "out")
+    shown = {row[0].text: row[1].text for row in sheet.sections["blind"]}
+    assert shown["pixels"] == shown["image alone"] == "-"
+    assert shown["TF-IDF"] != "-"
 
 
 def test_a_cell_of_other_options_is_not_taken_for_this_one(tiny_folder, tmp_path):
