@@ -22,16 +22,18 @@ from pingraph.experiment_files import write_all
 from pingraph.experiment_run import costs, finished, listing, run_cells
 from pingraph.files import read_json, write_json
 from pingraph.run_files import CHECKPOINT_FILE, SPLIT_FILE
+from pingraph.splits import Split
 from tests.command_line import TINY
 
 FIT = dict(option.removeprefix("--").split("=") for option in TINY)
 TF_IDF = {"class_path": "pingraph.experiments.methods.TfIdf"}
 WORDS = {"class_path": "pingraph.experiments.own_method.BoardWords", "init_args": {"rare": 2.0}}
+TEXT_ALONE = {"text alone": {"embedding": "text"}}
 GIVEN = {
     "title": "A small grid",
     "seeds": [0],
     "options": {**FIT, "trainer.max_steps": 2, "data.num_workers": 0},
-    "methods": {"text alone": {"embedding": "text"}, "TF-IDF": TF_IDF, "own": WORDS},
+    "methods": {"TF-IDF": TF_IDF, "own": WORDS},
 }
 
 
@@ -47,10 +49,9 @@ def test_a_grid_is_run_once_and_made_into_tables(commands, tiny_folder, tmp_path
     dry = commands.run("experiment", str(file), "--dry-run", cwd=tmp_path)
     assert dry.status == 0, dry.err
     assert dry.out.splitlines() == [
-        "to do    runs/small/tiny/text-alone/seed-0",
         "to do    runs/small/tiny/TF-IDF/seed-0",
         "to do    runs/small/tiny/own/seed-0",
-        "3 of 3 cells to do",
+        "2 of 2 cells to do",
     ]
     ended = commands.run("experiment", str(file), "--jobs=2", cwd=tmp_path)
     assert ended.status == 0, ended.err
@@ -75,11 +76,14 @@ def test_a_grid_is_run_once_and_made_into_tables(commands, tiny_folder, tmp_path
     assert {row["method"] for row in rows} == set(GIVEN["methods"])
     for method in GIVEN["methods"]:
         assert f"| {method} |" in (out / "table.md").read_text()
-    cells = [out / "tiny" / name / "seed-0" for name in ("text-alone", "TF-IDF", "own")]
+    cells = [out / "tiny" / name / "seed-0" for name in ("TF-IDF", "own")]
     every_query_is_kept(cells)
+    own = pq.read_table(cells[1] / QUERIES_FILE)  # `warm_only`
+    assert min(own["saves"].to_pylist()) > 0
+    assert set(own["part"].to_pylist()) == {"warm"}
     judged_alike(cells)
     before = {path: path.stat().st_mtime_ns for path in out.rglob(MADE_FILE)}
-    assert len(before) == 3
+    assert len(before) == 2
     (out / "tiny" / "TF-IDF" / "seed-0" / MADE_FILE).unlink()
     again = commands.run("experiment", str(file), cwd=tmp_path)
     assert again.status == 0, again.err
@@ -101,9 +105,6 @@ def every_query_is_kept(cells):
             for metric in ("recall@10", "ndcg@10", "mrr", "hit_rate@10"):
                 values = [row[metric] for row in rows]
                 assert np.mean(values) == pytest.approx(judged[part][task][metric]["value"])
-    own = pq.read_table(cells[2] / QUERIES_FILE)  # `warm_only`
-    assert min(own["saves"].to_pylist()) > 0
-    assert set(own["part"].to_pylist()) == {"warm"}
 
 
 def judged_alike(cells):
@@ -111,10 +112,6 @@ def judged_alike(cells):
     for key in ("data", "split", "judge", "commit", "versions"):
         assert len({str(one[key]) for one in made}) == 1
     assert all(one["seconds"] > 0 and one["threads"] == 1 for one in made)
-    text = read_json(cells[0] / JUDGED_FILE)["cold"]
-    assert text["board_to_pins"] is not None
-    assert text["image_to_text"] is None  # the text tower alone finds no images
-    assert (cells[0] / SPLIT_FILE).exists()
 
 
 @pytest.mark.xdist_group("commands")
@@ -130,13 +127,11 @@ def test_a_cell_that_fails_leaves_the_others_their_figures(commands, tiny_folder
 
 def test_a_stopped_cell_goes_on_from_its_checkpoint(tiny_folder, tmp_path):
     options = {**GIVEN["options"], "trainer.max_steps": 100, "trainer.log_every_n_steps": 1}
-    file = write(
-        tmp_path / "a.yaml", data=[str(tiny_folder)], options=options, methods={"joint": None}
-    )
+    file = write(tmp_path / "a.yaml", data=[str(tiny_folder)], options=options, methods=TEXT_ALONE)
     code = "from pingraph.cli import main; main()"
     command = [sys.executable, "-c", code, "experiment", str(file), "-o", str(tmp_path / "out")]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    folder = tmp_path / "out" / "tiny" / "joint" / "seed-0"
+    folder = tmp_path / "out" / "tiny" / "text-alone" / "seed-0"
     started = time.monotonic()
     while not any(path.stat().st_size > 3000 for path in folder.rglob("events.out.*")):
         assert time.monotonic() - started < 120, (folder / "log.txt").read_text()
@@ -150,7 +145,11 @@ def test_a_stopped_cell_goes_on_from_its_checkpoint(tiny_folder, tmp_path):
     grid = Experiment.load(file)
     assert run_cells(grid, tmp_path / "out", jobs=1) == []
     assert finished(grid.cells()[0], tmp_path / "out")
-    assert read_json(folder / JUDGED_FILE)["cold"]["image_to_text"] is not None
+    judged = read_json(folder / JUDGED_FILE)["cold"]
+    assert judged["board_to_pins"] is not None
+    assert judged["image_to_text"] is None  # the text tower alone finds no images
+    every_query_is_kept([folder])
+    assert Split.load(folder / SPLIT_FILE).kind == "mixed"
     assert torch.load(folder / CHECKPOINT_FILE, weights_only=True)["global_step"] == 100
     logs = [path.read_text().splitlines() for path in folder.glob("csv/*/metrics.csv")]
     steps = [int(line.split(",")[logs[0][0].split(",").index("step")]) for line in logs[-1][1:]]
@@ -193,6 +192,7 @@ def test_the_cells_are_the_product_of_data_methods_and_seeds(tmp_path):
             tmp_path / "a.yaml",
             data=["icons", "world"],
             seeds=[3, 5],
+            methods={**TEXT_ALONE, **GIVEN["methods"]},
             conditions={
                 "whole": {"class_path": "pingraph.experiments.conditions.HeldOut"},
                 50: damage,
@@ -217,7 +217,9 @@ def test_the_cells_are_the_product_of_data_methods_and_seeds(tmp_path):
 
 
 def test_costs_are_those_of_the_cells_that_are_most_alike(tmp_path):
-    grid = Experiment.load(write(tmp_path / "a.yaml", data=["icons", "world"], seeds=[0, 1, 2]))
+    methods = {**TEXT_ALONE, **GIVEN["methods"]}
+    given = {"data": ["icons", "world"], "seeds": [0, 1, 2], "methods": methods}
+    grid = Experiment.load(write(tmp_path / "a.yaml", **given))
     cells = grid.cells()
     for cell in cells:
         if cell.seed < 2 and cell.data == "icons":

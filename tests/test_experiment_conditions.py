@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
+from pingraph.experiment_cell import judged
 from pingraph.experiments.conditions import FewerPins, FewerSaves, HeldOut, KnownSaves
 from pingraph.experiments.damage import MissingText, ShuffledBoards, SpamBoards
+from pingraph.metrics import METRICS
 from pingraph.mixed_split import MixedSplit
 from pingraph.splits import PinSplit
 
@@ -92,6 +94,51 @@ def test_known_saves_are_dealt_evenly_and_all_are_asked_alike(tiny):
     groups = tiny.image_groups
     twins = {g for g in groups.tolist() if g >= 0 and (groups == g).sum() > 1}
     assert not any(groups[pin] in twins for pin in trial.queries)
+
+
+def recall_by_loop(scores, trial, query, candidates):
+    """recall@10 of one pin, None where nobody is relevant to it."""
+    whole, known = (boards_of(trial.truth.graph), boards_of(judged_graph(trial)))
+    candidates = [
+        pin for pin in candidates.tolist() if pin != query and not known[pin] & known[query]
+    ]
+    relevant = {pin for pin in candidates if whole[pin] & whole[query]}
+    best = sorted(candidates, key=lambda pin: -scores[query, pin])[:10]
+    return len(relevant & set(best)) / min(10, len(relevant)) if relevant else None
+
+
+def boards_of(graph):
+    return [set(graph.boards_of(pin).tolist()) for pin in range(graph.num_pins)]
+
+
+def judged_graph(trial):
+    return trial.judge.train_graph(trial.truth.graph)
+
+
+@pytest.mark.parametrize("condition", [HeldOut(edges=0.4), KnownSaves(saves=(0, 1, 2), share=0.6)])
+def test_a_trial_is_judged_as_two_loops_judge_it(tiny, condition):
+    trial = condition.trial(tiny, NOWHERE, seed=1)
+    scores = np.random.default_rng(0).random((60, 60)).astype(np.float32)
+    warm = trial.judge.warm_pins(tiny.graph)
+    candidates = {"warm": warm if trial.candidates is None else trial.candidates}
+    candidates["cold"] = np.arange(60)
+    asked = {"cold": trial.judge.cold_pins(tiny.graph), "warm": warm}
+    for warm_only in (False, True):
+        scorers = {"pin_to_pin": lambda pins: scores[pins].copy()}
+        found = judged(scorers, trial, warm_only=warm_only, seed=0)
+        seen = trial.split.warm_pins(tiny.graph)
+        for part, pins in asked.items():
+            if trial.queries is not None:
+                pins = np.intersect1d(pins, trial.queries)
+            if warm_only:
+                pins = np.intersect1d(pins, seen)
+            values = {pin: recall_by_loop(scores, trial, pin, candidates[part]) for pin in pins}
+            expected = {pin: value for pin, value in values.items() if value is not None}
+            result = getattr(found, part)["pin_to_pin"]
+            assert result.queries.tolist() == list(expected)
+            recall = result.values[:, METRICS.index("recall@10")]
+            assert recall == pytest.approx(list(expected.values()))
+        assert len(found.warm["pin_to_pin"].queries) > 5
 
 
 def test_known_saves_need_pins_with_enough_of_them(tiny):
