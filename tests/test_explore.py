@@ -765,10 +765,12 @@ def test_a_walk_through_the_page(served, tiny, tmp_path):
         assert page.text(".overlap")[0].startswith(f"shares {shared} of 48 with theirs.npy")
         marked = page.text(".list:nth-child(1) li.pin:has(.also) b")
         assert marked == [pin for pin in expected[0] if pin in expected[1]]
+        page.browser.run("scrollTo(0, 300)")
         page.click("li.pin .go")
         page.until(pin=expected[0][0], k=48)
         page.browser.run("history.back()")
         page.until(pin=11, k=48)
+        page.wait("Math.abs(scrollY - 300) < 2")
         assert page.text("#asked .facts b") == ["11"]
         page.click("#by-both")
         page.until(pin=11, k=48, by="both")
