@@ -234,7 +234,7 @@ def test_tensorboard_gets_one_line_a_pin(write_folder, tmp_path):
 
 def test_a_sheet_fits_the_texture(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(projector, "SHEET", 100)
-    write_projector(tmp_path / "out", gather(subject(tiny)))
+    write_projector(tmp_path / "out", gather(subject(tiny), pins=50))
     assert Image.open(tmp_path / "out" / "sprite.jpg").size == (96, 96)  # 8 times 12 pixels
     assert math.ceil(math.sqrt(projector.MOST)) <= 8192
 

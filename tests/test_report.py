@@ -296,6 +296,9 @@ def test_a_map_of_some_pins(tiny, tmp_path):
     np.fill_diagonal(scores, -2)
     assert pins["runs"][0]["near"] == np.argsort(-scores, axis=1)[:, :6].tolist()
     assert pins["degree"] == tiny.graph.pin_degrees[rows].tolist()
+    pictured = [place for place in pins["picture"] if place >= 0]
+    assert pictured == list(range(tiny.has_image[rows].sum()))
+    assert [place >= 0 for place in pins["picture"]] == tiny.has_image[rows].tolist()
 
 
 def test_chance_is_what_random_vectors_get(tiny):
