@@ -34,6 +34,8 @@ SMALL = {
     "BoardWords": BoardWords(rare=2),
 }
 
+WARM_ONLY = {"CoOccurrence", "RawWalks", "LightGCN", "BoardWords"}
+
 
 @pytest.fixture(scope="module")
 def split(tiny):
@@ -96,11 +98,11 @@ def test_another_seed_gives_another_result(name, tiny, split):
 
 def test_warm_only_methods_are_not_asked_for_cold_pins(tiny):
     trial = HeldOut().trial(tiny, None, seed=0)
-    for method in SMALL.values():
+    for name, method in SMALL.items():
         warm_only = getattr(method, "warm_only", False)
         scorers = method.scorers(tiny, trial.split, seed=0)
         found = judged(scorers, trial, warm_only=warm_only, seed=0)
-        assert (len(found.cold["pin_to_pin"].queries) == 0) == warm_only
+        assert (len(found.cold["pin_to_pin"].queries) == 0) == (name in WARM_ONLY)
         assert len(found.warm["pin_to_pin"].queries) > 0
 
 
@@ -186,8 +188,16 @@ def test_negatives_of_light_gcn_are_pins_that_the_board_lacks():
     assert set(pins[:, 1].tolist()) == {0, 1}
 
 
-def test_features_are_learned_from_training_pins(tiny, split):
+def test_features_are_learned_from_training_pins(tiny, split, write_folder):
     found = content_features(tiny, split, words=8, pixels=6, seed=0)
+    tables = {n: pq.read_table(tiny.folder / f"{n}.parquet") for n in ("pins", "boards", "edges")}
+    cold = split.cold_pins(tiny.graph)
+    loud = ["fresh words " * 9 if pin in cold else text for pin, text in enumerate(tiny.texts)]
+    place = tables["pins"].column_names.index("text")
+    tables["pins"] = tables["pins"].set_column(place, "text", [loud])
+    other = content_features(open_dataset(write_folder(**tables)), split, words=8, pixels=6, seed=0)
+    assert np.array_equal(other[split.train_pins], found[split.train_pins])
+    assert (other[cold, :8] == 0).all()  # no training pin has such words
     assert found.shape == (tiny.num_pins, 14)
     lengths = np.linalg.norm(found[:, :8], axis=1)
     assert lengths[split.train_pins].max() == pytest.approx(1, abs=1e-5)
