@@ -227,9 +227,10 @@ def report(
 ) -> None:
     """Write all that is known of embeddings as one HTML file that opens offline.
 
-    A summary in words, metrics, for whom they are good, geometry, agreement with the graph, a map,
-    queries with their neighbors and a leak audit. The numbers go to a JSON file beside it. Several
-    runs stand side by side; they must be of one data set and split.
+    A summary in words, metrics, for whom they are good, geometry, agreement with the graph, what
+    served forms still find, a map, queries with their neighbors and why these are near, and a leak
+    audit. The numbers go to a JSON file beside it. Several runs stand side by side, with how far
+    they agree; they must be of one data set and split.
 
       pingraph report runs/mine
       pingraph report runs/mine runs/other -o both.html
