@@ -111,7 +111,7 @@ def _images(pictures: Pictures, pins: np.ndarray, size: int) -> list[dict[str, A
     if not size:
         return [None] * len(pins)
     found = pictures.each(pins.tolist(), size)
-    return [image and {"bytes": _encoded(image), "path": None} for image in found]
+    return [None if image is None else {"bytes": _encoded(image), "path": None} for image in found]
 
 
 def _encoded(image: Image.Image) -> bytes:
