@@ -37,6 +37,7 @@ from pingraph.report.served import measure_served
 from pingraph.report.stability import measure_stability
 from pingraph.samplers import PinSAGESampler
 from pingraph.significance import paired_tests
+from pingraph.subject import require_alike
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
@@ -72,7 +73,7 @@ def gather(subjects: Sequence[Subject], *, seed: int, map_pins: int) -> Findings
         PinGraphError: there are none, they are of different data sets or splits, two have one
             name, or a vector is not finite.
     """
-    _check_alike(subjects)
+    _check(subjects)
     first = subjects[0]
     dataset, split = first.dataset, first.split
     pictures = Pictures(dataset)
@@ -108,17 +109,10 @@ def gather(subjects: Sequence[Subject], *, seed: int, map_pins: int) -> Findings
     return Findings(numbers=numbers, cases=shown, map={**described, "runs": layouts})
 
 
-def _check_alike(subjects: Sequence[Subject]) -> None:
+def _check(subjects: Sequence[Subject]) -> None:
     if not subjects:
         raise PinGraphError("no run to report on")
-    first = subjects[0]
-    for subject in subjects[1:]:
-        where = f"{subject.name} and {first.name} cannot stand in one report"
-        if subject.dataset.fingerprint != first.dataset.fingerprint:
-            names = f"{subject.dataset.name} and {first.dataset.name}"
-            raise PinGraphError(f"{where}: they are of different data sets ({names})")
-        if not np.array_equal(subject.split.train_edges, first.split.train_edges):
-            raise PinGraphError(f"{where}: their splits hold out different edges")
+    require_alike(subjects)
     called = [subject.name for subject in subjects]
     for name in called:
         if called.count(name) > 1:

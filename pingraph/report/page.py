@@ -11,7 +11,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from pingraph.report.gather import Findings, gather
 from pingraph.report.sections import sections
 from pingraph.report.why import WHY_RULE, why_blocks, why_title
 from pingraph.report.words import compare_runs, describe_data, describe_run
+from pingraph.subject import told_apart
 
 if TYPE_CHECKING:
     from pingraph.subject import Subject
@@ -52,7 +52,7 @@ def write_report(
         raise PinGraphError(f"{out}: expected the name of an .html file")
     if not 0 <= map_pins <= 20_000:
         raise PinGraphError(f"map_pins is {map_pins}: expected 0 to 20,000")
-    found = gather(_told_apart(subjects), seed=seed, map_pins=map_pins)
+    found = gather(told_apart(subjects), seed=seed, map_pins=map_pins)
     numbers = numbers_file(out)
     page = render(found)
     write_json(numbers, found.numbers)
@@ -96,17 +96,6 @@ def render(found: Findings) -> str:
         map_data=_data(found.map),
         metrics_data=_data(numbers),
     )
-
-
-def _told_apart(subjects: Sequence[Subject]) -> list[Subject]:
-    """Return the subjects, those of one name numbered."""
-    names = [subject.name for subject in subjects]
-    return [
-        subject
-        if names.count(subject.name) == 1
-        else replace(subject, name=f"{subject.name} ({names[:place].count(subject.name) + 1})")
-        for place, subject in enumerate(subjects)
-    ]
 
 
 def _data(value: Any) -> str:
