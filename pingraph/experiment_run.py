@@ -151,7 +151,7 @@ def _run(cell: Cell, out: Path, jobs: int, stopped: Event) -> str | None:
 
     steps: list[Callable[[], list[str]]] = [partial(step, "judge")]
     if cell.is_fit:
-        steps: list[Callable[[], list[str]]] = [partial(step, "prepare"), fit, *steps]
+        steps = [partial(step, "prepare"), fit, *steps]
     for arguments in steps:
         failure = _process(arguments(), folder, jobs, stopped)
         if failure is not None:
