@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pingraph.splits import Split
 
 WEIGHTS = {"image_text": 0.0, "joint": None}  # λ; None leaves it at its default
+STEPS = 300  # half of the default: who tries pingraph wants to see something in minutes
 EXAMPLES = 6  # queries in the grid
 
 
@@ -84,6 +85,7 @@ def _train(dataset: PinBoardDataset, folder: Path, seed: int, neighbor_weight: f
         f"--data.folder={dataset.folder}",
         f"--data.split.seed={seed}",
         f"--trainer.default_root_dir={folder}",
+        f"--trainer.max_steps={STEPS}",
     ]
     if neighbor_weight is not None:
         args.append(f"--model.objective.neighbor_weight={neighbor_weight}")
