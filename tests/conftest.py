@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,10 @@ from tests.command_line import TINY, CommandServer, start
 # Before torch is loaded: threads of several test processes would wait for one another on few cores,
 # and a forked child of a process that has OpenMP threads hangs as soon as it computes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Who starts the tests in the background may ignore Ctrl-C, and so would the commands that we stop.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

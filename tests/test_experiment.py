@@ -126,7 +126,7 @@ def test_a_cell_that_fails_leaves_the_others_their_figures(commands, tiny_folder
 
 
 def test_a_stopped_cell_goes_on_from_its_checkpoint(tiny_folder, tmp_path):
-    options = {**GIVEN["options"], "trainer.max_steps": 100, "trainer.log_every_n_steps": 1}
+    options = {**GIVEN["options"], "trainer.max_steps": 60, "trainer.log_every_n_steps": 1}
     file = write(tmp_path / "a.yaml", data=[str(tiny_folder)], options=options, methods=TEXT_ALONE)
     code = "from pingraph.cli import main; main()"
     command = [sys.executable, "-c", code, "experiment", str(file), "-o", str(tmp_path / "out")]
@@ -141,7 +141,7 @@ def test_a_stopped_cell_goes_on_from_its_checkpoint(tiny_folder, tmp_path):
     assert running.returncode == 130, said
     assert not (folder / MADE_FILE).exists()
     done = torch.load(folder / CHECKPOINT_FILE, weights_only=True)["global_step"]
-    assert 0 < done < 100
+    assert 0 < done < 60
     grid = Experiment.load(file)
     assert run_cells(grid, tmp_path / "out", jobs=1) == []
     assert finished(grid.cells()[0], tmp_path / "out")
@@ -150,7 +150,7 @@ def test_a_stopped_cell_goes_on_from_its_checkpoint(tiny_folder, tmp_path):
     assert judged["image_to_text"] is None  # the text tower alone finds no images
     every_query_is_kept([folder])
     assert Split.load(folder / SPLIT_FILE).kind == "mixed"
-    assert torch.load(folder / CHECKPOINT_FILE, weights_only=True)["global_step"] == 100
+    assert torch.load(folder / CHECKPOINT_FILE, weights_only=True)["global_step"] == 60
     logs = [path.read_text().splitlines() for path in folder.glob("csv/*/metrics.csv")]
     steps = [int(line.split(",")[logs[0][0].split(",").index("step")]) for line in logs[-1][1:]]
     assert min(steps) >= done - 1  # what was trained before was not trained again

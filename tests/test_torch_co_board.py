@@ -28,7 +28,7 @@ class TestContractOnTensors(SamplerContract):
 
 
 @on_devices
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     k=st.integers(1, 15),
     draws=st.integers(1, 60),
