@@ -187,7 +187,7 @@ def nearly_good_tables(draw):
 
 
 @settings(
-    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(tables=nearly_good_tables())
 def test_it_finds_wrong_just_what_opening_refuses(tmp_path, tables):

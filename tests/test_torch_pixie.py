@@ -25,7 +25,7 @@ class TestContractOnTensors(SamplerContract):
 
 
 @on_devices
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     k=st.integers(1, 15),
     num_steps=st.integers(1, 90),
@@ -79,7 +79,7 @@ def test_a_graph_without_edges_gives_nothing(device):
 
 
 @on_devices
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data(), memory=st.sampled_from([1, 50_000, 2**30]), **GRAPH)
 def test_queries_of_several_pins_are_answered_as_by_the_kernel(device, data, memory, edges, wide):
     graph = graph_of(edges, wide)

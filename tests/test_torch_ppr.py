@@ -35,7 +35,7 @@ class TestContractOnTensors(SamplerContract):
 
 
 @on_devices
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     k=st.integers(1, 15),
     restart=st.sampled_from([0.2, 0.5, 0.77, 0.999]),

@@ -32,7 +32,7 @@ class TestContractOnTensors(RichContract):
 
 
 @on_devices
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(options=st.fixed_dictionaries(WALK), data=st.data(), **GRAPH, **CALL)
 def test_neighbors_and_walks_are_those_of_the_kernel(
     device, edges, wide, options, data, pins, **call
@@ -69,7 +69,7 @@ def test_a_graph_without_edges_gives_nothing(device):
     assert_same_walks(TemporalSampler(num_walks=2), device, graph, [0, 11], times=[1, 2])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     rows=st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=20), min_size=1, max_size=8),
     bound=st.integers(-1, 10),

@@ -151,7 +151,7 @@ def test_shifts_bring_in_zeros(places):
 
 
 @on_devices
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(weighted=st.booleans(), options=st.fixed_dictionaries(WALK), **GRAPH, **CALL)
 def test_neighbors_are_those_of_the_kernel(device, edges, wide, weighted, options, pins, **call):
     kernel = PinSAGESampler(weighted=weighted, **options)
