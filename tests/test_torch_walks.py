@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 from numba import njit
 
+from pingraph.devices import moved
 from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Sampler
@@ -43,7 +44,6 @@ from tests.torch_cases import (
     assert_same_neighbors,
     assert_same_walks,
     graph_of,
-    moved,
     needs_cuda,
     on_devices,
 )
@@ -267,7 +267,9 @@ STEADY = [
 def graph_without_values():
     """Return a graph on the meta device: who asks for a value, or mixes devices, gets an error."""
     graph = enriched(skewed_graph(400, 60, 395))
-    return moved(DeviceGraph.from_graph(graph, "cpu", weighted=True, timed=True), "meta")
+    return moved(
+        DeviceGraph.from_graph(graph, "cpu", weighted=True, timed=True), torch.device("meta")
+    )
 
 
 @pytest.mark.parametrize("kernel", STEADY)

@@ -1,7 +1,5 @@
 """What the tests of samplers on tensors share: devices, small graphs, and equality to the bit."""
 
-from dataclasses import fields, is_dataclass, replace
-
 import numpy as np
 import pytest
 import torch
@@ -95,15 +93,3 @@ def as_arrays(found):
     values = {name: value.cpu().numpy() for name, value in vars(found).items()}
     assert all(value.device == found.seeds.device for value in vars(found).values())
     return type(found)(**values)
-
-
-def moved(record, device):
-    """Return a record, of whatever it holds, with all its tensors on another device."""
-    if isinstance(record, torch.Tensor):
-        return record.to(device)
-    if isinstance(record, tuple):
-        return tuple(moved(part, device) for part in record)
-    if not is_dataclass(record):
-        return record
-    parts = {part.name: moved(getattr(record, part.name), device) for part in fields(record)}
-    return replace(record, **parts)

@@ -38,6 +38,7 @@ def make_app(explorer: Explorer, port: int) -> ASGIApp:
     app = Starlette(
         routes=[
             *(Route(f"/{name}", _file(name)) for name in ("page.css", "page.js", "draw.js")),
+            Route("/colors.css", _file("colors.css", "pingraph")),
             Route("/", _file("page.html")),
             Route("/favicon.ico", _nothing),
             Route("/api/about", answers.about),
@@ -125,8 +126,8 @@ def _required(request: Request, *names: str) -> dict[str, str]:
     return given
 
 
-def _file(name: str) -> Any:
-    content = files("pingraph.explore").joinpath(name).read_bytes()
+def _file(name: str, package: str = "pingraph.explore") -> Any:
+    content = files(package).joinpath(name).read_bytes()
     kind = _TYPES[name.rpartition(".")[2]]
 
     async def answer(request: Request) -> Response:

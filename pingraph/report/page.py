@@ -74,7 +74,7 @@ def render(found: Findings) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     numbers = found.numbers
-    style = _source("page.css")
+    style = _source("colors.css", "pingraph") + _source("page.css")
     script = _source("page.js") + _source("pin_map.js")
     policy = f"{_CONTENT}; style-src {_hash(style)}; script-src {_hash(script)}"
     template = environment.from_string(_source("page.html.jinja"))
@@ -104,8 +104,8 @@ def _data(value: Any) -> str:
     return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 
-def _source(name: str) -> str:
-    return files("pingraph.report").joinpath(name).read_text(encoding="utf-8")
+def _source(name: str, package: str = "pingraph.report") -> str:
+    return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:
