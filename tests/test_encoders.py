@@ -573,3 +573,16 @@ def test_content_of_other_sizes_is_refused():
     images = torch.zeros(7, 3, 16, 24, dtype=torch.uint8)
     with pytest.raises(PinGraphError, match="images have 16 x 24 pixels: expected 16 x 16"):
         encoder(changed(content(), images=images))
+
+
+def test_compiled_are_the_layers_of_the_towers_alone():
+    """Each by itself, for batches of all sizes; what comes out is the same."""
+    encoder = build("small").eval()
+    batches = [content(pins=pins, tokens=tokens, seed=pins) for pins, tokens in ((7, 5), (4, 3))]
+    before = [encoder(batch).fused for batch in batches]
+    encoder.compile(backend="eager", dynamic=True)
+    layers = [*encoder.backbone.vision.trunk, *encoder.backbone.text.blocks]
+    compiled = [m for m in encoder.modules() if m._compiled_call_impl is not None]
+    assert {id(m) for m in compiled} == {id(m) for m in layers}
+    for batch, expected in zip(batches, before, strict=True):
+        torch.testing.assert_close(encoder(batch).fused, expected, atol=1e-6, rtol=0)
