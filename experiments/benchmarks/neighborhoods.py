@@ -9,6 +9,7 @@ of pins once; "pingraph, queries" scores every query with every pin, as the othe
 
 import resource
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from statistics import median
 
 import faiss
@@ -21,10 +22,11 @@ from threadpoolctl import threadpool_info
 
 from pingraph.experiments.benchmarks.common import (
     Heat,
+    finish,
+    grown,
     parse_arguments,
-    peak_memory,
     race,
-    report,
+    show,
 )
 from pingraph.geometry import geometry, hubness
 from pingraph.graph import PinBoardGraph
@@ -37,7 +39,8 @@ from pingraph.samplers import PinSAGESampler
 K = 10
 BLOCK = 2048
 PEERS = 2_000  # pins for metrics that the peers hold as a matrix of all pairs
-QUERIES = 20_000  # whose time is scaled up; more would only take longer
+QUERIES = 10_000  # whose time is scaled up; more would only take longer
+EXACT = 200_000  # pins whose geometry is also timed over all pairs: above, that takes hours
 
 
 def main() -> None:
@@ -50,10 +53,12 @@ def main() -> None:
     faiss.omp_set_num_threads(threads)
     Console().print(f"{threads} thread{'s' * (threads > 1)}; faiss {faiss.__version__}")
     table, graph = made_up(arguments.pins, arguments.dimensions, arguments.degree)
-    searches = race_searches(table.fused, arguments.rounds)
-    knn = nearest_neighbors(table.fused, K)
-    heats = [searches, *time_metrics(table, graph, knn), *race_metrics(arguments.dimensions)]
-    report(heats, arguments)
+    searches, knn = race_searches(table.fused, arguments.rounds)
+    show(searches)
+    heats = [time_metrics(table, graph, knn), *race_metrics(arguments.dimensions)]
+    for heat in heats:
+        show(heat)
+    finish([searches, *heats], arguments)
     for name in ("pingraph", "pingraph, queries"):
         pairs = zip(searches.seconds["bare product"], searches.seconds[name], strict=True)
         share = median(bare / ours for bare, ours in pairs)
@@ -89,15 +94,19 @@ def made_up(pins: int, dimensions: int, degree: int) -> tuple[EmbeddingTable, Pi
     return table, graph
 
 
-def race_searches(vectors: np.ndarray, rounds: int) -> Heat:
-    """Race for the neighbors of all pins; who asks one by one is timed on some and scaled up."""
+def race_searches(vectors: np.ndarray, rounds: int) -> tuple[Heat, Knn]:
+    """Race for the neighbors of all pins; who asks one by one is timed on some and scaled up.
+
+    The search for all runs once a round, no more: among a million pins it takes an hour.
+    """
     count = len(vectors)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     asked = np.arange(min(count, QUERIES))
+    found = {}
 
-    def ours() -> Knn:
-        return nearest_neighbors(vectors, K, block=BLOCK)
+    def ours() -> None:
+        found["knn"], found["memory"] = grown(lambda: nearest_neighbors(vectors, K, block=BLOCK))
 
     runs = {
         "pingraph": ours,
@@ -105,13 +114,15 @@ def race_searches(vectors: np.ndarray, rounds: int) -> Heat:
         "bare product": lambda: bare_product(vectors[asked], vectors),
         "faiss Flat": lambda: index.search(vectors[asked], K + 1),
     }
+    nearest_neighbors(vectors[: 2 * BLOCK], K, block=BLOCK)  # compiles
     title = f"{K} nearest neighbors of {count:,} pins, {vectors.shape[1]} dimensions"
-    heat = race(title, runs, rounds=rounds, work=count, unit="queries")
+    heat = race(title, runs, rounds=rounds, work=count, unit="queries", warm_up=False)
     scale = {name: 1.0 if name == "pingraph" else count / len(asked) for name in runs}
     seconds = {name: [t * scale[name] for t in times] for name, times in heat.seconds.items()}
     some = "" if len(asked) == count else f"timed on {len(asked):,} queries"
-    notes = {**dict.fromkeys(runs, some), "pingraph": f"{peak_memory(ours) / 1e6:,.0f} MB"}
-    return Heat(title=title, seconds=seconds, work=count, unit="queries", notes=notes)
+    notes = {**dict.fromkeys(runs, some), "pingraph": f"{found['memory'] / 1e6:,.0f} MB"}
+    heat = Heat(title=title, seconds=seconds, work=count, unit="queries", notes=notes)
+    return heat, found["knn"]
 
 
 def bare_product(left: np.ndarray, right: np.ndarray) -> None:
@@ -125,7 +136,7 @@ def bare_product(left: np.ndarray, right: np.ndarray) -> None:
             np.matmul(rows, columns.T, out=out)
 
 
-def time_metrics(table: EmbeddingTable, graph: PinBoardGraph, knn: Knn) -> list[Heat]:
+def time_metrics(table: EmbeddingTable, graph: PinBoardGraph, knn: Knn) -> Heat:
     """Time the metric set, neighbors given; the memory is what comes on top of the table."""
     pins = np.arange(graph.num_pins)
     sampler = PinSAGESampler(k=K, num_threads=numba.config.NUMBA_NUM_THREADS)
@@ -136,10 +147,20 @@ def time_metrics(table: EmbeddingTable, graph: PinBoardGraph, knn: Knn) -> list[
         "walk neighbors": lambda: sampler.sample(graph, pins, seed=0),
         "graph agreement": lambda: graph_agreement(table, graph, knn, walks),
     }
+    if graph.num_pins > EXACT:
+        del runs["geometry"]
+    memory = {}
+
+    def watched(name: str) -> Callable[[], None]:
+        def run() -> None:
+            memory[name] = grown(runs[name])[1]
+
+        return run
+
     title = f"Metrics of {graph.num_pins:,} pins, {graph.num_edges:,} edges"
-    slow = "geometry"  # which needs the memory of its faster form
-    notes = {n: f"{peak_memory(run) / 1e6:,.0f} MB" for n, run in runs.items() if n != slow}
-    return [race(title, runs, rounds=1, work=graph.num_pins, unit="pins", notes=notes)]
+    timed = {name: watched(name) for name in runs}
+    heat = race(title, timed, rounds=1, work=graph.num_pins, unit="pins", warm_up=False)
+    return replace(heat, notes={name: f"{size / 1e6:,.0f} MB" for name, size in memory.items()})
 
 
 def race_metrics(dimensions: int) -> list[Heat]:
