@@ -12,7 +12,7 @@ import numpy as np
 
 from pingraph.datasets import PinBoardDataset
 from pingraph.errors import PinGraphError
-from pingraph.experiment_parts import Trial
+from pingraph.experiment.parts import Trial
 from pingraph.mixed_split import MixedSplit
 from pingraph.splits import Split, image_units, make_split, pair_units
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pingraph.datasets import PinBoardDataset, open_dataset, write_dataset
 from pingraph.errors import PinGraphError
-from pingraph.experiment_parts import Trial
+from pingraph.experiment.parts import Trial
 from pingraph.experiments.conditions import HeldOut
 from pingraph.splits import Split, make_split
 from pingraph.tables import is_text

@@ -437,10 +437,10 @@ def experiment(
         jobs: cells that run at a time.
         dry_run: only list the cells, which of them are finished, and how long the others may take.
     """
-    from pingraph.experiment import Experiment
-    from pingraph.experiment_figures import Figures
-    from pingraph.experiment_files import write_all
-    from pingraph.experiment_run import listing, run_cells
+    from pingraph.experiment.figures import Figures
+    from pingraph.experiment.files import write_all
+    from pingraph.experiment.plan import Experiment
+    from pingraph.experiment.run import listing, run_cells
     from pingraph.results import print_sheet
 
     chosen = Experiment.load(file).of(

@@ -15,11 +15,11 @@ import torch
 import yaml
 
 from pingraph.errors import PinGraphError
-from pingraph.experiment import Experiment
-from pingraph.experiment_cell import CELL_FILE, JUDGED_FILE, MADE_FILE, QUERIES_FILE
-from pingraph.experiment_figures import Figures
-from pingraph.experiment_files import write_all
-from pingraph.experiment_run import costs, finished, listing, run_cells
+from pingraph.experiment.cell import CELL_FILE, JUDGED_FILE, MADE_FILE, QUERIES_FILE
+from pingraph.experiment.figures import Figures
+from pingraph.experiment.files import write_all
+from pingraph.experiment.plan import Experiment
+from pingraph.experiment.run import costs, finished, listing, run_cells
 from pingraph.files import read_json, write_json
 from pingraph.run_files import CHECKPOINT_FILE, SPLIT_FILE
 from pingraph.splits import Split

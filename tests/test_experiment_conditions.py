@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
-from pingraph.experiment_cell import judged
+from pingraph.experiment.cell import judged
 from pingraph.experiments.conditions import FewerPins, FewerSaves, HeldOut, KnownSaves
 from pingraph.experiments.damage import MissingText, ShuffledBoards, SpamBoards
 from pingraph.metrics import METRICS

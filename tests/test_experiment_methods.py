@@ -11,7 +11,7 @@ import torch
 from pingraph.baselines import raw_pixels, tf_idf
 from pingraph.datasets import open_dataset, write_dataset
 from pingraph.errors import PinGraphError
-from pingraph.experiment_cell import judged
+from pingraph.experiment.cell import judged
 from pingraph.experiments import methods
 from pingraph.experiments.conditions import HeldOut
 from pingraph.experiments.methods.features import content_features

@@ -15,12 +15,12 @@ from scipy import stats
 
 from pingraph.bootstrap import mean_intervals
 from pingraph.errors import PinGraphError
-from pingraph.experiment import Experiment
-from pingraph.experiment_cell import CELL_FILE, JUDGED_FILE, MADE_FILE, QUERIES_FILE
-from pingraph.experiment_curve import fitted
-from pingraph.experiment_figures import Figures
-from pingraph.experiment_files import latex, write_all
-from pingraph.experiment_statistics import averaged, compared
+from pingraph.experiment.cell import CELL_FILE, JUDGED_FILE, MADE_FILE, QUERIES_FILE
+from pingraph.experiment.curve import fitted
+from pingraph.experiment.figures import Figures
+from pingraph.experiment.files import latex, write_all
+from pingraph.experiment.plan import Experiment
+from pingraph.experiment.statistics import averaged, compared
 from pingraph.files import write_json
 
 TASKS = ("pin_to_pin", "image_to_text", "text_to_image", "board_to_pins")

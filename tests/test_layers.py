@@ -22,9 +22,7 @@ LAYERS = [
     ranking popularity edge_masking stability compatibility served approximate significance
     planar knn geometry graph_agreement graph_ranks vector_files subject judging
     explain lab report pictures export explore""",
-    """fit fit_failures resuming run_callbacks experiment experiment_parts experiment_cell
-    experiment_run experiment_statistics experiment_figures experiment_curve experiment_table
-    experiment_plot experiment_files commands cli experiments methods""",
+    """fit fit_failures resuming run_callbacks experiment commands cli experiments methods""",
 ]
 TORCH = ("torch_", "pyg_adapter", "dgl_adapter")  # samplers that are about tensors
 # They install as pingraph.samplers, …

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from pingraph.errors import PinGraphError
-from pingraph.experiment import Cell, Experiment
-from pingraph.experiment_cell import JUDGED_FILE, QUERIES_FILE
-from pingraph.experiment_run import finished, made
-from pingraph.experiment_statistics import Comparison, Mean, averaged, compared
+from pingraph.experiment.cell import JUDGED_FILE, QUERIES_FILE
+from pingraph.experiment.plan import Cell, Experiment
+from pingraph.experiment.run import finished, made
+from pingraph.experiment.statistics import Comparison, Mean, averaged, compared
 from pingraph.files import read_json
 from pingraph.metrics import METRICS
 from pingraph.results import PARTS, TASKS

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pingraph.experiment_curve import Curve
-from pingraph.experiment_figures import Figures, Slice, measure_name
-from pingraph.experiment_statistics import Mean
+from pingraph.experiment.curve import Curve
+from pingraph.experiment.figures import Figures, Slice, measure_name
+from pingraph.experiment.statistics import Mean
 from pingraph.files import atomic_file
 from pingraph.results import TASKS
 

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pingraph.experiment_curve import curve_sheet, fitted
-from pingraph.experiment_figures import Figures, comparison_rows
-from pingraph.experiment_plot import write_plots
-from pingraph.experiment_table import sheets
+from pingraph.experiment.curve import curve_sheet, fitted
+from pingraph.experiment.figures import Figures, comparison_rows
+from pingraph.experiment.plot import write_plots
+from pingraph.experiment.table import sheets
 from pingraph.files import atomic_file
 from pingraph.results import Sheet
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from statistics import mean
 
-from pingraph.experiment_figures import Figures, Slice, Tested, measure_name
-from pingraph.experiment_statistics import Mean
+from pingraph.experiment.figures import Figures, Slice, Tested, measure_name
+from pingraph.experiment.statistics import Mean
 from pingraph.results import TASKS, Sheet
 from pingraph.results import Cell as Place
 

@@ -17,8 +17,8 @@ from threading import Event
 from typing import Any
 
 from pingraph.errors import PinGraphError
-from pingraph.experiment import Cell, Experiment
-from pingraph.experiment_cell import CELL_FILE, MADE_FILE, seen_data
+from pingraph.experiment.cell import CELL_FILE, MADE_FILE, seen_data
+from pingraph.experiment.plan import Cell, Experiment
 from pingraph.files import read_json, write_json
 from pingraph.progress import progress_bar
 from pingraph.run_files import CHECKPOINT_FILE, SPLIT_FILE
@@ -144,7 +144,7 @@ def _run(cell: Cell, out: Path, jobs: int, stopped: Event) -> str | None:
     write_json(folder / CELL_FILE, {"cell": asdict(cell), "started": _commit()})
 
     def step(name: str) -> list[str]:
-        return ["-m", "pingraph.experiment_cell", name, str(folder), str(started)]
+        return ["-m", "pingraph.experiment.cell", name, str(folder), str(started)]
 
     def fit() -> list[str]:  # asked for when its data is there
         return ["-c", "from pingraph.cli import main; main()", *_fit(cell, folder)]

@@ -1,4 +1,4 @@
-"""One cell of an experiment, as a process of its own: `python -m pingraph.experiment_cell`.
+"""One cell of an experiment, as a process of its own: `python -m pingraph.experiment.cell`.
 
 A cell that is trained is prepared here, trained by `pingraph fit` and judged here; any other is
 judged at once. What is asked for stands in cell.json.
@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import PARTS, Evaluation, evaluate_scorers, table_scorers
-from pingraph.experiment import KEPT, Cell
-from pingraph.experiment_parts import Condition, Method, Trial, built
+from pingraph.experiment.parts import Condition, Method, Trial, built
+from pingraph.experiment.plan import KEPT, Cell
 from pingraph.files import atomic_file, read_json, write_json
 from pingraph.fingerprint import fingerprint
 from pingraph.metrics import METRICS

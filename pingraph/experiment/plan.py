@@ -14,7 +14,7 @@ import yaml
 
 from pingraph.datasets import BUILT_IN
 from pingraph.errors import PinGraphError
-from pingraph.experiment_parts import built
+from pingraph.experiment.parts import built
 from pingraph.results import PARTS, TASKS
 
 EMBEDDINGS = ("fused", "image", "text")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pingraph.bootstrap import LEVELS
-from pingraph.experiment_figures import Figures, Slice
-from pingraph.experiment_statistics import Mean, resampled
+from pingraph.experiment.figures import Figures, Slice
+from pingraph.experiment.statistics import Mean, resampled
 from pingraph.results import Cell as Place
 from pingraph.results import Sheet
 

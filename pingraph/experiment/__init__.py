@@ -1,0 +1,1 @@
+"""`pingraph experiment`: grids of data sets, conditions, methods and seeds, run and compared."""
