@@ -4,6 +4,7 @@
 
 import errno
 import shlex
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -450,6 +451,8 @@ def experiment(
     if dry_run:
         print(*listing(chosen, out, jobs=jobs), sep="\n")
         return
+    # A scheduler stops a job so, and cells would run on without the command that started them.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     failures = run_cells(chosen, out, jobs=jobs)
     figures = Figures(chosen, out)
     if figures.cells:
