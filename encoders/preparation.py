@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SmallPreparation:
-    """Whole images on white, and sub-words learned from the texts.
+    """Whole images on white; words and parts of words learned from the texts.
 
     Args:
         image_size: pixels of a side.
@@ -34,7 +34,7 @@ class SmallPreparation:
         return load_pixels(image, self.image_size)
 
     def tokenizer(self, texts: Iterable[str]) -> Tokenizer:
-        """Train a WordPiece tokenizer on texts, which cuts at `max_tokens`."""
+        """Train a tokenizer of words and their parts on texts, which cuts at `max_tokens`."""
         tokenizer = train_tokenizer(texts, self.vocab_size)
         tokenizer.enable_truncation(self.max_tokens)
         return tokenizer

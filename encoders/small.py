@@ -21,7 +21,7 @@ class SmallBackbone(Backbone):
     Args:
         image_size: pixels of a side of the square images, a multiple of 8.
         vocab_size: distinct tokens of the tokenizer, at least 2.
-        max_tokens: longest text, in tokens.
+        max_tokens: longest text, in tokens: its words and their parts.
         dim: channels of the tokens, a multiple of 16 and of `heads`.
         vision_depth: transformer blocks over the image's coarse tokens.
         text_depth: transformer blocks over the text's tokens.
@@ -36,7 +36,7 @@ class SmallBackbone(Backbone):
         self,
         image_size: int = 32,
         vocab_size: int = 4096,
-        max_tokens: int = 24,
+        max_tokens: int = 48,
         dim: int = 96,
         vision_depth: int = 2,
         text_depth: int = 1,

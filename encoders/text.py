@@ -1,4 +1,4 @@
-"""The text tower: a small transformer over sub-words. U texts, T tokens, C channels."""
+"""The text tower: a small transformer over words and their parts. U texts, T tokens, C channels."""
 
 import torch
 from torch import Tensor, nn

@@ -16,13 +16,19 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
+PIECES = 400  # parts of words that a trained tokenizer knows, at most
+_WORD = "word:"  # no part begins so: words are cut before a colon, and behind it
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Train a lower-casing WordPiece tokenizer (arXiv 1609.08144).
+    """Train a lower-casing tokenizer of whole words and of their parts.
 
-    The same texts give the same tokenizer. Of characters, the `vocab_size` / 2 - 1 most frequent
-    are known.
+    Parts are those of WordPiece (arXiv 1609.08144), `PIECES` or half of the vocabulary at most; so
+    few of them are short, and words that no training text has still share some with others. The
+    rest of the vocabulary are the most frequent whole words. fastText joins words and parts for the
+    same reason (arXiv 1607.04606).
+
+    The same texts give the same tokenizer. Of characters, the most frequent are known.
 
     Args:
         texts: the texts that training may see; their order does not matter.
@@ -30,34 +36,41 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
     Returns:
         A tokenizer whose token 0 is padding and token 1 stands for characters never seen; the
-        others are numbered by how often they occur in the texts, the most frequent first.
+        others are numbered by how often they occur in the texts, the most frequent first. By itself
+        it gives parts; `encode` adds the words, which stand in the vocabulary as "word:clock".
     """
     from tokenizers import trainers
 
     texts = sorted(texts)
     tokenizer = _tokenizer({})
+    pieces = min(PIECES, max(2, vocab_size // 2))
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size,
+        vocab_size=pieces,
         min_frequency=2,
         # The trainer numbers the characters in an order of chance, by which ties are decided, and
         # adds as many as there are: here they are given to it, which it takes for special tokens.
-        special_tokens=[PADDING, UNKNOWN, *_alphabet(tokenizer, texts, (vocab_size - 2) // 2)],
+        special_tokens=[PADDING, UNKNOWN, *_alphabet(tokenizer, texts, (pieces - 2) // 2)],
         limit_alphabet=0,
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer = _tokenizer(tokenizer.get_vocab())
-    return _tokenizer(_by_frequency(tokenizer, texts))
+    return _tokenizer(_by_frequency(tokenizer, texts, vocab_size))
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Tokenize texts, cut where the tokenizer cuts them and padded to the longest of them.
 
+    Of a tokenizer that knows whole words, those of a text come first and then its parts, so what a
+    long text loses is the parts of its last words.
+
     Returns:
         Token ids int64 [U, T] and the mask bool [U, T], T at least 1; a row of the mask is false
         where the text holds no token but the special ones that a tokenizer adds to any text.
     """
-    ids = [_ids(encoding) for encoding in tokenizer.encode_batch(list(texts))]
+    cut = (tokenizer.truncation or {}).get("max_length")
+    encodings = tokenizer.encode_batch(list(texts))
+    ids = [[*_word_ids(tokenizer, one), *_ids(one)][:cut] for one in encodings]
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     mask = np.arange(max(1, lengths.max(initial=0))) < lengths[:, None]
     tokens = np.zeros(mask.shape, dtype=np.int64)
@@ -115,9 +128,31 @@ def _alphabet(tokenizer: Tokenizer, texts: list[str], size: int) -> list[str]:
     return [*kept, *(f"##{character}" for character in kept if character in inside)]
 
 
-def _by_frequency(tokenizer: Tokenizer, texts: list[str]) -> dict[str, int]:
-    """Number the tokens anew, so that an id is the rank of the token's frequency."""
-    counts = Counter(token for row in tokenizer.encode_batch(texts) for token in row.tokens)
-    words = tokenizer.get_vocab().keys() - {PADDING, UNKNOWN}
-    ranked = sorted(words, key=lambda token: (-counts[token], token))
-    return {token: number for number, token in enumerate([PADDING, UNKNOWN, *ranked])}
+def _by_frequency(tokenizer: Tokenizer, texts: list[str], size: int) -> dict[str, int]:
+    """All parts and the most frequent words; a token's id is the rank of its frequency."""
+    counts: Counter[str] = Counter()
+    for encoding in tokenizer.encode_batch(texts):
+        counts.update([*encoding.tokens, *_words(encoding)])
+
+    def ranked(tokens: Iterable[str]) -> list[str]:
+        return sorted(tokens, key=lambda token: (-counts[token], token))
+
+    parts = tokenizer.get_vocab().keys()
+    words = ranked(counts.keys() - parts)[: size - len(parts)]
+    ordered = ranked([*words, *parts - {PADDING, UNKNOWN}])
+    return {token: number for number, token in enumerate([PADDING, UNKNOWN, *ordered])}
+
+
+def _words(encoding: Encoding) -> list[str]:
+    """All words of a text as they stand in a vocabulary, put together from their parts."""
+    words: dict[int, str] = {}
+    for part in (encoding, *encoding.overflowing):  # what was cut is still there
+        for word, token in zip(part.word_ids, part.tokens, strict=True):
+            if word is not None and token != UNKNOWN:
+                words[word] = words.get(word, _WORD) + token.removeprefix("##")
+    return list(words.values())
+
+
+def _word_ids(tokenizer: Tokenizer, encoding: Encoding) -> list[int]:
+    ids = (tokenizer.token_to_id(word) for word in _words(encoding))
+    return [number for number in ids if number is not None]

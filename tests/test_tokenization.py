@@ -55,11 +55,24 @@ def test_a_script_of_more_characters_than_tokens_is_cut_to_the_most_frequent():
     assert encode(tokenizer, ["語"])[0].tolist() == [[1]]
 
 
-def test_frequent_words_become_one_token_and_unknown_ones_parts():
-    tokenizer = train_tokenizer(["alarm clock", "alarm bell", "wall clock"] * 3, 200)
-    assert tokenizer.encode("Alarm CLOCK").tokens == ["alarm", "clock"]
-    assert tokenizer.encode("bella").tokens == ["bell", "##a"]
-    assert tokenizer.encode("#").tokens == [UNKNOWN]
+def encoded(tokenizer, text):
+    return [tokenizer.id_to_token(token) for token in encode(tokenizer, [text])[0][0]]
+
+
+def test_words_stand_before_the_parts_that_unknown_words_share_with_them():
+    tokenizer = train_tokenizer(["alarm clock", "alarm bell", "wall clock", "once"] * 3, 200)
+    assert encoded(tokenizer, "Alarm CLOCK") == ["word:alarm", "word:clock", "alarm", "clock"]
+    assert encoded(tokenizer, "bella bell") == ["word:bell", "bell", "##a", "bell"]
+    assert encoded(tokenizer, "#") == [UNKNOWN]
+    assert encoded(tokenizer, "word:bell")[-1] == "bell"  # the mark cannot be written in a text
+
+
+def test_a_small_vocabulary_keeps_the_most_frequent_words():
+    texts = [f"w{number}" for number in range(40) for _ in range(40 - number)]
+    known = vocabulary(train_tokenizer(texts, 60))
+    words = [token for token in known if token.startswith("word:")]
+    assert len(known) == 60
+    assert sorted(words) == sorted(f"word:w{number}" for number in range(len(words)))
 
 
 def test_encoding_cuts_and_pads():
@@ -67,9 +80,19 @@ def test_encoding_cuts_and_pads():
     tokenizer.enable_truncation(3)
     tokens, mask = encode(tokenizer, ["a b c d", "", "a"])
     assert tokens.shape == (3, 3)
-    np.testing.assert_array_equal(mask.sum(1), [3, 0, 1])
+    np.testing.assert_array_equal(mask.sum(1), [3, 0, 2])
+    assert encoded(tokenizer, "a b c d") == ["word:a", "word:b", "word:c"]
     tokens, mask = encode(tokenizer, ["", ""])
     assert (tokens.shape, mask.any()) == ((2, 1), False)
+
+
+def test_the_words_behind_a_cut_of_the_parts_are_found():
+    tokenizer = train_tokenizer(["abc", "xyz"], 64)  # once only, so their parts are characters
+    whole = encoded(tokenizer, "abc xyz")
+    assert whole == ["word:abc", "word:xyz", "a", "##b", "##c", "x", "##y", "##z"]
+    for length in range(1, 8):
+        tokenizer.enable_truncation(length)
+        assert encoded(tokenizer, "abc xyz") == whole[:length]
 
 
 def test_a_text_of_special_tokens_alone_is_none():
@@ -80,7 +103,7 @@ def test_a_text_of_special_tokens_alone_is_none():
         single="[UNK] $A", special_tokens=[("[UNK]", 1)]
     )
     _, mask = encode(tokenizer, ["a b", "", "  ", "\n"])
-    assert mask.sum(1).tolist() == [3, 0, 0, 0]
+    assert mask.sum(1).tolist() == [5, 0, 0, 0]
 
 
 def test_a_tokenizer_is_the_same_after_a_file(tmp_path):
