@@ -23,6 +23,11 @@ class Fusion(nn.Module):
     attention. Late: the image's and the text's embeddings are mixed by gates that see both (gated
     multimodal units, arXiv 1702.01992). Hybrid: the gates mix three, the early one among them.
 
+    Before they are mixed, a matrix turns each part. The image of one pin and the text of another
+    live in one space, where their similarity would count like that of two images; turned apart they
+    are nearly at right angles, and what is left is each part beside its like. The turns are learned
+    from random rotations.
+
     Args:
         kind: early, late or hybrid.
         dim: channels C of the tokens.
@@ -38,6 +43,7 @@ class Fusion(nn.Module):
         early, parts = kind != "late", {"early": 0, "late": 2, "hybrid": 3}[kind]
         self.tokens = TokenFusion(dim, embed_dim, heads, dropout) if early else None
         self.gates = nn.Linear(parts * embed_dim, parts) if parts else None
+        self.turns = nn.ParameterList(_rotation(embed_dim) for _ in range(parts))
 
     def forward(
         self,
@@ -67,7 +73,12 @@ class Fusion(nn.Module):
         if self.gates is None:
             return parts[-1]
         gates = torch.sigmoid(self.gates(torch.cat(parts, dim=1)))
-        return (gates.unsqueeze(2) * torch.stack(parts, dim=1)).sum(1)
+        turned = [part @ turn for part, turn in zip(parts, self.turns, strict=True)]
+        return (gates.unsqueeze(2) * torch.stack(turned, dim=1)).sum(1)
+
+
+def _rotation(size: int) -> Tensor:
+    return nn.init.orthogonal_(torch.empty(size, size))
 
 
 class TokenFusion(nn.Module):

@@ -199,7 +199,8 @@ def test_fusion_is_its_loop(kind):
             expected = parts[2]
         else:
             gates = torch.sigmoid(fusion.gates(torch.cat(parts)))
-            expected = sum(gate * part for gate, part in zip(gates, parts, strict=True))
+            turned = [part @ turn for part, turn in zip(parts, fusion.turns, strict=True)]
+            expected = sum(gate * part for gate, part in zip(gates, turned, strict=True))
         assert torch.allclose(found[u], expected, atol=1e-12)
 
 
@@ -215,6 +216,17 @@ def test_the_gradient_of_fusion_is_its_slope(kind):
         return fusion(image_tokens, given[1], image, text_tokens, given[4], text)
 
     assert torch.autograd.gradcheck(run, (image_tokens, image, text_tokens, text), fast_mode=True)
+
+
+def test_fusion_starts_without_noise_between_modalities():
+    """The image of one pin is no more like the text of another than two random vectors are."""
+    torch.manual_seed(0)
+    fusion = Fusion("late", DIM, 64, HEADS, 0.0)
+    vectors = torch.nn.functional.normalize(torch.randn(400, 64), dim=1)
+    image, text = (vectors @ turn for turn in fusion.turns)
+    assert torch.allclose(image @ image.T, vectors @ vectors.T, atol=1e-5)
+    assert torch.allclose(text @ text.T, vectors @ vectors.T, atol=1e-5)
+    assert (image * text).sum(1).std() < 1.5 * 64**-0.5
 
 
 def test_unit_vectors_of_half_precision_are_single():
