@@ -31,6 +31,7 @@ SMALL = {
     "LightGCN": methods.LightGCN(dim=8, steps=5, batch_size=32),
     "GraphSAGE": methods.GraphSAGE(dim=8, steps=5, batch_size=32, words=16, pixels=16),
     "PinSage": methods.PinSage(dim=8, steps=5, batch_size=32, words=16, pixels=16),
+    "LinearContent": methods.LinearContent(dim=8, steps=5, batch_size=32, pixels=16),
     "BoardWords": BoardWords(rare=2),
 }
 
@@ -261,8 +262,9 @@ def blocks(tmp_path_factory):
         methods.LightGCN(dim=16, steps=150, batch_size=128),
         methods.GraphSAGE(dim=16, steps=80, batch_size=64),
         methods.PinSage(dim=16, steps=80, batch_size=64),
+        methods.LinearContent(dim=16, steps=80, batch_size=64),
     ],
-    ids=["LightGCN", "GraphSAGE", "PinSage"],
+    ids=["LightGCN", "GraphSAGE", "PinSage", "LinearContent"],
 )
 def test_what_is_trained_finds_the_blocks(method, blocks):
     split = MixedSplit(0.2, 0.2).split(blocks)

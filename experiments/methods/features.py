@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import sparse
 
 from pingraph.baselines import shrunken_images
 from pingraph.datasets import PinBoardDataset
 from pingraph.splits import Split
+from pingraph.tokenization import encode, train_tokenizer
 
 
 def content_features(
@@ -21,7 +23,7 @@ def content_features(
     Args:
         dataset: the data set.
         split: of it.
-        words: numbers of the texts, at most; fewer where the training pins have fewer.
+        words: numbers of the texts, at most, 0 for none; fewer where the training pins have fewer.
         pixels: likewise of the images.
         seed: of the decompositions.
 
@@ -29,12 +31,35 @@ def content_features(
         float32 [N, at most words + pixels].
     """
     parts = []
-    if dataset.has_text.any():
+    if words and dataset.has_text.any():
         parts.append(_decomposed(_tf_idf(dataset, split), split, words, seed))
     if dataset.has_image.any():
         images = shrunken_images(dataset, np.arange(dataset.num_pins))
         parts.append(_decomposed(images, split, pixels, seed))
     return np.concatenate([np.zeros((dataset.num_pins, 0), np.float32), *parts], axis=1)
+
+
+def word_parts(dataset: PinBoardDataset, split: Split, *, words: int) -> sparse.csr_array:
+    """Return the words of the texts and their parts, by TF-IDF; learned from the training pins.
+
+    Args:
+        dataset: the data set.
+        split: of it.
+        words: words and parts together, at most, as of `train_tokenizer`.
+
+    Returns:
+        float32 [N, words and parts], rows of length 1, or 0 where there is no text.
+    """
+    from sklearn.feature_extraction.text import TfidfTransformer
+
+    tokenizer = train_tokenizer([dataset.texts[pin] for pin in split.train_pins], words)
+    tokens, mask = encode(tokenizer, dataset.texts)
+    shape = dataset.num_pins, tokenizer.get_vocab_size()
+    counts = sparse.csr_array(
+        (np.ones(mask.sum(), np.float32), (mask.nonzero()[0], tokens[mask])), shape
+    )
+    weighting = TfidfTransformer(sublinear_tf=True).fit(counts[split.train_pins])
+    return weighting.transform(counts)
 
 
 def _tf_idf(dataset: PinBoardDataset, split: Split):

@@ -11,26 +11,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pingraph.datasets import PinBoardDataset
-from pingraph.evaluation import dot_scorer
 from pingraph.experiments.methods.features import content_features
+from pingraph.experiments.methods.walk_pairs import cosine_scorers, train_on_walks
 from pingraph.interfaces import Neighbors, Sampler
 from pingraph.ranking import Scorer
 from pingraph.splits import Split
 
 if TYPE_CHECKING:
-    import scipy.sparse
     from torch import Tensor, nn
 
-TEMPERATURE = 0.07
 _AT_ONCE = 1024  # pins embedded at once
 
 
 class GraphSAGE:
     """Two layers of PyG's SAGEConv over walk neighbors, on words and pixels that stay as they are.
 
-    A pin's neighbors are those that the sampler finds in training. A pair of pins is positive when
-    a walk from one leads to the other, each as likely as its visits; negatives are the other pins
-    of the batch but for those with a shared board (softmax, temperature 0.07). A cold pin has no
+    A pin's neighbors are those that the sampler finds in training, and it is trained on pairs of
+    them (`train_on_walks`). A cold pin has no
     neighbors and is embedded by its features alone; so that it is not new to the model, each pin of
     a step goes without its neighbors with a chance of `hide` (DropoutNet, Volkovs et al., NeurIPS
     2017).
@@ -70,12 +67,7 @@ class GraphSAGE:
         """Train, and return scorers of "pin_to_pin" and "board_to_pins" by cosine."""
         features = content_features(dataset, split, words=self.words, pixels=self.pixels, seed=seed)
         vectors = self.embedded(dataset, split, features, seed=seed)
-        members = split.train_graph(dataset.graph).incidence().T.tocsr()
-        members.data[:] = 1
-        return {
-            "pin_to_pin": dot_scorer(vectors, lambda pins: vectors[pins]),
-            "board_to_pins": dot_scorer(vectors, lambda boards: members[boards] @ vectors),
-        }
+        return cosine_scorers(vectors, split.train_graph(dataset.graph))
 
     def embedded(
         self, dataset: PinBoardDataset, split: Split, features: np.ndarray, *, seed: int
@@ -99,18 +91,15 @@ class GraphSAGE:
             hidden = self.passed(first, x[far], len(near), outer).relu()
             return normalize(self.passed(second, hidden, len(pins), inner))
 
-        parameters = [*first.parameters(), *second.parameters()]
-        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
-        rows, columns = np.nonzero(found.mask)
-        weights = torch.from_numpy(found.weights[rows, columns])
-        for _ in range(self.steps):
-            drawn = torch.multinomial(weights, self.batch_size).numpy()
-            pins, others = rows[drawn], found.ids[rows[drawn], columns[drawn]]
-            anchors, positives = embed(np.concatenate([pins, others]), self.hide).chunk(2)
-            loss = _contrast(anchors @ positives.T / TEMPERATURE, pins, others, boards)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        train_on_walks(
+            lambda pins: embed(pins, self.hide),
+            [*first.parameters(), *second.parameters()],
+            found,
+            boards,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+        )
         with torch.inference_mode():
             parts = np.array_split(np.arange(len(x)), -(-len(x) // _AT_ONCE))
             return torch.cat([embed(part, 0) for part in parts]).numpy()
@@ -152,23 +141,3 @@ def _hop(pins: np.ndarray, found: Neighbors, hide: float) -> tuple[np.ndarray, t
     shown = (torch.rand(len(pins)) >= hide)[hop.targets]
     ends = torch.from_numpy(np.stack([hop.sources, hop.targets]))
     return hop.nodes, (ends[:, shown], torch.from_numpy(hop.weights)[shown])
-
-
-def _contrast(
-    logits: Tensor, pins: np.ndarray, others: np.ndarray, boards: scipy.sparse.csr_array
-) -> Tensor:
-    """Return the softmax loss of pairs (int64 [B] twice), board-mates no negatives of each other.
-
-    Args:
-        logits: [B, B] of the pins and those they are paired with.
-        pins: the first of each pair.
-        others: the second of each.
-        boards: who is on which board in training.
-    """
-    import torch
-
-    known = (boards[pins] @ boards[others].T).toarray() > 0
-    known |= (pins[:, None] == others) | (others[:, None] == others)
-    np.fill_diagonal(known, False)
-    masked = logits.masked_fill(torch.from_numpy(known), -torch.inf)
-    return torch.nn.functional.cross_entropy(masked, torch.arange(len(pins)))

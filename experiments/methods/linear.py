@@ -1,0 +1,79 @@
+"""The plainest method that learns from content and graph: one matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pingraph.datasets import PinBoardDataset
+from pingraph.experiments.methods.features import content_features, word_parts
+from pingraph.experiments.methods.walk_pairs import cosine_scorers, train_on_walks
+from pingraph.interfaces import Sampler
+from pingraph.ranking import Scorer
+from pingraph.splits import Split
+
+
+class LinearContent:
+    """A matrix from words, their parts and main components of pixels to an embedding.
+
+    The words are those of `pingraph fit`, and the pairs it is trained on are those of `GraphSAGE`.
+    So what the towers of an encoder are worth is what they have above this.
+
+    Args:
+        dim: dimensions of the embeddings.
+        steps: of the optimizer (Adam).
+        batch_size: pairs of a step.
+        learning_rate: of Adam.
+        words: words and parts of words, at most.
+        pixels: features of an image.
+        sampler: finds neighbors; PinSAGESampler(k=50) if not given.
+    """
+
+    def __init__(
+        self,
+        dim: int = 128,
+        steps: int = 600,
+        batch_size: int = 512,
+        learning_rate: float = 0.003,
+        words: int = 16384,
+        pixels: int = 128,
+        sampler: Sampler | None = None,
+    ):
+        self.dim, self.steps, self.batch_size = dim, steps, batch_size
+        self.learning_rate, self.words, self.pixels = learning_rate, words, pixels
+        self.sampler = sampler
+
+    def scorers(self, dataset: PinBoardDataset, split: Split, *, seed: int) -> Mapping[str, Scorer]:
+        """Train, and return scorers of "pin_to_pin" and "board_to_pins" by cosine."""
+        import torch
+        from torch.nn.functional import normalize
+
+        from pingraph.samplers import PinSAGESampler
+
+        torch.manual_seed(seed)
+        graph = split.train_graph(dataset.graph)
+        sampler = self.sampler or PinSAGESampler(k=50)
+        found = sampler.sample(graph, np.arange(graph.num_pins), seed=seed)
+        words = word_parts(dataset, split, words=self.words)
+        pixels = content_features(dataset, split, words=0, pixels=self.pixels, seed=seed)
+        of_words = torch.nn.Parameter(0.02 * torch.randn(words.shape[1], self.dim))
+        of_pixels = torch.nn.Parameter(0.02 * torch.randn(pixels.shape[1], self.dim))
+
+        def embed(pins: np.ndarray) -> torch.Tensor:
+            rows = torch.from_numpy(words[pins].toarray())
+            return normalize(rows @ of_words + torch.from_numpy(pixels[pins]) @ of_pixels)
+
+        train_on_walks(
+            embed,
+            [of_words, of_pixels],
+            found,
+            graph.incidence().tocsr(),
+            steps=self.steps,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+        )
+        with torch.inference_mode():
+            parts = np.array_split(np.arange(graph.num_pins), -(-graph.num_pins // 1024))
+            vectors = torch.cat([embed(part) for part in parts]).numpy()
+        return cosine_scorers(vectors, graph)

@@ -1,0 +1,96 @@
+"""What methods that learn an embedding from walks share: their training, and how they are asked.
+
+N pins, B pairs of a batch, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pingraph.evaluation import dot_scorer
+from pingraph.graph import PinBoardGraph
+from pingraph.interfaces import Neighbors
+from pingraph.ranking import Scorer
+
+if TYPE_CHECKING:
+    import scipy.sparse
+    from torch import Tensor, nn
+
+TEMPERATURE = 0.07
+
+
+def train_on_walks(
+    embed: Callable[[np.ndarray], Tensor],
+    parameters: Iterable[nn.Parameter],
+    found: Neighbors,
+    boards: scipy.sparse.csr_array,
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+) -> None:
+    """Bring pins near the pins that walks lead to, by Adam.
+
+    A pair is drawn as often as a walk from one leads to the other; negatives are the others of the
+    batch but for those with a shared board (softmax, temperature 0.07).
+
+    Args:
+        embed: unit vectors [pins, D] of pins.
+        parameters: that are trained.
+        found: the neighbors of all N pins, by their share of the visits.
+        boards: [N, boards], who is on which in training.
+        steps: of the optimizer.
+        batch_size: pairs B of a step.
+        learning_rate: of Adam.
+    """
+    import torch
+
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    rows, columns = np.nonzero(found.mask)
+    weights = torch.from_numpy(found.weights[rows, columns])
+    for _ in range(steps):
+        drawn = torch.multinomial(weights, batch_size).numpy()
+        pins, others = rows[drawn], found.ids[rows[drawn], columns[drawn]]
+        anchors, positives = embed(np.concatenate([pins, others])).chunk(2)
+        loss = _contrast(anchors @ positives.T / TEMPERATURE, pins, others, boards)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def cosine_scorers(vectors: np.ndarray, graph: PinBoardGraph) -> Mapping[str, Scorer]:
+    """Return scorers of "pin_to_pin" and "board_to_pins": of a board, the sum of its pins.
+
+    Args:
+        vectors: float32 [N, D], of length 1.
+        graph: of the training edges.
+    """
+    members = graph.incidence().T.tocsr()
+    members.data[:] = 1
+    return {
+        "pin_to_pin": dot_scorer(vectors, lambda pins: vectors[pins]),
+        "board_to_pins": dot_scorer(vectors, lambda boards: members[boards] @ vectors),
+    }
+
+
+def _contrast(
+    logits: Tensor, pins: np.ndarray, others: np.ndarray, boards: scipy.sparse.csr_array
+) -> Tensor:
+    """Return the softmax loss of pairs (int64 [B] twice), board-mates no negatives of each other.
+
+    Args:
+        logits: [B, B] of the pins and those they are paired with.
+        pins: the first of each pair.
+        others: the second of each.
+        boards: who is on which board in training.
+    """
+    import torch
+
+    known = (boards[pins] @ boards[others].T).toarray() > 0
+    known |= (pins[:, None] == others) | (others[:, None] == others)
+    np.fill_diagonal(known, False)
+    masked = logits.masked_fill(torch.from_numpy(known), -torch.inf)
+    return torch.nn.functional.cross_entropy(masked, torch.arange(len(pins)))
