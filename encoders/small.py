@@ -35,7 +35,7 @@ class SmallBackbone(Backbone):
     def __init__(
         self,
         image_size: int = 32,
-        vocab_size: int = 4096,
+        vocab_size: int = 16384,
         max_tokens: int = 48,
         dim: int = 96,
         vision_depth: int = 2,

@@ -16,17 +16,18 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 PADDING, UNKNOWN = "[PAD]", "[UNK]"
-PIECES = 400  # parts of words that a trained tokenizer knows, at most
+PIECES = 400  # parts of words that a trained tokenizer knows, at least, if the texts have them
+WORDS_PER_PIECE = 5  # where that gives more parts
 _WORD = "word:"  # no part begins so: words are cut before a colon, and behind it
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Train a lower-casing tokenizer of whole words and of their parts.
 
-    Parts are those of WordPiece (arXiv 1609.08144), `PIECES` or half of the vocabulary at most; so
-    few of them are short, and words that no training text has still share some with others. The
-    rest of the vocabulary are the most frequent whole words. fastText joins words and parts for the
-    same reason (arXiv 1607.04606).
+    Parts are those of WordPiece (arXiv 1609.08144): one for each five distinct words, 400 at least
+    and half of the vocabulary at most. Few of them are short, and words that no training text has
+    still share some with others. The rest of the vocabulary are the most frequent whole words.
+    fastText joins words and parts for the same reason (arXiv 1607.04606).
 
     The same texts give the same tokenizer. Of characters, the most frequent are known.
 
@@ -43,13 +44,14 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
     texts = sorted(texts)
     tokenizer = _tokenizer({})
-    pieces = min(PIECES, max(2, vocab_size // 2))
+    words = _counted_words(tokenizer, texts)
+    pieces = max(2, min(max(PIECES, len(words) // WORDS_PER_PIECE), vocab_size // 2))
     trainer = trainers.WordPieceTrainer(
         vocab_size=pieces,
         min_frequency=2,
         # The trainer numbers the characters in an order of chance, by which ties are decided, and
         # adds as many as there are: here they are given to it, which it takes for special tokens.
-        special_tokens=[PADDING, UNKNOWN, *_alphabet(tokenizer, texts, (pieces - 2) // 2)],
+        special_tokens=[PADDING, UNKNOWN, *_alphabet(words, (pieces - 2) // 2)],
         limit_alphabet=0,
         show_progress=False,
     )
@@ -114,12 +116,16 @@ def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
     return tokenizer
 
 
-def _alphabet(tokenizer: Tokenizer, texts: list[str], size: int) -> list[str]:
-    """The most frequent characters, in order, as they begin words and as they go on in them."""
+def _counted_words(tokenizer: Tokenizer, texts: list[str]) -> Counter[str]:
     words: Counter[str] = Counter()
     for text in texts:
         normal = tokenizer.normalizer.normalize_str(text)
         words.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
+    return words
+
+
+def _alphabet(words: Counter[str], size: int) -> list[str]:
+    """The most frequent characters, in order, as they begin words and as they go on in them."""
     counts: Counter[str] = Counter()
     for word, number in words.items():
         counts.update({character: number * word.count(character) for character in set(word)})

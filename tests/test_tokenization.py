@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from pingraph.errors import PinGraphError
 from pingraph.tokenization import (
     PADDING,
+    PIECES,
     UNKNOWN,
+    WORDS_PER_PIECE,
     encode,
     load_tokenizer,
     save_tokenizer,
@@ -121,3 +123,12 @@ def test_a_damaged_file_is_refused_by_name(damage, tmp_path):
     path.write_bytes(damage)
     with pytest.raises(PinGraphError, match=r"tokenizer\.json: not a tokenizer"):
         load_tokenizer(path)
+
+
+def test_more_words_have_more_parts():
+    few = [f"{a}{b}" for a in "abcdef" for b in "ghijkl"]
+    many = [f"{a}{b}{c}" for a in few for b in few for c in ("", "m")]
+    assert len(set(many)) // WORDS_PER_PIECE > PIECES
+    found = vocabulary(train_tokenizer(many * 2, 16384))
+    parts = [token for token in found if not token.startswith("word:")]
+    assert len(parts) == len(set(many)) // WORDS_PER_PIECE
