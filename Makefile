@@ -21,7 +21,7 @@ test: .venv/.installed
 
 # Type checkers cannot follow the mapping of folders to packages: they check an installed copy.
 lint: .venv/.installed
-	rm -rf .typed
+	rm -rf .typed build  # an older build would be checked beside the files of today
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .typed .
 	$(BIN)/mypy
 
