@@ -20,8 +20,9 @@ test: .venv/.installed
 	touch $@
 
 # Type checkers cannot follow the mapping of folders to packages: they check an installed copy.
+# An older build would be checked beside the files of today.
 lint: .venv/.installed
-	rm -rf .typed build  # an older build would be checked beside the files of today
+	rm -rf .typed build
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .typed .
 	$(BIN)/mypy
 
