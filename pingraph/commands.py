@@ -451,8 +451,11 @@ def experiment(
     if dry_run:
         print(*listing(chosen, out, jobs=jobs), sep="\n")
         return
-    # A scheduler stops a job so, and cells would run on without the command that started them.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A scheduler stops a job by SIGTERM, and cells would run on without the command that started
+    # them. They are stopped by SIGINT, which they would ignore as well where this command does,
+    # as behind nohup.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     failures = run_cells(chosen, out, jobs=jobs)
     figures = Figures(chosen, out)
     if figures.cells:

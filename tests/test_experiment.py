@@ -130,7 +130,10 @@ def test_a_stopped_cell_goes_on_from_its_checkpoint(tiny_folder, tmp_path):
     file = write(tmp_path / "a.yaml", data=[str(tiny_folder)], options=options, methods=TEXT_ALONE)
     code = "from pingraph.cli import main; main()"
     command = [sys.executable, "-c", code, "experiment", str(file), "-o", str(tmp_path / "out")]
+    # As a job that a scheduler starts and stops, which Ctrl-C does not reach.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     folder = tmp_path / "out" / "tiny" / "text-alone" / "seed-0"
     started = time.monotonic()
     while not any(path.stat().st_size > 3000 for path in folder.rglob("events.out.*")):
