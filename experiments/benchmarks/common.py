@@ -109,8 +109,7 @@ def peak_memory(function: Callable[[], object]) -> int:
             c = ctypes.CDLL(None)
             c.malloc_trim(0)  # freed memory would otherwise be used again unseen
             c.mallopt(-3, 65536)  # M_MMAP_THRESHOLD: arrays go back to the system when freed
-            Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back
-            before = _status_bytes("VmRSS")
+            before = _forget_peak()
             result = function()
             os.write(writing, str(_status_bytes("VmHWM") - before).encode())
             del result
@@ -134,8 +133,7 @@ def grown(function: Callable[[], Any]) -> tuple[Any, int]:
     """
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status_bytes("VmRSS")
+    before = _forget_peak()
     result = function()
     return result, _status_bytes("VmHWM") - before
 
@@ -202,6 +200,12 @@ def _as_json(heats: Sequence[Heat], arguments: Namespace) -> dict:
         for heat in heats
     ]
     return {"machine": machine(), "settings": settings, "results": results}
+
+
+def _forget_peak() -> int:
+    """Set the high-water mark of this process' memory back, and return what it holds now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status_bytes("VmRSS")
 
 
 def _status_bytes(key: str) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pingraph.datasets import PinBoardDataset
 from pingraph.experiments.methods.features import content_features, word_parts
-from pingraph.experiments.methods.walk_pairs import cosine_scorers, train_on_walks
+from pingraph.experiments.methods.walk_pairs import cosine_scorers, embed_all, train_on_walks
 from pingraph.interfaces import Sampler
 from pingraph.ranking import Scorer
 from pingraph.splits import Split
@@ -73,7 +73,4 @@ class LinearContent:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
         )
-        with torch.inference_mode():
-            parts = np.array_split(np.arange(graph.num_pins), -(-graph.num_pins // 1024))
-            vectors = torch.cat([embed(part) for part in parts]).numpy()
-        return cosine_scorers(vectors, graph)
+        return cosine_scorers(embed_all(embed, graph.num_pins), graph)

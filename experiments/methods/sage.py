@@ -12,15 +12,13 @@ import numpy as np
 
 from pingraph.datasets import PinBoardDataset
 from pingraph.experiments.methods.features import content_features
-from pingraph.experiments.methods.walk_pairs import cosine_scorers, train_on_walks
+from pingraph.experiments.methods.walk_pairs import cosine_scorers, embed_all, train_on_walks
 from pingraph.interfaces import Neighbors, Sampler
 from pingraph.ranking import Scorer
 from pingraph.splits import Split
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-_AT_ONCE = 1024  # pins embedded at once
 
 
 class GraphSAGE:
@@ -100,9 +98,7 @@ class GraphSAGE:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
         )
-        with torch.inference_mode():
-            parts = np.array_split(np.arange(len(x)), -(-len(x) // _AT_ONCE))
-            return torch.cat([embed(part, 0) for part in parts]).numpy()
+        return embed_all(lambda pins: embed(pins, 0), len(x))
 
     def layers(self, width: int) -> tuple[nn.Module, nn.Module]:
         """Return the two convolutions."""

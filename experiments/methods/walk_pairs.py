@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 TEMPERATURE = 0.07
+_AT_ONCE = 1024  # pins embedded at once
 
 
 def train_on_walks(
@@ -59,6 +60,15 @@ def train_on_walks(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+def embed_all(embed: Callable[[np.ndarray], Tensor], count: int) -> np.ndarray:
+    """Embed pins 0 … count - 1, some at a time, and return their vectors, float32 [count, D]."""
+    import torch
+
+    with torch.inference_mode():
+        parts = np.array_split(np.arange(count), -(-count // _AT_ONCE))
+        return torch.cat([embed(part) for part in parts]).numpy()
 
 
 def cosine_scorers(vectors: np.ndarray, graph: PinBoardGraph) -> Mapping[str, Scorer]:
