@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -224,11 +226,26 @@ class BatchLoader:
             batch_size=None,
             sampler=places,
             num_workers=self.num_workers,
+            worker_init_fn=_quiet_when_its_reader_has_gone,
             pin_memory=self.pin_memory,
         )
         with Uninterrupted():  # Python loses an interrupt that comes while it forks
             iterator = iter(loader)
         yield from iterator
+
+
+def _quiet_when_its_reader_has_gone(worker: int) -> None:
+    """Let a worker's thread that hands tensors over print no traceback of a reader that has gone.
+
+    It goes when training is interrupted while it fetches a batch, which is no error of the worker.
+    """
+    shown = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not isinstance(error, (ConnectionError, EOFError)):
+            shown(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 def data_card(dataset: PinBoardDataset) -> dict[str, str]:

@@ -1,6 +1,10 @@
 """Batches: functions of the seed and the place alone, of training pins, equal to slow twins."""
 
 import dataclasses
+import os
+import socket
+from multiprocessing.resource_sharer import DupFd
+from multiprocessing.resource_sharer import _resource_sharer as ResourceSharer
 
 import numpy as np
 import pytest
@@ -69,6 +73,31 @@ def test_a_loader_goes_on_with_the_same_batches(workers, trained, make, direct):
     assert len(loaded) == NUM_BATCHES - trained
     for one, other in zip(direct[trained:], loaded, strict=True):
         assert same(one, other)
+
+
+class HandedOver:
+    """Batches that are handed over as tensors are: fetched from a thread of the worker."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return DupFd(0)
+
+
+def test_a_worker_says_nothing_of_a_reader_that_has_gone_but_tells_its_own_errors(capfd):
+    batches = iter(BatchLoader(HandedOver(), 1, trained=lambda: 0))
+    batch = next(batches)
+    address, key = batch._id
+    with socket.socket(socket.AF_UNIX) as reader:
+        reader.connect(address)
+        reader.recv(1)  # the rest is lost: the worker finds the connection reset
+    with pytest.raises(EOFError), ResourceSharer.get_connection((address, key + 1)) as asked:
+        asked.recv()
+    os.close(batch.detach())
+    told = capfd.readouterr().err
+    assert told.count("Traceback") == 1
+    assert "KeyError" in told
 
 
 def test_spawned_workers_read_the_same_batches(make, direct):
