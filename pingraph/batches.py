@@ -26,8 +26,8 @@ from pingraph.pin_counts import expected_counts
 if TYPE_CHECKING:
     from pingraph.augmentation import Augmentation
     from pingraph.content import Reader
-    from pingraph.datasets import PinBoardDataset
     from pingraph.graph import PinBoardGraph
+    from pingraph.training_pins import TrainingPins
 
 # Streams of the random generator, so that no draw is used for two things.
 _ORDER, _DRAW, _AUGMENT = range(3)
@@ -42,10 +42,8 @@ class PinBatches(Dataset[PinBatch]):
     not, is a positive of its anchor. All ranks have the same batch, and each reads a part of it.
 
     Args:
-        dataset: whose pins they are.
-        reader: reads the pins' images and texts.
-        graph: the training graph; nothing held out is in it.
-        train_pins: int64 ascending, the pins that may be trained on.
+        pins: the training side of a data set.
+        reader: reads their images and texts.
         sampler: finds the neighbors.
         augmentation: changes what is read.
         negatives: draw pins that come into the batch as negatives beside the others.
@@ -65,10 +63,8 @@ class PinBatches(Dataset[PinBatch]):
 
     def __init__(
         self,
-        dataset: PinBoardDataset,
+        pins: TrainingPins,
         reader: Reader,
-        graph: PinBoardGraph,
-        train_pins: np.ndarray,
         sampler: Sampler,
         augmentation: Augmentation,
         negatives: Sequence[NegativeSampler] = (),
@@ -89,25 +85,25 @@ class PinBatches(Dataset[PinBatch]):
         ):
             if value < 1:
                 raise PinGraphError(f"{name} is {value}: expected 1 or more")
-        if not len(train_pins):
+        if not len(pins.anchors):
             raise PinGraphError("the split leaves no pin to train on")
         self.reader = reader
-        self.graph = graph
-        self.train_pins = train_pins
+        self.graph = pins.graph
+        self.train_pins = pins.anchors
         self.sampler = sampler
         self.augmentation = augmentation
         self.negatives = tuple(negatives)
-        self.batch_size = min(batch_size, len(train_pins))
+        self.batch_size = min(batch_size, len(pins.anchors))
         self.neighbors_per_anchor = neighbors_per_anchor
         self.chunk_size = chunk_size
         self.num_batches = num_batches
         self.seed = seed
         self.rank = rank
         self.ranks = ranks
-        self._groups = np.stack([dataset.image_groups, dataset.text_groups])
-        self._trained = np.zeros(graph.num_pins, dtype=bool)
-        self._trained[train_pins] = True
-        self._log_counts = np.full(graph.num_pins, np.nan, np.float32)
+        self._groups = pins.groups
+        self._trained = pins.graph.pin_degrees > 0
+        self._trained[pins.anchors] = True
+        self._log_counts = np.full(pins.graph.num_pins, np.nan, np.float32)
         if count_pins:
             self._log_counts = self._count_pins()
 

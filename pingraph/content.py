@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from pingraph.encoders.backbone import Backbone
 from pingraph.feature_store import cached_features
+from pingraph.fingerprint import hash_texts
 from pingraph.interfaces import Encoder, PinContent, Preparation
 from pingraph.pixel_store import OnBrokenImage, PixelStore
 from pingraph.tokenization import encode
@@ -31,8 +33,22 @@ class Reader(Protocol):
         ...
 
 
+class SourceReader(Reader, Protocol):
+    """Reads pins from where they come from, all of which it knows."""
+
+    @property
+    def num_pins(self) -> int:
+        """How many pins there are, N."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of what the content of all pins depends on, but for the preparation."""
+        ...
+
+
 class ContentReader:
-    """Reads the content of pins, prepared for an encoder.
+    """Reads the content of the pins of a data set, prepared for an encoder.
 
     Args:
         dataset: the pins.
@@ -53,6 +69,18 @@ class ContentReader:
         self.tokenizer = tokenizer
         self.pixels = PixelStore(dataset, preparation, on_broken_image=on_broken_image)
 
+    @property
+    def num_pins(self) -> int:
+        """The pins of the data set."""
+        return self.dataset.num_pins
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the data set, the tokenizer and what is done about broken images."""
+        return hash_texts(
+            self.dataset.fingerprint, self.tokenizer.to_str(), str(self.pixels.skip_broken)
+        )
+
     def read(self, pins: np.ndarray) -> PinContent:
         """Return the content of pins int64 [U].
 
@@ -70,7 +98,43 @@ class ContentReader:
         )
 
 
-def reader_for(encoder: Encoder, reader: ContentReader) -> Reader:
+class TextReader:
+    """Reads texts as pins that have no image.
+
+    Args:
+        texts: one a pin.
+        tokenizer: of the texts.
+        preparation: whose images are missing.
+    """
+
+    def __init__(self, texts: Sequence[str], tokenizer: Tokenizer, preparation: Preparation):
+        self.texts = list(texts)
+        self.tokenizer = tokenizer
+        self.image_size = preparation.image_size
+
+    @property
+    def num_pins(self) -> int:
+        """How many texts there are."""
+        return len(self.texts)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the texts and the tokenizer."""
+        return hash_texts(self.tokenizer.to_str(), *self.texts)
+
+    def read(self, pins: np.ndarray) -> PinContent:
+        """Return the content of pins int64 [U]."""
+        tokens, mask = encode(self.tokenizer, [self.texts[pin] for pin in pins])
+        shape = len(pins), 3, self.image_size, self.image_size
+        return PinContent(
+            images=torch.zeros(shape, dtype=torch.uint8),
+            has_image=torch.zeros(len(pins), dtype=torch.bool),
+            tokens=torch.from_numpy(tokens),
+            token_mask=torch.from_numpy(mask),
+        )
+
+
+def reader_for(encoder: Encoder, reader: SourceReader) -> Reader:
     """Return what reads pins for an encoder: from the disk, where its backbone is frozen.
 
     Args:

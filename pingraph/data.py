@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from pingraph.augmentation import Augmentation
 from pingraph.batches import PinBatches
-from pingraph.content import ContentReader, reader_for
+from pingraph.content import ContentReader
 from pingraph.datasets import PinBoardDataset, open_dataset
 from pingraph.devices import moved
 from pingraph.errors import PinGraphError
@@ -28,6 +28,7 @@ from pingraph.pixel_store import OnBrokenImage
 from pingraph.run_files import CHECKPOINT_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE
 from pingraph.splits import Split, Splitter
 from pingraph.tokenization import load_tokenizer, save_tokenizer
+from pingraph.training_pins import TrainingPins
 
 
 class PinDataModule(LightningDataModule):
@@ -48,6 +49,8 @@ class PinDataModule(LightningDataModule):
         augmentation: random changes of the content that is trained on.
         batch_size: anchors of a batch, over all ranks.
         neighbors_per_anchor: sampled neighbors that each anchor brings into the batch.
+        titles: let the titles of boards be pins in training, each of a text alone and saved to its
+            board: their words are learned beside those of the pins.
         chunk_size: most pins that are encoded at once. The ranks share the chunks of a batch, and
             dropout is drawn for each chunk, so that the number of ranks changes nothing.
         count_pins: find out before training how often each pin comes into a batch, for an objective
@@ -68,6 +71,7 @@ class PinDataModule(LightningDataModule):
         augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
         batch_size: int = 128,
         neighbors_per_anchor: int = 2,
+        titles: bool = True,
         chunk_size: int = 256,
         count_pins: bool = False,
         num_workers: int = 1,
@@ -89,6 +93,7 @@ class PinDataModule(LightningDataModule):
         self.augmentation = augmentation
         self.batch_size = batch_size
         self.neighbors_per_anchor = neighbors_per_anchor
+        self.titles = titles
         self.chunk_size = chunk_size
         self.count_pins = count_pins
         self.num_workers = num_workers
@@ -123,7 +128,7 @@ class PinDataModule(LightningDataModule):
                 f"the split is not the one that {folder} was begun on: what it was trained on "
                 "would be held out"
             )
-        texts = [self.dataset.texts[pin] for pin in split.train_pins]
+        texts = TrainingPins.of(self.dataset, split, titles=self.titles).texts(self.dataset)
         split.save(folder / SPLIT_FILE)
         save_tokenizer(self.encoder.preparation.tokenizer(texts), folder / TOKENIZER_FILE)
         write_json(folder / DATA_FILE, card)
@@ -142,11 +147,10 @@ class PinDataModule(LightningDataModule):
         steps = self._fitting.max_steps
         if steps < 1:
             raise PinGraphError(f"trainer.max_steps is {steps}: expected 1 or more")
+        pins = TrainingPins.of(self.dataset, split, titles=self.titles)
         self.batches = PinBatches(
-            self.dataset,
-            reader_for(self.encoder, self.content),
-            split.train_graph(self.dataset.graph),
-            split.train_pins,
+            pins,
+            pins.reader(self.encoder, self.content),
             self.sampler,
             self.augmentation,
             self.negatives,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from pingraph.content import ContentReader
+    from pingraph.content import SourceReader
     from pingraph.encoders.backbone import Backbone
 
 Precision = Literal["float16", "float32"]
@@ -17,19 +17,17 @@ Precision = Literal["float16", "float32"]
 _RECIPE = 1  # raised when features are made in another way, so that none is stale
 
 
-def feature_key(reader: ContentReader, backbone: Backbone, precision: Precision) -> str:
+def feature_key(reader: SourceReader, backbone: Backbone, precision: Precision) -> str:
     """Return the sha256 of what the features of a data set depend on.
 
-    That is the data set, the tokenizer, what the preparation makes of a picture, and the
+    That is what is read, what the preparation makes of a picture, and the
     backbone: its structure, its attributes, its configs, and each bit of its weights.
     """
     digest = hashlib.sha256()
     configs: list[Any] = [getattr(module, "config", None) for module in backbone.modules()]
     for part in (
         f"features {_RECIPE} {precision}",
-        reader.dataset.fingerprint,
-        f"broken images skipped: {reader.pixels.skip_broken}",
-        reader.tokenizer.to_str(),
+        reader.fingerprint,
         _picture_prepared(backbone),
         repr(backbone),
         *(f"{name} {_attributes(module)}" for name, module in backbone.named_modules()),

@@ -30,7 +30,7 @@ from pingraph.interfaces import PinContent, Tokens
 from pingraph.progress import progress_bar
 
 if TYPE_CHECKING:
-    from pingraph.content import ContentReader
+    from pingraph.content import SourceReader
     from pingraph.encoders.backbone import Backbone
 
 BLOCK = 64  # pins that the backbone sees at once
@@ -47,7 +47,7 @@ class FeatureStore:
         PinGraphError: a file is missing or damaged; the message names it.
     """
 
-    def __init__(self, folder: str | Path, *, reader: ContentReader | None = None):
+    def __init__(self, folder: str | Path, *, reader: SourceReader | None = None):
         self.folder = Path(folder)
         self.reader = reader
         self._open()
@@ -95,7 +95,7 @@ class FeatureStore:
 
 
 def cached_features(
-    reader: ContentReader,
+    reader: SourceReader,
     backbone: Backbone,
     *,
     keep_images: bool = False,
@@ -136,8 +136,8 @@ def cached_features(
 
 
 @torch.inference_mode()
-def _compute(folder: Path, reader: ContentReader, backbone: Backbone, precision: Precision) -> None:
-    pins = reader.dataset.num_pins
+def _compute(folder: Path, reader: SourceReader, backbone: Backbone, precision: Precision) -> None:
+    pins = reader.num_pins
     backbone.eval()
     device = next(iter(backbone.parameters()), torch.empty(0)).device
     image_shape = (backbone.image_levels, backbone.image_width, backbone.image_pooled_width)

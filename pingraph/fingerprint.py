@@ -21,6 +21,16 @@ def fingerprint(arrays: Mapping[str, np.ndarray | None]) -> str:
     return digest.hexdigest()
 
 
+def hash_texts(*texts: str) -> str:
+    """Return the sha256 (hex) of texts, which tells where one ends and the next begins."""
+    digest = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(b"%d\n" % len(data))
+        digest.update(data)
+    return digest.hexdigest()
+
+
 def _parts(array: np.ndarray) -> Iterator[bytes | memoryview]:
     if array.dtype.kind != "U":
         yield np.ascontiguousarray(array).view(np.uint8).data

@@ -23,6 +23,7 @@ from pingraph.errors import PinGraphError
 from pingraph.interfaces import Negatives, Neighbors
 from pingraph.samplers import PinSAGESampler, UniformNegatives
 from pingraph.splits import PinSplit
+from pingraph.training_pins import TrainingPins
 
 NUM_BATCHES = 7
 SAMPLER = PinSAGESampler(k=6)
@@ -38,21 +39,18 @@ def make(tiny, split):
     """A function that makes the batches of the tiny data set; sizes may be changed."""
     preparation = SmallPreparation(image_size=16, vocab_size=200, max_tokens=8)
     reader = ContentReader(tiny, preparation.tokenizer(tiny.texts), preparation)
-    graph = split.train_graph(tiny.graph)
     sizes = {
         "batch_size": 8,
         "neighbors_per_anchor": 2,
         "chunk_size": 4,
         "num_batches": NUM_BATCHES,
         "seed": 5,
-        "train_pins": split.train_pins,
     }
+    plain = TrainingPins.of(tiny, split, titles=False)
 
-    def batches(graph=graph, **changes):
-        given = {**sizes, **changes}
-        return PinBatches(
-            tiny, reader, graph, given.pop("train_pins"), SAMPLER, Augmentation(), **given
-        )
+    def batches(anchors=plain.anchors, **changes):
+        pins = dataclasses.replace(plain, anchors=anchors)
+        return PinBatches(pins, reader, SAMPLER, Augmentation(), **{**sizes, **changes})
 
     return batches
 
@@ -339,7 +337,7 @@ def test_sizes_below_one_are_refused(name, value, make):
 
 def test_a_split_without_training_pins_is_refused(make):
     with pytest.raises(PinGraphError, match="no pin to train on"):
-        make(train_pins=np.zeros(0, np.int64))
+        make(anchors=np.zeros(0, np.int64))
 
 
 def test_a_batch_is_no_larger_than_what_there_is(make, split):

@@ -30,6 +30,7 @@ from pingraph.runs import Run
 from pingraph.samplers import PinSAGESampler
 from pingraph.splits import PinSplit, Split
 from pingraph.tokenization import load_tokenizer, train_tokenizer
+from pingraph.training_pins import TrainingPins
 from pingraph.weights import read_state
 from tests.command_line import start
 
@@ -179,7 +180,7 @@ def test_the_golden_loss_curve(train):
     assert losses(train(trainer__max_steps=5)) == pytest.approx(GOLDEN, abs=1e-3)
 
 
-GOLDEN = [10.8205, 8.1624, 7.4449, 7.1495, 7.2613]
+GOLDEN = [11.6055, 6.9631, 7.6743, 7.0464, 6.5754]
 
 
 @pytest.fixture(scope="module")
@@ -214,9 +215,9 @@ def test_a_run_folder_holds_what_the_run_rests_on(whole, tiny):
     split = Split.load(whole / SPLIT_FILE)
     split.check_leaks(tiny)
     texts = [tiny.texts[pin] for pin in split.train_pins]
-    expected = train_tokenizer(texts, 200).get_vocab()
+    expected = train_tokenizer([*texts, *tiny.board_titles], 200).get_vocab()
     assert load_tokenizer(whole / TOKENIZER_FILE).get_vocab() == expected
-    assert expected != train_tokenizer(tiny.texts, 200).get_vocab()
+    assert expected != train_tokenizer([*tiny.texts, *tiny.board_titles], 200).get_vocab()
     assert list(whole.glob("tensorboard/version_0/events.*"))
     assert losses(whole, "step") == list(range(STEPS))
     assert all(value > 0 for value in losses(whole, "loss/neighbor"))
@@ -248,7 +249,8 @@ def test_a_configuration_gives_the_run_again(whole, tmp_path):
     assert same_weights(fit(again), whole)
 
 
-def test_the_sampler_sees_training_edges_and_training_pins_alone(train, tiny, monkeypatch):
+@pytest.mark.parametrize("titles", [True, False])
+def test_the_sampler_sees_training_edges_and_training_pins_alone(titles, train, tiny, monkeypatch):
     graphs, sample = [], PinSAGESampler.sample
 
     @functools.wraps(sample)
@@ -258,11 +260,14 @@ def test_the_sampler_sees_training_edges_and_training_pins_alone(train, tiny, mo
 
     monkeypatch.setattr(PinSAGESampler, "sample", recording)
     seen = recorded_anchors(monkeypatch)
-    split = Split.load(train() / SPLIT_FILE)
+    split = Split.load(train(data__titles=titles) / SPLIT_FILE)
     assert len(graphs) == len(seen) == STEPS
     assert len(split.cold_pins(tiny.graph)) > 0
-    expected = split.train_graph(tiny.graph)
+    expected = TrainingPins.of(tiny, split, titles=titles).graph
+    assert titles == (expected.num_pins > tiny.num_pins)
     assert all(graph == expected for graph in graphs)
+    untitled = expected.subgraph(pins=np.arange(tiny.num_pins))
+    assert untitled == split.train_graph(tiny.graph)
     assert {pin for anchors in seen for pin in anchors} <= set(split.train_pins.tolist())
 
 
@@ -399,7 +404,7 @@ def test_two_ranks_train_as_one(tiny_folder, train, tmp_path, monkeypatch):
     expected = torch.load(tmp_path / "onegradients0")
     for rank in range(2):
         for name, gradient in torch.load(tmp_path / f"seengradients{rank}").items():
-            torch.testing.assert_close(gradient, expected[name], atol=1e-6, rtol=1e-5, msg=name)
+            torch.testing.assert_close(gradient, expected[name], atol=3e-6, rtol=1e-5, msg=name)
     for name, value in weights(one).items():
         other = weights(tmp_path / "ranks")[name]
         torch.testing.assert_close(other, value, atol=2e-4, rtol=0, msg=name)
@@ -422,11 +427,11 @@ def test_chunks_that_are_computed_again_give_the_same_gradients(tiny):
     backbone = SmallBackbone(image_size=16, vocab_size=100, max_tokens=8, dim=32, heads=2)
     encoder = HybridEncoder(backbone, embed_dim=16, heads=2)
     preparation = encoder.preparation
+    content = ContentReader(tiny, preparation.tokenizer(tiny.texts), preparation)
+    pins = TrainingPins.of(tiny, PinSplit(0.1).split(tiny))
     batches = PinBatches(
-        tiny,
-        ContentReader(tiny, preparation.tokenizer(tiny.texts), preparation),
-        tiny.graph,
-        np.arange(tiny.num_pins),
+        pins,
+        pins.reader(encoder, content),
         PinSAGESampler(k=5),
         Augmentation(),
         batch_size=12,

@@ -28,6 +28,7 @@ from pingraph.interfaces import Embeddings, PinBatch
 from pingraph.objectives import AlignmentObjective
 from pingraph.samplers import PinSAGESampler
 from pingraph.splits import PinSplit
+from pingraph.training_pins import TrainingPins
 
 WARM = 5  # steps that are not timed
 _CLOCKS: list["Clock"] = []
@@ -129,12 +130,11 @@ def make_batches(
     """Return the batches that `pingraph fit` trains on."""
     dataset = open_dataset(folder)
     split = PinSplit().split(dataset)
-    tokenizer = encoder.preparation.tokenizer([dataset.texts[pin] for pin in split.train_pins])
+    pins = TrainingPins.of(dataset, split)
+    tokenizer = encoder.preparation.tokenizer(pins.texts(dataset))
     return PinBatches(
-        dataset,
-        ContentReader(dataset, tokenizer, encoder.preparation),
-        split.train_graph(dataset.graph),
-        split.train_pins,
+        pins,
+        pins.reader(encoder, ContentReader(dataset, tokenizer, encoder.preparation)),
         PinSAGESampler(k=50),
         Augmentation(),
         batch_size=batch_size,

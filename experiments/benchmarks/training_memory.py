@@ -14,6 +14,7 @@ from pingraph.interfaces import Embeddings, PinBatch, PinContent
 from pingraph.module import PinModule
 from pingraph.objectives import AlignmentObjective
 from pingraph.samplers import PinSAGESampler
+from pingraph.training_pins import TrainingPins
 
 
 class Noise:
@@ -37,12 +38,12 @@ def noise_batch(batch_size: int, chunk_size: int) -> PinBatch:
     pins, rng = 5 * batch_size, np.random.default_rng(0)
     boards = rng.integers(0, pins // 8, 10 * pins)
     graph = PinBoardGraph.from_edges(np.repeat(np.arange(pins), 10), boards)
-    nobody = np.full(pins, -1)
+    training = TrainingPins(
+        graph=graph, anchors=np.arange(pins), groups=np.full((2, pins), -1), titles=[]
+    )
     return PinBatches(
-        SimpleNamespace(image_groups=nobody, text_groups=nobody),  # type: ignore[arg-type]
+        training,
         Noise(),
-        graph,
-        np.arange(pins),
         PinSAGESampler(k=20),
         Augmentation(shift=0),
         batch_size=batch_size,
