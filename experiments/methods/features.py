@@ -39,12 +39,12 @@ def content_features(
     return np.concatenate([np.zeros((dataset.num_pins, 0), np.float32), *parts], axis=1)
 
 
-def word_parts(dataset: PinBoardDataset, split: Split, *, words: int) -> sparse.csr_array:
-    """Return the words of the texts and their parts, by TF-IDF; learned from the training pins.
+def word_parts(texts: list[str], known: list[str], *, words: int) -> sparse.csr_array:
+    """Return the words of texts and their parts, by TF-IDF.
 
     Args:
-        dataset: the data set.
-        split: of it.
+        texts: N texts, "" for none.
+        known: those that words and weights are learned from.
         words: words and parts together, at most, as of `train_tokenizer`.
 
     Returns:
@@ -52,14 +52,14 @@ def word_parts(dataset: PinBoardDataset, split: Split, *, words: int) -> sparse.
     """
     from sklearn.feature_extraction.text import TfidfTransformer
 
-    tokenizer = train_tokenizer([dataset.texts[pin] for pin in split.train_pins], words)
-    tokens, mask = encode(tokenizer, dataset.texts)
-    shape = dataset.num_pins, tokenizer.get_vocab_size()
-    counts = sparse.csr_array(
-        (np.ones(mask.sum(), np.float32), (mask.nonzero()[0], tokens[mask])), shape
-    )
-    weighting = TfidfTransformer(sublinear_tf=True).fit(counts[split.train_pins])
-    return weighting.transform(counts)
+    tokenizer = train_tokenizer(known, words)
+
+    def counts(texts: list[str]) -> sparse.csr_array:
+        tokens, mask = encode(tokenizer, texts)
+        entries = np.ones(mask.sum(), np.float32), (mask.nonzero()[0], tokens[mask])
+        return sparse.csr_array(entries, shape=(len(texts), tokenizer.get_vocab_size()))
+
+    return TfidfTransformer(sublinear_tf=True).fit(counts(known)).transform(counts(texts))
 
 
 def _tf_idf(dataset: PinBoardDataset, split: Split):

@@ -17,8 +17,9 @@ from pingraph.splits import Split
 class LinearContent:
     """A matrix from words, their parts and main components of pixels to an embedding.
 
-    The words are those of `pingraph fit`, and the pairs it is trained on are those of `GraphSAGE`.
-    So what the towers of an encoder are worth is what they have above this.
+    The words are those of `pingraph fit`, titles of boards among them, and the pairs it is trained
+    on are those of `GraphSAGE`. So what the towers of an encoder are worth is what they have above
+    this.
 
     Args:
         dim: dimensions of the embeddings.
@@ -50,19 +51,22 @@ class LinearContent:
         from torch.nn.functional import normalize
 
         from pingraph.samplers import PinSAGESampler
+        from pingraph.training_pins import TrainingPins
 
         torch.manual_seed(seed)
-        graph = split.train_graph(dataset.graph)
+        pins = TrainingPins.of(dataset, split)
+        graph, known = pins.graph, pins.texts(dataset)
         sampler = self.sampler or PinSAGESampler(k=50)
         found = sampler.sample(graph, np.arange(graph.num_pins), seed=seed)
-        words = word_parts(dataset, split, words=self.words)
+        words = word_parts(dataset.texts + pins.titles, known, words=self.words)
         pixels = content_features(dataset, split, words=0, pixels=self.pixels, seed=seed)
+        pixels = np.pad(pixels, [(0, len(pins.titles)), (0, 0)])
         of_words = torch.nn.Parameter(0.02 * torch.randn(words.shape[1], self.dim))
         of_pixels = torch.nn.Parameter(0.02 * torch.randn(pixels.shape[1], self.dim))
 
-        def embed(pins: np.ndarray) -> torch.Tensor:
-            rows = torch.from_numpy(words[pins].toarray())
-            return normalize(rows @ of_words + torch.from_numpy(pixels[pins]) @ of_pixels)
+        def embed(rows: np.ndarray) -> torch.Tensor:
+            seen = torch.from_numpy(words[rows].toarray()) @ of_words
+            return normalize(seen + torch.from_numpy(pixels[rows]) @ of_pixels)
 
         train_on_walks(
             embed,
@@ -73,4 +77,5 @@ class LinearContent:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
         )
-        return cosine_scorers(embed_all(embed, graph.num_pins), graph)
+        vectors = embed_all(embed, dataset.num_pins)
+        return cosine_scorers(vectors, split.train_graph(dataset.graph))
