@@ -159,6 +159,41 @@ class SpamBoards(Damage):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class PopularPins(Damage):
+    """There are saves more, of pins that have many already, to boards that they do not belong on.
+
+    A training pin is drawn in proportion to its saves (preferential attachment, Barabási and Albert
+    1999), and a board of training uniformly. A save that is there already changes nothing.
+
+    Args:
+        share: of such saves in the number of the others, from 0 up.
+        held_out: what is held out.
+
+    Raises:
+        PinGraphError: an argument is out of its range.
+    """
+
+    share: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < np.inf:
+            raise PinGraphError(f"share is {self.share}: expected 0 or more")
+
+    def changed(
+        self, training: Training, dataset: PinBoardDataset, split: Split, rng: np.random.Generator
+    ) -> Training:
+        """Return the training data with saves of popular pins added."""
+        count = round(self.share * len(training.pins))
+        pins = rng.choice(training.pins, count)  # from a list that has a pin once for each save
+        boards = rng.choice(np.unique(training.boards), count)
+        return replace(
+            training,
+            pins=np.concatenate([training.pins, pins]),
+            boards=np.concatenate([training.boards, boards]),
+        )
+
+
 def _check(share: float) -> None:
     if not 0 <= share <= 1:
         raise PinGraphError(f"share is {share}: expected a number between 0 and 1")

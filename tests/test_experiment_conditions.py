@@ -7,12 +7,19 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chi2
 
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.experiment.cell import judged
 from pingraph.experiments.conditions import FewerPins, FewerSaves, HeldOut, KnownSaves
-from pingraph.experiments.damage import MissingText, ShuffledBoards, SpamBoards
+from pingraph.experiments.damage import (
+    MissingText,
+    PopularPins,
+    ShuffledBoards,
+    SpamBoards,
+    Training,
+)
 from pingraph.metrics import METRICS
 from pingraph.mixed_split import MixedSplit
 from pingraph.splits import PinSplit
@@ -202,6 +209,27 @@ def test_spam_boards_are_added_and_the_rest_stays(tiny, tmp_path):
     assert np.array_equal(same.split.train_edges, trial.split.train_edges)
 
 
+def test_popular_pins_are_saved_by_their_popularity(tiny, tmp_path):
+    """Chi-square of where 200 times the saves went; the others stay."""
+    trial, whole, _ = damaged(PopularPins, tiny, tmp_path / "data", share=0.5)
+    assert trained(trial) > trained(whole)
+    added = trained(trial) - trained(whole)
+    assert len(added) <= round(0.5 * len(trained(whole)))
+    pins, boards = (np.array(ends) for ends in zip(*sorted(trained(whole)), strict=True))
+    before = Training(has_text=tiny.has_text, pins=pins, boards=boards)
+    rng = np.random.default_rng(0)
+    after = PopularPins(share=200).changed(before, tiny, whole.split, rng)
+    new = slice(len(pins), None)
+    for drawn, chances in (
+        (after.pins[new], np.bincount(pins) / len(pins)),
+        (after.boards[new], (np.bincount(boards) > 0) / len(np.unique(boards))),
+    ):
+        found, expected = np.bincount(drawn, minlength=len(chances)), chances * len(drawn)
+        assert not found[expected == 0].any()
+        found, expected = found[expected > 0], expected[expected > 0]
+        assert chi2.sf(((found - expected) ** 2 / expected).sum(), len(found) - 1) > 1e-4
+
+
 def test_images_in_files_are_found_from_the_damaged_folder(tiny, write_folder, tmp_path):
     tables = {n: pq.read_table(tiny.folder / f"{n}.parquet") for n in ("pins", "boards", "edges")}
     paths = []
@@ -227,6 +255,7 @@ def test_images_in_files_are_found_from_the_damaged_folder(tiny, write_folder, t
         lambda: MissingText(share=-0.1),
         lambda: ShuffledBoards(share=2),
         lambda: SpamBoards(share=-1),
+        lambda: PopularPins(share=-1),
     ],
 )
 def test_a_share_out_of_its_range_is_refused(wrong):
