@@ -15,13 +15,15 @@ import torch
 import yaml
 
 from pingraph.errors import PinGraphError
-from pingraph.experiment.cell import CELL_FILE, JUDGED_FILE, MADE_FILE, QUERIES_FILE
+from pingraph.experiment.cell import CELL_FILE, JUDGED_FILE, MADE_FILE, QUERIES_FILE, _of_run
 from pingraph.experiment.figures import Figures
 from pingraph.experiment.files import write_all
-from pingraph.experiment.plan import Experiment
+from pingraph.experiment.parts import Trial
+from pingraph.experiment.plan import Cell, Experiment
 from pingraph.experiment.run import costs, finished, listing, run_cells
 from pingraph.files import read_json, write_json
 from pingraph.run_files import CHECKPOINT_FILE, SPLIT_FILE
+from pingraph.runs import Run
 from pingraph.splits import Split
 from tests.command_line import TINY
 
@@ -219,6 +221,20 @@ def test_the_cells_are_the_product_of_data_methods_and_seeds(tmp_path):
     assert "--embedding=text" not in arguments
 
 
+def test_a_run_is_judged_in_the_form_that_it_is_served_in(trained, tiny):
+    split = Split.load(trained / SPLIT_FILE)
+    trial = Trial(dataset=tiny, split=split, truth=tiny, judge=split)
+    made_by = {"served": {"dim": 8, "code": "binary"}}
+    given = {"data": "tiny", "source": "tiny", "condition": "", "under": {}}
+    cell = Cell(**given, method="binary", made_by=made_by, seed=0)
+    assert cell.arguments() == ["--seed_everything=0"]
+    table = Run.open(trained).embed(tiny)
+    known = table.has_image | table.has_text
+    signs = np.where(table.fused[:, :8] >= 0, 1, -1) * known[:, None] / np.sqrt(8)
+    scores = _of_run(trained, cell, trial)["pin_to_pin"](np.arange(60))
+    np.testing.assert_allclose(scores, signs @ signs.T, atol=1e-6)
+
+
 def test_costs_are_those_of_the_cells_that_are_most_alike(tmp_path):
     methods = {**TEXT_ALONE, **GIVEN["methods"]}
     given = {"data": ["icons", "world"], "seeds": [0, 1, 2], "methods": methods}
@@ -272,6 +288,9 @@ def test_costs_are_those_of_the_cells_that_are_most_alike(tmp_path):
         ),
         ({"conditions": {"c": TF_IDF}}, "conditions.c: .*TfIdf"),
         ({"methods": {"a": {"embedding": "sound"}}}, "methods.a.embedding is 'sound': expected"),
+        ({"methods": {"a": {"served": {"code": "int4"}}}}, "methods.a.served: code is 'int4'"),
+        ({"methods": {"a": {"served": {"bits": 4}}}}, "methods.a.served is .*: expected dim and"),
+        ({"methods": {"a": {"served": "int8"}}}, "methods.a.served is 'int8': expected dim and"),
         ({"methods": {"a": {"data.split.seed": 3}}}, "methods.a has 'data.split.seed'"),
         ({"options": {"data.folder": "x"}}, "options has 'data.folder', which the grid gives"),
         ({"measure": {"metric": "f1"}}, "measure.metric is 'f1': expected one of recall@10"),

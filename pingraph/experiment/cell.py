@@ -180,13 +180,17 @@ def _opened(folder: Path) -> tuple[Cell, Trial]:
 
 
 def _of_run(folder: Path, cell: Cell, trial: Trial) -> Mapping[str, Scorer]:
+    from pingraph.codes import as_served
     from pingraph.runs import Run
+    from pingraph.views import View
 
     run = Run.open(folder)
     trained = run.data["fingerprint"], split_fingerprint(run.split)
     if trained != (trial.dataset.fingerprint, split_fingerprint(trial.split)):
         raise PinGraphError(f"{folder} was trained on other data or another split: remove it")
     table = run.embed(trial.dataset)
+    if cell.served:
+        table = as_served(table, View(**cell.served))
     if cell.embedding == "fused":
         return table_scorers(table, trial.dataset, trial.split)
     alone = replace(table, fused=getattr(table, cell.embedding))

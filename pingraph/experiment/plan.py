@@ -18,6 +18,7 @@ from pingraph.experiment.parts import built
 from pingraph.results import PARTS, TASKS
 
 EMBEDDINGS = ("fused", "image", "text")
+_JUDGED = ("embedding", "served")  # of a method: how it is judged, which `pingraph fit` is not told
 USUAL = {"class_path": "pingraph.experiments.conditions.HeldOut"}
 GIVEN = ("seed_everything", "data.folder", "data.split", "trainer.default_root_dir")
 KEPT = ("recall@10", "ndcg@10", "mrr", "hit_rate@10")  # metrics that are kept of each query
@@ -65,9 +66,14 @@ class Cell:
         """Which vectors of a `pingraph fit` find pins: "fused", "image" or "text"."""
         return self.made_by.get("embedding", "fused")
 
+    @property
+    def served(self) -> dict[str, Any]:
+        """In which form the vectors of a `pingraph fit` are judged, as arguments of `View`."""
+        return self.made_by.get("served", {})
+
     def arguments(self) -> list[str]:
         """Return the options as arguments of `pingraph fit`."""
-        options = {key: value for key, value in self.made_by.items() if key != "embedding"}
+        options = {key: value for key, value in self.made_by.items() if key not in _JUDGED}
         given = {"seed_everything": self.seed, **options}
         return [f"--{name}={_spelled(value)}" for name, value in given.items()]
 
@@ -82,8 +88,8 @@ class Experiment:
         seeds: of what is held out and of the training.
         options: of `pingraph fit`, for all methods that are trained by it.
         conditions: by name, under what the methods are compared.
-        methods: by name, what each changes: options of `pingraph fit`, with `embedding`; or a class
-            of another method.
+        methods: by name, what each changes: options of `pingraph fit`, with `embedding` and
+            `served`; or a class of another method.
         reference: the method that the others are compared with.
         measure: the part, task and metric that methods are compared by.
         by_saves: whether the table shows the measure by the saves that a pin has in training.
@@ -232,6 +238,19 @@ def _check_method(where: str, changes: Any) -> None:
     embedding = (changes or {}).get("embedding", "fused")
     if embedding not in EMBEDDINGS:
         raise PinGraphError(f"{where}.embedding is {embedding!r}: expected {', '.join(EMBEDDINGS)}")
+    _check_served(f"{where}.served", (changes or {}).get("served", {}))
+
+
+def _check_served(where: str, served: Any) -> None:
+    from pingraph.views import View  # imports torch
+
+    try:
+        View(**served)
+    except TypeError:
+        expected = "dim and code, such as {dim: 32, code: int8}"
+        raise PinGraphError(f"{where} is {served!r}: expected {expected}") from None
+    except PinGraphError as error:
+        raise PinGraphError(f"{where}: {error}") from error
 
 
 def _check_curve(where: str, sizes: Any, given: dict[str, Any]) -> None:
