@@ -105,7 +105,10 @@ class RecordedSampler:
         seeds = check_seeds(graph, seeds)
         metadata, tensors = self._file
         if graph.fingerprint() != metadata["graph"]:
-            raise PinGraphError(f"{self.path}: recorded on another graph than {graph!r}")
+            raise PinGraphError(
+                f"{self.path}: recorded on another graph than {graph!r}; that of a training has "
+                "titles of boards among its pins, see pingraph.training_pins"
+            )
         pins = tensors["pins"]
         rows = np.minimum(np.searchsorted(pins, seeds), len(pins) - 1)
         unknown = np.flatnonzero(pins[rows] != seeds)

@@ -1,16 +1,24 @@
 """Titles of boards are pins of training, and nothing else changes by them."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pingraph.augmentation import Augmentation
+from pingraph.batches import PinBatches
 from pingraph.content import ContentReader, TextReader
 from pingraph.datasets import open_dataset
 from pingraph.encoders.hybrid import HybridEncoder
+from pingraph.encoders.preparation import SmallPreparation
 from pingraph.encoders.small import SmallBackbone
+from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
+from pingraph.samplers import PinSAGESampler, RecordedSampler, record
 from pingraph.splits import BoardSplit, EdgeSplit, PinSplit
 from pingraph.training_pins import TrainingPins
 from tests.conftest import plain_tables
@@ -117,6 +125,31 @@ def test_equal_titles_and_texts_are_of_one_group(write_folder):
     assert (groups[0, 4:] == -1).all()
     assert groups[1, 4] == groups[1, 6] == groups[1, 0]
     assert groups[1, 5] not in np.delete(groups[1], 5)
+
+
+def test_neighbors_that_were_recorded_are_trained_on(tiny, split, pins, tmp_path):
+    sampler, preparation = (
+        PinSAGESampler(k=5),
+        SmallPreparation(image_size=16, vocab_size=100, max_tokens=8),
+    )
+    content = ContentReader(tiny, preparation.tokenizer(pins.texts(tiny)), preparation)
+    reader = pins.reader(SimpleNamespace(preparation=preparation), content)
+    sizes = {"batch_size": 16, "neighbors_per_anchor": 2, "chunk_size": 64, "num_batches": 2}
+
+    def relations(sampler):
+        return PinBatches(pins, reader, sampler, Augmentation(), **sizes, seed=0).relations(0)
+
+    path = tmp_path / "rows.safetensors"
+    record(sampler, pins.graph, pins.anchors, path, seed=0)
+    found, expected = relations(RecordedSampler(path=str(path))), relations(sampler)
+    assert (found.pins >= tiny.num_pins).any()
+    for field in dataclasses.fields(found):
+        torch.testing.assert_close(
+            getattr(found, field.name), getattr(expected, field.name), equal_nan=True
+        )
+    record(sampler, split.train_graph(tiny.graph), pins.anchors, path, seed=0)
+    with pytest.raises(PinGraphError, match=r"another graph .* titles of boards among its pins"):
+        relations(RecordedSampler(path=str(path)))
 
 
 @pytest.mark.parametrize("frozen", [False, True])
