@@ -12,7 +12,7 @@ from pingraph.embeddings import find_rows, nearest
 from pingraph.errors import PinGraphError
 from pingraph.grid import grid_rows, save_grid
 from pingraph.interfaces import PinContent, Preparation
-from pingraph.tokenization import UNKNOWN, encode
+from pingraph.tokenization import UNKNOWN, encode, knows_words
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
@@ -57,17 +57,18 @@ def cannot_search(subject: Subject, by: Literal["text", "image"]) -> str | None:
     """Return why embeddings cannot be searched by text or by image, None where they can."""
     if subject.run is None:
         return f"{subject.name} holds vectors alone: only a run can be searched by words or images"
-    if not getattr(subject.dataset, f"has_{by}").any():
-        return f"{subject.run.folder} cannot search by {by}: it was trained without {by}s"
-    return None
+    # Words may be known from the titles of boards alone.
+    known = knows_words(subject.run.tokenizer) if by == "text" else subject.dataset.has_image.any()
+    if known:
+        return None
+    return f"{subject.run.folder} cannot search by {by}: it was trained without {by}s"
 
 
 def text_vector(subject: Subject, text: str) -> np.ndarray:
     """Return the text embedding of words, float32 [D].
 
     Raises:
-        PinGraphError: no word is known to the run, or it was trained on pins without text, or
-            there is no run.
+        PinGraphError: no word is known to the run, or there is no run.
     """
     run = _run_for(subject, "text")
     tokens, mask = encode(run.tokenizer, [text])

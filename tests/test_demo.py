@@ -14,7 +14,9 @@ from pingraph import fit as training
 from pingraph.errors import PinGraphError
 from pingraph.experiments import demo
 from pingraph.metrics import METRICS
+from pingraph.queries import text_vector
 from pingraph.runs import Run
+from pingraph.subject import open_subject
 from tests.command_line import TINY
 
 pytestmark = pytest.mark.xdist_group("commands")
@@ -160,6 +162,9 @@ def test_a_folder_without_images_has_no_image_tasks(without, tmp_path, capsys):
 def test_a_folder_without_texts_has_no_text_tasks(without, tmp_path):
     comparison = demo.run_demo(str(without("text")), 0, tmp_path / "out")
     assert_is_comparison(comparison, {"pin_to_pin", "board_to_pins"}, {"raw_pixels"})
+    subject = open_subject(tmp_path / "out" / "joint")
+    vector = text_vector(subject, subject.dataset.board_titles[0])  # known as a title alone
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_folder_with_missing_modalities_is_no_obstacle(tiny):

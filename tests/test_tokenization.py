@@ -12,6 +12,7 @@ from pingraph.tokenization import (
     UNKNOWN,
     WORDS_PER_PIECE,
     encode,
+    knows_words,
     load_tokenizer,
     save_tokenizer,
     train_tokenizer,
@@ -132,3 +133,9 @@ def test_more_words_have_more_parts():
     found = vocabulary(train_tokenizer(many * 2, 16384))
     parts = [token for token in found if not token.startswith("word:")]
     assert len(parts) == len(set(many)) // WORDS_PER_PIECE
+
+
+def test_a_tokenizer_of_no_texts_knows_no_words():
+    assert not knows_words(train_tokenizer([], 100))
+    assert not knows_words(train_tokenizer(["", " "], 100))
+    assert knows_words(train_tokenizer(["a"], 100))
