@@ -121,12 +121,18 @@ def find_rows(table: EmbeddingTable | PinBoardDataset, pin_ids: list[str | int])
     Raises:
         PinGraphError: an id is not in the table.
     """
-    rows = {str(pin): row for row, pin in enumerate(table.pin_ids.tolist())}
-    for pin in pin_ids:
-        if str(pin) not in rows:
-            some = ", ".join(list(rows)[:3])
-            raise PinGraphError(f"no pin {str(pin)!r} among {len(rows):,} pins ({some}, …)")
-    return np.array([rows[str(pin)] for pin in pin_ids], np.int64)
+    return np.array([_find_row(table.pin_ids, str(pin)) for pin in pin_ids], np.int64)
+
+
+def _find_row(ids: np.ndarray, pin: str) -> int:
+    wanted: str | int = pin
+    if ids.dtype.kind != "U":
+        wanted = int(pin) if pin.isdecimal() and str(int(pin)) == pin else -1  # no id is below 0
+    rows = np.flatnonzero(ids == wanted)
+    if not len(rows):
+        some = ", ".join(map(str, ids[:3].tolist()))
+        raise PinGraphError(f"no pin {pin!r} among {len(ids):,} pins ({some}, …)")
+    return int(rows[0])
 
 
 def nearest(
@@ -157,7 +163,7 @@ def nearest(
         raise PinGraphError(f"query vectors have shape {vectors.shape}, expected {expected}")
     if not np.isfinite(vectors).all():
         raise PinGraphError("a query vector is not finite")
-    absent = np.flatnonzero(~table.fused.any(axis=1))
+    absent = np.flatnonzero(~table.present["fused"])
     count = len(table.fused) - len(absent) - (exclude is not None)
     k = max(0, min(k, count))
     rows = np.empty((len(vectors), k), np.int64)

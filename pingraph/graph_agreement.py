@@ -90,7 +90,7 @@ def agreement_by_pin(
         values[f"{name}@{k}"] = np.full(count, np.nan)
         values[f"{name}@{k}"][pins] = known
 
-    present = np.asarray(table.fused.any(axis=1))
+    present = table.present["fused"]
     seeds = np.flatnonzero(walks.mask.any(axis=1) & present[walks.seeds])
     places = np.empty(count, np.int64)
     places[knn.queries] = np.arange(len(knn.queries))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -245,3 +246,9 @@ class EmbeddingTable:
     fused: np.ndarray  # float32 [N, D]
     has_image: np.ndarray  # bool [N]
     has_text: np.ndarray  # bool [N]
+
+    @cached_property
+    def present(self) -> dict[str, np.ndarray]:
+        """bool [N] of "image", "text" and "fused": which vectors are not zero; found once."""
+        names = ("image", "text", "fused")
+        return {name: np.asarray(getattr(self, name).any(axis=1)) for name in names}

@@ -16,6 +16,7 @@ from pingraph.splits import NoSplit, PinSplit, Split, Splitter
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
+    from pingraph.graph import PinBoardGraph
     from pingraph.interfaces import EmbeddingTable
     from pingraph.runs import Run
 
@@ -41,6 +42,11 @@ class Subject:
         A run embeds its pins when it is first asked for.
         """
         return self.make_table()
+
+    @cached_property
+    def training(self) -> PinBoardGraph:
+        """The graph without held-out edges."""
+        return self.split.train_graph(self.dataset.graph)
 
     def require_vector(self, pin: int) -> None:
         """Raise PinGraphError where a pin (dense index) has no fused vector."""

@@ -59,7 +59,7 @@ def explain(
     one, other = (int(row) for row in find_rows(dataset, [one_id, other_id]))
     if one == other:
         raise PinGraphError(f"pin {str(one_id)!r} is both of the two: give two different pins")
-    whole, train = dataset.graph, split.train_graph(dataset.graph)
+    whole, train = dataset.graph, subject.training
     views = {"training": train}
     if train.num_edges < whole.num_edges:
         views["with_held_out"] = whole
@@ -106,10 +106,10 @@ def compare_vectors(
         likewise. None where a vector is missing.
     """
     lefts, rights = getattr(table, left), getattr(table, right)
-    if not lefts[one].any() or not rights[other].any():
+    if not table.present[left][one] or not table.present[right][other]:
         return None
-    there = _place(rights, lefts[one], one, other)
-    back = _place(lefts, rights[other], other, one)
+    there = _place(rights, table.present[right], lefts[one], one, other)
+    back = _place(lefts, table.present[left], rights[other], other, one)
     ends = lefts[one].astype(np.float64), rights[other].astype(np.float64)
     cosine = ends[0] @ ends[1] / (np.linalg.norm(ends[0]) * np.linalg.norm(ends[1]))
     return {
@@ -119,8 +119,10 @@ def compare_vectors(
     }
 
 
-def _place(vectors: np.ndarray, query: np.ndarray, asking: int, wanted: int) -> tuple[int, int]:
-    ranked = np.asarray(vectors.any(axis=1))
+def _place(
+    vectors: np.ndarray, present: np.ndarray, query: np.ndarray, asking: int, wanted: int
+) -> tuple[int, int]:
+    ranked = present.copy()
     ranked[asking] = False
     scores = vectors @ query
     ahead = (scores > scores[wanted]) & ranked

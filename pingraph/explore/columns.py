@@ -55,7 +55,7 @@ class Columns:
         self.subjects, self.graphs, self.images = subjects, graphs, images
         self.directory = directory
         self.dataset = subjects[0].dataset
-        self.present = [np.asarray(subject.table.fused.any(axis=1)) for subject in subjects]
+        self.present = [subject.table.present["fused"] for subject in subjects]
         self.texts = WordIndex(self.dataset.texts)
         self.by_walks("training", 0)  # compiles what the first answer would else wait for
 

@@ -38,7 +38,7 @@ class Explorer:
         self.subjects = subjects
         self.dataset, self.split = subjects[0].dataset, subjects[0].split
         whole = self.dataset.graph
-        train = self.split.train_graph(whole)
+        train = subjects[0].training
         self.states = pin_states(self.split, whole)
         self.cards = Cards(dataset=self.dataset, train=train, states=self.states)
         self.directory = Directory(self.dataset)

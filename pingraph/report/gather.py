@@ -122,7 +122,7 @@ def _check(subjects: Sequence[Subject]) -> None:
 def _measure(subject: Subject, evaluation: Evaluation, seed: int) -> dict[str, Any]:
     """Return all numbers of one run."""
     dataset, split, table = subject.dataset, subject.split, subject.table
-    graph, present = dataset.graph, table.fused.any(axis=1)
+    graph, present = dataset.graph, table.present["fused"]
     knn = nearest_neighbors(table.fused, K)
     walks = PinSAGESampler(k=K).sample(graph, _walked(graph, seed), seed=seed)
     by_degree = metrics_by_bucket(evaluation, degree_buckets(graph))
