@@ -1,5 +1,6 @@
 """Small data sets that the tests share, and a cache that is not the user's."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -22,25 +23,43 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory):
+    """A function that makes a folder by its name once for all processes of this test run."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name, fill):
+        folder, done = root / name, root / f"{name}.done"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # held until the file is closed
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
+def cache(make_once):
     """A cache folder of this test run: built-in data sets are made in it at most once."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = make_once("cache", Path.mkdir)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PINGRAPH_CACHE", str(folder))
         yield folder
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory):
+def tiny_folder(make_once):
     """A valid folder: 60 pins with 16 x 16 images and text, 14 boards on 4 topics, times.
 
     4 pins lack the image, 6 the text; 6 show another's image to the byte; 6 have no edge.
     """
     from pingraph.world import World
 
-    folder = tmp_path_factory.mktemp("tiny") / "tiny"
-    World(
+    world = World(
         num_pins=60,
         num_boards=14,
         num_topics=4,
@@ -49,8 +68,8 @@ def tiny_folder(tmp_path_factory):
         fresh_share=0.1,
         missing_image=4 / 60,
         image_size=16,
-    ).write(folder)
-    return folder
+    )
+    return make_once("tiny", world.write)
 
 
 @pytest.fixture(scope="session")
@@ -68,17 +87,20 @@ def commands(cache, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def trained(tiny_folder, tmp_path_factory):
+def trained(tiny_folder, make_once):
     """A run folder that a real `pingraph fit` wrote: 10 steps on `tiny_folder`; read only."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "mine.yaml").write_text(
-        f"trainer: {{max_steps: 10, default_root_dir: {folder / 'run'}}}\n"
-        f"data: {{folder: {tiny_folder}, num_workers: 0}}\n"
-    )
-    ended = start("fit", "--config", "mine.yaml", *TINY, cwd=folder)
-    assert ended.status == 0, ended.err
-    assert ended.out == f"{folder / 'run'}\n"
-    return folder / "run"
+
+    def fit(folder):
+        folder.mkdir()
+        (folder / "mine.yaml").write_text(
+            f"trainer: {{max_steps: 10, default_root_dir: {folder / 'run'}}}\n"
+            f"data: {{folder: {tiny_folder}, num_workers: 0}}\n"
+        )
+        ended = start("fit", "--config", "mine.yaml", *TINY, cwd=folder)
+        assert ended.status == 0, ended.err
+        assert ended.out == f"{folder / 'run'}\n"
+
+    return make_once("trained", fit) / "run"
 
 
 @pytest.fixture
