@@ -183,6 +183,7 @@ def test_the_vectors_of_light_gcn_are_those_of_pyg(tiny, split):
 
 
 def test_negatives_of_light_gcn_are_pins_that_the_board_lacks():
+    torch.manual_seed(0)  # after ten tries any pin is taken: of 80 rows one in 25 times
     known = torch.tensor([0, 1, 6, 7])  # board 0 has pins 0 and 1, board 1 has 2 and 3, of 4
     pins = _lacking(known, torch.tensor([0, 1]).repeat(40), 4).reshape(40, 2)
     assert set(pins[:, 0].tolist()) == {2, 3}
