@@ -45,7 +45,7 @@ class TrainingPins:
         boards = _titled(graph, dataset.board_titles) if titles else np.zeros(0, np.int64)
         texts = [dataset.board_titles[board] for board in boards.tolist()]
         return cls(
-            graph=_with_titles(graph, boards),
+            graph=_with_titles(graph, boards) if len(boards) else graph,
             anchors=split.train_pins,
             groups=_groups(dataset, texts),
             titles=texts,

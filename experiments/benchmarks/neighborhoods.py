@@ -40,9 +40,7 @@ K = 10
 BLOCK = 2048
 PEERS = 2_000  # pins for metrics that the peers hold as a matrix of all pairs
 QUERIES = 10_000  # whose time is scaled up; more would only take longer
-EXACT = (
-    200_000  # pins whose geometry is also timed over all pairs; a million takes an hour and more
-)
+EXACT = 200_000  # pins whose geometry is timed over all pairs too: a million take over an hour
 
 
 def main() -> None:
