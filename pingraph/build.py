@@ -108,16 +108,14 @@ def keep_entries(csr: Csr, keep: np.ndarray) -> Csr:
     )
 
 
-def largest_component(by_column: Csr, num_rows: int) -> int:
-    """Return how many rows the component with most rows has; rows that share a column are joined.
+def components(by_column: Csr, num_rows: int) -> np.ndarray:
+    """Return the first row of each row's component, int64 [N]; rows of a column are joined.
 
     Union-find over rows alone, with path halving (Tarjan and van Leeuwen, 1984).
     """
-    if num_rows == 0:
-        return 0
     parents = np.arange(num_rows, dtype=np.int64)
     _join(by_column.offsets, by_column.neighbors, parents)
-    return int(np.bincount(parents).max())
+    return parents
 
 
 def drop_empty(csr: Csr, keep_rows: np.ndarray, keep_columns: np.ndarray) -> Csr:

@@ -11,10 +11,10 @@ import numpy as np
 from pingraph import description, edge_files, storage
 from pingraph.build import (
     Csr,
+    components,
     csr_from_edges,
     drop_empty,
     keep_entries,
-    largest_component,
     transpose,
 )
 from pingraph.edges import EdgeRows, check_edges
@@ -249,9 +249,17 @@ class PinBoardGraph:
         by_board = transpose(by_pin, self.num_boards)
         return self._from_csr(by_pin, by_board, self.pin_ids, self.board_ids)
 
+    def components(self) -> np.ndarray:
+        """Return the first pin of each pin's component, int64 [P].
+
+        It is the same of two pins if walks lead from one to the other, over any number of boards.
+        """
+        return components(self.by_board, self.num_pins)
+
     def connected_share(self) -> float:
         """Return the share of all pins that lie in the component with most pins (0 if no pins)."""
-        return largest_component(self.by_board, self.num_pins) / max(self.num_pins, 1)
+        sizes = np.bincount(self.components(), minlength=1)
+        return int(sizes.max()) / max(self.num_pins, 1)
 
     def fingerprint(self) -> str:
         """Return the sha256 (hex) of structure, weights, times and ids."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 
 from pingraph.errors import PinGraphError
 from pingraph.run_files import SPLIT_FILE
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 FORMS = (".parquet", ".npy")
+_BLOCK = 16_384  # boards whose vectors are summed at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,11 +50,43 @@ class Subject:
         """The graph without held-out edges."""
         return self.split.train_graph(self.dataset.graph)
 
+    @cached_property
+    def board_sums(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each board, how long the sum of its pins' fused vectors is, and how many have one.
+
+        In training; float64 [B] and int64 [B].
+        """
+        return board_sums(self.table.fused, self.training)
+
     def require_vector(self, pin: int) -> None:
         """Raise PinGraphError where a pin (dense index) has no fused vector."""
         if not self.table.fused[pin].any():
             found = self.dataset.pin_ids[pin].item()
             raise PinGraphError(f"{self.name}: pin {found!r} has no vector")
+
+
+def board_sums(vectors: np.ndarray, graph: PinBoardGraph) -> tuple[np.ndarray, np.ndarray]:
+    """Return of each board how long the sum of its pins' vectors is, and how many have one.
+
+    Args:
+        vectors: float32 [N, D], zero where there is none.
+        graph: says who is on which board.
+
+    Returns:
+        float64 [B] and int64 [B].
+    """
+    saves, lengths = members(graph), np.zeros(graph.num_boards)
+    for start in range(0, graph.num_boards, _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        lengths[rows] = np.linalg.norm((saves[rows] @ vectors).astype(np.float64), axis=1)
+    return lengths, (saves @ vectors.any(axis=1)).astype(np.int64)
+
+
+def members(graph: PinBoardGraph) -> sparse.csr_array:
+    """Return which pins a board has, float32 [B, N] of ones; without the weights of edges."""
+    ones = np.ones(graph.num_edges, np.float32)
+    shape = (graph.num_boards, graph.num_pins)
+    return sparse.csr_array((ones, graph.board_pins, graph.board_offsets), shape)
 
 
 class SplitFile:

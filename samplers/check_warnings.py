@@ -71,11 +71,7 @@ def isolated_is_empty(case: Case) -> str | None:
 
 def within_reach(case: Case) -> str | None:
     """Neighbors lie in the component of their seed."""
-    from scipy.sparse import block_array
-    from scipy.sparse.csgraph import connected_components
-
-    saves = case.graph.incidence()
-    _, part = connected_components(block_array([[None, saves], [saves.T, None]]), directed=False)
+    part = case.graph.components()
     known = case.found.mask & (case.found.ids >= 0) & (case.found.ids < case.graph.num_pins)
     far = known & (part[np.where(known, case.found.ids, 0)] != part[case.pins][:, None])
     if far.any():

@@ -1,4 +1,7 @@
-"""Forward push on the bipartite graph: mass that flows from a pin until too little waits anywhere.
+"""Personalized PageRank on the bipartite graph: by forward push, and to the end.
+
+Forward push lets mass flow from a pin until too little waits anywhere; `solve_pagerank` solves for
+all pins at once.
 
 Indices are unsigned inside the loops, since numba adds a test for below 0 to signed ones.
 Letters: N nodes of a side (pins or boards), E edges, S seeds, k neighbors. A side is a tuple
@@ -48,6 +51,72 @@ def push_pagerank(pins, boards, seeds, rule, ids, scores):
             masses[seed, 1] = 0.0
             _clear(reached[:num_pins], masses)
             _clear(boards[6][:num_boards], boards[4])
+
+
+@njit(nogil=True, cache=True)
+def solve_pagerank(boards, degrees, seeds, rule, ppr):
+    """Fill `ppr` with the personalized PageRank π of all pins, by Chebyshev iteration.
+
+    With P the mean over the pins of each of a pin's boards, π(s, v) = d(v) h(v), where h solves
+    (1 - (1-α) P) h = α P e / d(s) with e(s) = 1 and e = 0 elsewhere: walks are as likely there as
+    back, but for the degrees. P has real eigenvalues from 0 to 1, so those of the equation's left
+    side lie between α and 1, and each traversal takes the error down by (1-√α) / (1+√α) at least
+    in the long run, where the sum of the series is 1-α off. The iteration: Saad, Iterative Methods
+    for Sparse Linear Systems, 2nd edition, algorithm 12.1. It ends by a bound that needs no
+    eigenvalues: columns of d P / d sum to 1, so errors of π sum to at most 1/α times what is left.
+
+    Args:
+        boards: (offsets, neighbors, weights, degrees) of the graph's boards.
+        degrees: [P] of the pins, as those of the boards.
+        seeds: int64 [S], pins of the graph; one without boards leaves its row as it was.
+        rule: (restart probability α, the most that the absolute errors of a row may sum to).
+        ppr: float64 [S, P], filled with 0 by the caller.
+    """
+    restart, limit = rule
+    center, radius = (1.0 + restart) / 2, (1.0 - restart) / 2
+    size = degrees.size
+    missing, step, moved = np.empty(size), np.empty(size), np.empty(size)
+    for row in range(seeds.size):
+        seed, found = seeds[row], ppr[row]
+        if degrees[seed] == 0:
+            continue
+        step[:] = 0.0
+        step[seed] = restart / degrees[seed]
+        _average(boards, degrees, step, moved)
+        missing[:] = moved
+        step[:] = moved / center
+        left, ratio = np.inf, radius / center
+        while left > restart * limit:
+            _average(boards, degrees, step, moved)
+            after = 1.0 / (2.0 * center / radius - ratio)
+            onward, across, left = after * ratio, 2.0 * after / radius, 0.0
+            for pin in range(size):
+                found[pin] += step[pin]
+                missing[pin] -= step[pin] - (1.0 - restart) * moved[pin]
+                step[pin] = onward * step[pin] + across * missing[pin]
+                left += degrees[pin] * abs(missing[pin])
+            ratio = after
+        for pin in range(size):
+            found[pin] = max(0.0, degrees[pin] * found[pin])
+
+
+@njit
+def _average(boards, degrees, values, moved):
+    """Fill `moved` with the mean over each pin's boards of the mean of `values` on the board."""
+    offsets, neighbors, weights, board_degrees = boards
+    moved[:] = 0.0
+    for board in range(board_degrees.size):
+        first, last = _U(offsets[board]), _U(offsets[board + 1])
+        total = 0.0
+        for edge in range(first, last):
+            total += _portion(values[_U(neighbors[edge])], weights, edge)
+        if total != 0.0:
+            total /= board_degrees[board]
+            for edge in range(first, last):
+                moved[_U(neighbors[edge])] += _portion(total, weights, edge)
+    for pin in range(degrees.size):
+        if degrees[pin] > 0:
+            moved[pin] /= degrees[pin]
 
 
 @njit

@@ -9,15 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pingraph import subject as subjects
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
-from pingraph.explain import COMPARISONS, compare_vectors, explain, nearest_boards
+from pingraph.explain import COMPARISONS, compare_vectors, explain
 from pingraph.explain.nearest_boards import board_cosines
 from pingraph.explain.text import print_explanation, sheets
 from pingraph.explain.walk_paths import one_step, shared_boards, two_step_paths, two_steps, walks
 from pingraph.graph import PinBoardGraph
 from pingraph.splits import BoardSplit, EdgeSplit, NoSplit, PinSplit, TimeSplit
-from pingraph.subject import Subject
+from pingraph.subject import Subject, board_sums
 from tests.command_line import contents
 from tests.table_cases import table_of_pins
 
@@ -203,9 +204,10 @@ def test_places_equal_those_in_a_sorted_list(tiny, kinds, levels):
 
 @pytest.mark.parametrize("block", [1, 5, 100])
 def test_boards_are_compared_by_the_mean_of_their_other_pins(tiny, monkeypatch, block):
-    monkeypatch.setattr(nearest_boards, "_BLOCK", block)
+    monkeypatch.setattr(subjects, "_BLOCK", block)
     table, pins = make_table(tiny), np.array([3, 11])
-    cosines, counts = board_cosines(table.fused, tiny.graph, pins)
+    sums = board_sums(table.fused, tiny.graph)
+    cosines, counts = board_cosines(table.fused, tiny.graph, pins, sums)
     for board in range(tiny.graph.num_boards):
         others = [
             pin

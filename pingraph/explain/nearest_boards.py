@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
+
+from pingraph.subject import members
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
     from pingraph.graph import PinBoardGraph
     from pingraph.subject import Subject
-
-_BLOCK = 16_384  # boards whose mean vectors are made at a time
 
 
 def nearest_boards(
@@ -33,7 +32,7 @@ def nearest_boards(
         top: most boards of a list.
     """
     dataset, fused = subject.dataset, subject.table.fused
-    cosines, counts = board_cosines(fused, train, np.array(ends))
+    cosines, counts = board_cosines(fused, train, np.array(ends), subject.board_sums)
     usable = np.flatnonzero(counts)
     ranked = {"one": cosines[:, 0], "other": cosines[:, 1], "both": cosines.min(axis=1)}
     present = [bool(fused[pin].any()) for pin in ends]
@@ -64,7 +63,10 @@ def _holds(whole: PinBoardGraph, train: PinBoardGraph, pin: int, board: int) -> 
 
 
 def board_cosines(
-    fused: np.ndarray, graph: PinBoardGraph, pins: np.ndarray
+    fused: np.ndarray,
+    graph: PinBoardGraph,
+    pins: np.ndarray,
+    sums: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the cosine of pins with the mean vector of each board's other pins.
 
@@ -74,25 +76,22 @@ def board_cosines(
         fused: float32 [N, D], zero where there is no vector.
         graph: says who is on which board.
         pins: int64 [Q], the asking pins.
+        sums: `board_sums` of them.
 
     Returns:
         float64 [B, Q], and how many pins each mean is of, int64 [B]; where that is 0, or the mean
         is zero, cosines are 0.
     """
-    counted = np.asarray(fused.any(axis=1))
-    counted[pins] = False
-    shape = (graph.num_boards, graph.num_pins)
-    members = sparse.csr_array(
-        (counted[graph.board_pins].astype(np.float32), graph.board_pins, graph.board_offsets), shape
-    )
+    lengths, counts = (known.copy() for known in sums)
+    for board in {board for pin in pins for board in graph.boards_of(pin).tolist()}:
+        others = fused[np.setdiff1d(graph.pins_of(board), pins)]
+        lengths[board] = np.linalg.norm(others.sum(axis=0, dtype=np.float64))
+        counts[board] = others.any(axis=1).sum()
     queries = fused[pins].astype(np.float64)
     queries /= np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    cosines = np.zeros((graph.num_boards, len(pins)))
-    for start in range(0, graph.num_boards, _BLOCK):
-        sums = (members[start : start + _BLOCK] @ fused).astype(np.float64)
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        cosines[start : start + _BLOCK] = sums @ queries.T / np.where(lengths > 0, lengths, 1)
-    return cosines, np.asarray(members.sum(axis=1)).astype(np.int64)
+    products = (fused @ queries.astype(np.float32).T).astype(np.float64)
+    products[pins] = 0
+    return members(graph) @ products / np.where(lengths > 0, lengths, 1)[:, None], counts
 
 
 def board_card(dataset: PinBoardDataset, graph: PinBoardGraph, board: int) -> dict[str, Any]:

@@ -12,14 +12,13 @@ Two traversals lead from u to v with P²(u, v) = Σ P(u, m) P(m, v) over the pin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from pingraph.graph import PinBoardGraph
+from pingraph.samplers.keeping import kept_with
 from pingraph.samplers.ppr import exact_ppr
-
-if TYPE_CHECKING:
-    from pingraph.graph import PinBoardGraph
 
 _ROUNDING = 1e-9  # relative; exact chances that differ by less are ties
 
@@ -129,14 +128,20 @@ def walks(
         PinGraphError: the restart probability is out of its range.
     """
     ppr = exact_ppr(graph, np.array([one, other]), restart_probability)
-    return (
-        _walk(graph, one, other, ppr[0], restart_probability),
-        _walk(graph, other, one, ppr[1], restart_probability),
+    part = kept_with(graph, PinBoardGraph.components)
+    return tuple(
+        _walk(graph, start, end, row, part == part[start], restart_probability)
+        for start, end, row in ((one, other, ppr[0]), (other, one, ppr[1]))
     )
 
 
 def _walk(
-    graph: PinBoardGraph, start: int, end: int, ppr: np.ndarray, restart_probability: float
+    graph: PinBoardGraph,
+    start: int,
+    end: int,
+    ppr: np.ndarray,
+    joined: np.ndarray,
+    restart_probability: float,
 ) -> Walk:
     ppr[start] = 0
     chance = float(ppr[end])
@@ -146,8 +151,8 @@ def _walk(
     return Walk(
         chance=chance,
         parts=(first, second, max(0.0, chance - first - second)),
-        place=ahead + 1 if chance > 0 else None,
-        reached=int((ppr > 0).sum()),
+        place=ahead + 1 if joined[end] else None,
+        reached=int(joined.sum()) - 1,
     )
 
 
