@@ -119,8 +119,8 @@ def exact_ppr(
 
     The vector π of each seed as `PPRSampler` defines it, the seed's own entry included. The
     absolute errors of a row sum to at most 10⁻¹², and pins that no walk reaches have 0; a row sums
-    to 1, or to 0 if the pin has no boards. It is for small graphs or few seeds: a seed takes some
-    passes over all edges, about 15 / √α.
+    to 1, or to 0 if the pin has no boards. It is for small graphs or few seeds: a seed takes passes
+    over all edges, 15 / √α or fewer. Source: docs/ppr.md.
 
     Args:
         graph: the graph to walk on.

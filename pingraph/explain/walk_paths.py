@@ -127,11 +127,12 @@ def walks(
     Raises:
         PinGraphError: the restart probability is out of its range.
     """
-    ppr = exact_ppr(graph, np.array([one, other]), restart_probability)
+    there, back = exact_ppr(graph, np.array([one, other]), restart_probability)
     part = kept_with(graph, PinBoardGraph.components)
-    return tuple(
-        _walk(graph, start, end, row, part == part[start], restart_probability)
-        for start, end, row in ((one, other, ppr[0]), (other, one, ppr[1]))
+    joined = part == part[one], part == part[other]
+    return (
+        _walk(graph, one, other, there, joined[0], restart_probability),
+        _walk(graph, other, one, back, joined[1], restart_probability),
     )
 
 

@@ -46,6 +46,11 @@ class Explorer:
         graphs = {"training": train, "whole": whole}
         self.columns = Columns(subjects, graphs, self.directory, self.images)
         self._titles = WordIndex(self.dataset.board_titles)
+        # What each answer rests on is found once, and now: the first who asks need not wait for it.
+        if self.dataset.num_pins > 1:
+            first, second = self.dataset.pin_ids[:2].tolist()
+            for run in range(len(subjects)):
+                self.why(first, second, run)
 
     def about(self) -> dict[str, Any]:
         """Return what is known before anything is asked."""
@@ -102,7 +107,7 @@ class Explorer:
             ],
         }
 
-    def why(self, pin: str, other: str, run: int) -> list[str]:
+    def why(self, pin: str | int, other: str | int, run: int) -> list[str]:
         """Return sentences on why two pins are near, see `pingraph.explain.explain`."""
         return explain(self.subjects[run], pin, other, top=3)["summary"]
 

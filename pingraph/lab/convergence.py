@@ -49,7 +49,7 @@ class ExactPageRank:
 
     def size(self, restart_probability: float) -> int:
         """Return how many seeds can be computed in some seconds; 0 where they are too few."""
-        passes = 15 / math.sqrt(restart_probability)  # of exact_ppr, about
+        passes = 15 / math.sqrt(restart_probability)  # of exact_ppr, at most
         by_work = _WORK / (passes * self.graph.num_edges)
         size = int(min(MOST_SEEDS, len(self.seeds), by_work, _NUMBERS / self.graph.num_pins))
         return size if size >= min(FEWEST_SEEDS, len(self.seeds)) else 0
