@@ -99,7 +99,7 @@ class TokenFusion(nn.Module):
         # One key is always visible: a softmax over no keys at all would be NaN.
         keys = torch.cat([self.nothing.expand(U, -1, -1), image_tokens], dim=1)
         keys_mask = torch.cat([image_mask.new_ones(U, 1), image_mask], dim=1)
-        text_tokens = self.cross(text_tokens, keys, keys_mask)
+        text_tokens = self.cross(text_tokens, keys, keys_mask, text_mask)
         everything = torch.cat([keys, text_tokens], dim=1)
         pooled = self.pool(everything, torch.cat([keys_mask, text_mask], dim=1))
         return self.project(pooled.squeeze(1))

@@ -1,11 +1,41 @@
 """The transformer parts that the towers and the fusion share.
 
-B rows, N queries, M keys, C channels, h heads.
+B rows, N queries of each, n of them that are no padding, M keys, C channels, h heads.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+class Places:
+    """Where the tokens stand that are worth computing, among N of each of B rows; or all of them.
+
+    Texts of a batch differ in length, and the longest is three times the mean: what is computed
+    for each token by itself is computed for these alone.
+
+    Args:
+        rows: B.
+        tokens: N.
+        seen: bool [B, N], the tokens that are there; None for all.
+    """
+
+    def __init__(self, rows: int, tokens: int, seen: Tensor | None = None):
+        self.shape = rows, tokens
+        self.at = None if seen is None else seen.flatten().nonzero().squeeze(1)
+
+    def take(self, x: Tensor) -> Tensor:
+        """Return the n tokens [n, C] of x [B, N, C]."""
+        flat = x.flatten(0, 1)
+        return flat if self.at is None else flat.index_select(0, self.at)
+
+    def put(self, tokens: Tensor) -> Tensor:
+        """Return tokens [n, C] at their places [B, N, C], zeros elsewhere."""
+        rows, columns = self.shape
+        if self.at is not None:
+            empty = tokens.new_zeros(rows * columns, tokens.shape[1])
+            tokens = empty.index_copy(0, self.at, tokens)
+        return tokens.view(rows, columns, tokens.shape[1])
 
 
 class Attention(nn.Module):
@@ -23,28 +53,34 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(dim, 2 * dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, queries: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        queries: Tensor,
+        places: Places,
+        keys: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Attend.
 
         Args:
-            queries: [B, N, C].
-            keys: [B, M, C].
-            mask: bool [B, M], false where a key is hidden, or [B, N, M] where that differs by
-                query; each row needs one visible key.
+            queries: [n, C].
+            places: of the queries, among N of each of B rows.
+            keys: [B, M, C]; the queries at their places, and zeros elsewhere, if not given.
+            mask: bool [B, M], false where a key is hidden; each row needs one visible key.
 
         Returns:
-            [B, N, C].
+            [n, C].
         """
-        B, N, C = queries.shape
-        h, width = self.heads, C // self.heads
-        q = self.query(queries).view(B, N, h, width).transpose(1, 2)
-        k, v = self.key_value(keys).view(B, keys.shape[1], 2, h, width).unbind(2)
-        if mask is not None:
-            mask = mask[:, None, None, :] if mask.ndim == 2 else mask[:, None]
-        mixed = F.scaled_dot_product_attention(
-            q, k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask
+        key_value = self.key_value(queries if keys is None else keys)
+        if keys is None:
+            key_value = places.put(key_value)
+        q, k, v = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for part in (places.put(self.query(queries)), *key_value.chunk(2, dim=2))
         )
-        return self.out(mixed.transpose(1, 2).reshape(B, N, C))
+        mask = None if mask is None else mask[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out(places.take(mixed.transpose(1, 2).flatten(2)))
 
 
 class Block(nn.Module):
@@ -62,12 +98,29 @@ class Block(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, keys: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """Mix x [B, N, C] with itself, or with keys [B, M, C]; mask is bool over the keys."""
-        queries = self.norm_queries(x)
-        attended = self.attention(queries, queries if keys is None else keys, mask)
-        x = x + self.dropout(attended)
-        return x + self.dropout(self.mlp(x))
+    def forward(
+        self,
+        x: Tensor,
+        keys: Tensor | None = None,
+        mask: Tensor | None = None,
+        seen: Tensor | None = None,
+    ) -> Tensor:
+        """Mix tokens with each other, or with those of another sequence.
+
+        Args:
+            x: [B, N, C].
+            keys: [B, M, C]; x if not given.
+            mask: bool [B, M], false where a key is hidden.
+            seen: bool [B, N], false where x is padding, which becomes zeros.
+
+        Returns:
+            [B, N, C].
+        """
+        places = Places(x.shape[0], x.shape[1], seen)
+        tokens = places.take(x)
+        attended = self.attention(self.norm_queries(tokens), places, keys, mask)
+        tokens = tokens + self.dropout(attended)
+        return places.put(tokens + self.dropout(self.mlp(tokens)))
 
 
 class AttentionPool(nn.Module):
@@ -94,7 +147,11 @@ class AttentionPool(nn.Module):
         self.out = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Pool tokens [B, M, C] into [B, N, C]; the mask is that of `Attention`."""
+        """Pool tokens [B, M, C] into [B, N, C].
+
+        The mask is bool [B, M], false where a token is hidden, or [B, N, M] where that differs by
+        query; each query needs one visible token.
+        """
         B, M, C = tokens.shape
         h, N = self.heads, len(self.queries)
         tokens = self.norm(tokens)

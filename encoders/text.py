@@ -51,7 +51,7 @@ class TextTransformer(nn.Module):
         words = self.words(tokens)
         x = words + self.positions[:, : tokens.shape[1]]
         for block in self.blocks:
-            x = block(x, mask=mask)
+            x = block(x, mask=mask, seen=mask)
         x = self.norm(x)
         weights = nn.functional.softplus(self.weights(tokens)) * mask.unsqueeze(2)
         bag = (words * weights).sum(1) / weights.sum(1)

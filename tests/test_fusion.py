@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pingraph.encoders.fusion import Fusion
 from pingraph.encoders.granularity import Granularities, Levels
-from pingraph.encoders.layers import Attention, AttentionPool, unit
+from pingraph.encoders.layers import Attention, AttentionPool, Block, Places, unit
 from pingraph.interfaces import Tokens
 
 DIM, HEADS, D = 16, 2, 12
@@ -40,21 +40,48 @@ def slow_heads(q, k, v, heads):
     return torch.cat(mixed, dim=1)
 
 
+def draw_seen(rows, tokens, seed):
+    """Which tokens are there; the first row may have none, the others have one at least."""
+    seen = draw(rows, tokens, seed=seed) > 0
+    seen[1:, seed % tokens] = True
+    return seen
+
+
 @settings(deadline=None, max_examples=20)
-@given(seed=st.integers(0, 99), by_query=st.booleans())
-def test_attention_is_its_loop(seed, by_query):
+@given(seed=st.integers(0, 99), masked=st.booleans(), padded=st.booleans())
+def test_attention_is_its_loop(seed, masked, padded):
     torch.manual_seed(seed)
     attention = Attention(DIM, HEADS).double()
     queries, keys = draw(3, 4, DIM, seed=seed), draw(3, 5, DIM, seed=seed + 1)
-    mask = draw(3, 4, 5, seed=seed) > 0
-    mask[:, :, seed % 5] = True
-    mask = mask if by_query else mask[:, 0]
-    found = attention(queries, keys, mask)
+    visible, seen = draw(3, 5, seed=seed) > 0, draw_seen(3, 4, seed)
+    visible[:, seed % 5] = True
+    places = Places(3, 4, seen if padded else None)
+    mixed = attention(places.take(queries), places, keys, visible if masked else None)
+    found = places.put(mixed)
     for row in range(3):
-        for query in range(4):
-            seen = keys[row, mask[row, query] if by_query else mask[row]]
-            expected = slow_attention(attention, queries[row, query : query + 1], seen)
-            assert torch.allclose(found[row, query], expected[0], atol=1e-12)
+        known = keys[row, visible[row]] if masked else keys[row]
+        expected = slow_attention(attention, queries[row], known)
+        there = seen[row] if padded else slice(None)
+        assert torch.allclose(found[row, there], expected[there], atol=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 99), crossed=st.booleans())
+def test_a_block_computes_a_row_as_if_it_had_no_padding(seed, crossed):
+    torch.manual_seed(seed)
+    block = Block(DIM, HEADS, dropout=0.0).double()
+    x, keys = draw(3, 4, DIM, seed=seed), draw(3, 5, DIM, seed=seed + 1) if crossed else None
+    seen = draw_seen(3, 4, seed)
+    mask = None if crossed else seen
+    found = block(x.requires_grad_(), keys, mask, seen)
+    assert not found[~seen].any()
+    for row in range(3):
+        if seen[row].any():
+            own = None if keys is None else keys[row : row + 1]
+            expected = block(x[row, seen[row]][None], own)
+            assert torch.allclose(found[row, seen[row]], expected[0], atol=1e-12)
+    (pull,) = torch.autograd.grad(found.square().sum(), x)
+    assert not pull[~seen].any()
 
 
 @settings(deadline=None, max_examples=20)
