@@ -96,7 +96,7 @@ class PinCLI(LightningCLI):
             save_config_kwargs={"save_to_log_dir": False},
             trainer_defaults={
                 "default_root_dir": "runs/default",
-                "max_steps": 600,
+                "max_steps": 1200,
                 "enable_model_summary": False,
                 "gradient_clip_val": 1.0,
                 "log_every_n_steps": 10,

@@ -58,14 +58,17 @@ class Split:
         is seen in training, is neither cold nor warm.
         """
         self._require(graph)
-        held_out = np.setdiff1d(np.arange(graph.num_pins), self.train_pins)
-        return held_out[graph.pin_degrees[held_out] > 0]
+        cold = graph.pin_degrees > 0
+        cold[self.train_pins] = False
+        return np.flatnonzero(cold)
 
     def warm_pins(self, graph: PinBoardGraph) -> np.ndarray:
         """Return the pins that have an edge in training, int64 ascending."""
         self._require(graph)
         pins, _ = graph.edges()
-        return np.unique(pins[self.train_edges]).astype(np.int64)
+        warm = np.zeros(graph.num_pins, np.bool_)
+        warm[pins[self.train_edges]] = True
+        return np.flatnonzero(warm)
 
     def save(self, path: str | Path) -> None:
         """Write the split as one safetensors file, all or nothing."""

@@ -84,7 +84,8 @@ def board_cosines(
     """
     lengths, counts = (known.copy() for known in sums)
     for board in {board for pin in pins for board in graph.boards_of(pin).tolist()}:
-        others = fused[np.setdiff1d(graph.pins_of(board), pins)]
+        there = graph.pins_of(board)
+        others = fused[there[~np.isin(there, pins)]]
         lengths[board] = np.linalg.norm(others.sum(axis=0, dtype=np.float64))
         counts[board] = others.any(axis=1).sum()
     queries = fused[pins].astype(np.float64)
