@@ -40,7 +40,7 @@ K = 10
 BLOCK = 2048
 PEERS = 2_000  # pins for metrics that the peers hold as a matrix of all pairs
 QUERIES = 10_000  # whose time is scaled up; more would only take longer
-EXACT = 200_000  # pins whose geometry is timed over all pairs too: a million take over an hour
+EXACT = 200_000  # pins whose geometry is timed over all pairs too: a million take an hour
 
 
 def main() -> None:
