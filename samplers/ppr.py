@@ -114,6 +114,7 @@ def exact_ppr(
     restart_probability: float = 0.5,
     *,
     weighted: bool = False,
+    num_threads: int = 1,
 ) -> np.ndarray:
     """Return the personalized PageRank of all pins, float64 [B, P], but for rounding.
 
@@ -127,17 +128,24 @@ def exact_ppr(
         seeds: int [B], dense pin indices.
         restart_probability: α, from 0.001 to below 1.
         weighted: choose edges in proportion to their weights.
+        num_threads: threads that share the seeds. It does not change the result.
 
     Raises:
         PinGraphError: a seed is not a pin of the graph, an argument is out of its range, or the
             graph has no weights and `weighted` is True.
     """
+    check_whole("num_threads", num_threads, least=1, most=1024)
     _check_restart(restart_probability)
     _check_weighted(weighted)
     seeds = check_seeds(graph, seeds)
     pins, boards = sides_of(graph, weighted)
     ppr = np.zeros((len(seeds), graph.num_pins))
-    solve_pagerank(boards, pins[3], seeds, (float(restart_probability), _ERROR), ppr)
+    rule = float(restart_probability), _ERROR
+
+    def solve(rows: slice) -> None:
+        solve_pagerank(boards, pins[3], seeds[rows], rule, ppr[rows])
+
+    share_out(solve, len(seeds), num_threads, fewest=1)
     return ppr
 
 

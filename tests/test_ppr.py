@@ -153,6 +153,7 @@ def test_exact_rows_are_those_of_the_seeds():
     graph = random_graph(3)
     whole = exact_ppr(graph, np.arange(30))
     np.testing.assert_array_equal(exact_ppr(graph, np.array([4, 9, 4])), whole[[4, 9, 4]])
+    np.testing.assert_array_equal(exact_ppr(graph, np.arange(30), num_threads=3), whole)
     assert exact_ppr(graph, []).shape == (0, 30)
 
 

@@ -127,7 +127,8 @@ def walks(
     Raises:
         PinGraphError: the restart probability is out of its range.
     """
-    there, back = exact_ppr(graph, np.array([one, other]), restart_probability)
+    ends = np.array([one, other])
+    there, back = exact_ppr(graph, ends, restart_probability, num_threads=2)
     part = kept_with(graph, PinBoardGraph.components)
     joined = part == part[one], part == part[other]
     return (
