@@ -127,10 +127,12 @@ def walks(
     Raises:
         PinGraphError: the restart probability is out of its range.
     """
-    ends = np.array([one, other])
-    there, back = exact_ppr(graph, ends, restart_probability, num_threads=2)
     part = kept_with(graph, PinBoardGraph.components)
     joined = part == part[one], part == part[other]
+    # Pins of two components have chances of 0, which need not be solved for.
+    ends = np.array([one, other] if joined[0][other] else [], np.int64)
+    solved = exact_ppr(graph, ends, restart_probability, num_threads=2)
+    there, back = solved if len(solved) else np.zeros((2, graph.num_pins))
     return (
         _walk(graph, one, other, there, joined[0], restart_probability),
         _walk(graph, other, one, back, joined[1], restart_probability),
