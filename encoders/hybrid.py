@@ -14,7 +14,7 @@ from pingraph.encoders.backbone import Backbone
 from pingraph.encoders.checks import check_dropout, check_heads, check_sizes
 from pingraph.encoders.fusion import Fusion, FusionKind
 from pingraph.encoders.granularity import Granularities, Granularity, Levels
-from pingraph.encoders.layers import AttentionPool, unit
+from pingraph.encoders.layers import AttentionPool, spread, unit
 from pingraph.encoders.small import SmallBackbone
 from pingraph.encoders.stem import ConvolutionalStem
 from pingraph.errors import PinGraphError
@@ -131,7 +131,7 @@ class HybridEncoder(nn.Module):
         if details is not None:
             vectors.append(details.mean(1))
         vector = unit(self.image_head(torch.cat([found.pooled, *vectors], dim=1)))
-        return _spread(tokens, rows, pins), _spread(mask, rows, pins), _spread(vector, rows, pins)
+        return spread(tokens, rows, pins), spread(mask, rows, pins), spread(vector, rows, pins)
 
     def _text(self, content: PinContent, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens [U, T, C], their mask [U, T] and unit vectors [U, D], zero without a text."""
@@ -147,7 +147,7 @@ class HybridEncoder(nn.Module):
         tokens, mask = levels.flatten(1, 2), found.mask.repeat(1, levels.shape[1])
         pooled = self.text_pool(tokens, mask).squeeze(1)
         vector = unit(self.text_head(torch.cat([found.pooled, pooled], dim=1)))
-        return _spread(tokens, rows, pins), _spread(mask, rows, pins), _spread(vector, rows, pins)
+        return spread(tokens, rows, pins), spread(mask, rows, pins), spread(vector, rows, pins)
 
     def _absent(self, pins: int) -> tuple[Tensor, Tensor, Tensor]:
         """What a modality gives that no pin has: a hidden token, and zero vectors."""
@@ -209,8 +209,3 @@ def _check_looks(
     most = max(towers.image_levels, towers.text_levels)
     if levels > most:
         raise PinGraphError(f"levels is {levels}: the backbone gives {most}")
-
-
-def _spread(values: Tensor, rows: Tensor, size: int) -> Tensor:
-    """Put values back at their rows among `size`, zeros elsewhere."""
-    return values.new_zeros(size, *values.shape[1:]).index_copy(0, rows, values)

@@ -33,8 +33,7 @@ class Places:
         """Return tokens [n, C] at their places [B, N, C], zeros elsewhere."""
         rows, columns = self.shape
         if self.at is not None:
-            empty = tokens.new_zeros(rows * columns, tokens.shape[1])
-            tokens = empty.index_copy(0, self.at, tokens)
+            tokens = spread(tokens, self.at, rows * columns)
         return tokens.view(rows, columns, tokens.shape[1])
 
 
@@ -166,6 +165,11 @@ class AttentionPool(nn.Module):
             "bnhc,hwc->bnhw", mixed.view(B, N, h, C), self.value.weight.view(h, C // h, C)
         )
         return self.out(values.reshape(B, N, C) + self.value.bias)
+
+
+def spread(values: Tensor, rows: Tensor, size: int) -> Tensor:
+    """Put values back at their rows among `size`, zeros elsewhere."""
+    return values.new_zeros(size, *values.shape[1:]).index_copy(0, rows, values)
 
 
 def unit(vectors: Tensor) -> Tensor:

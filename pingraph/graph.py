@@ -201,6 +201,14 @@ class PinBoardGraph:
         shape = (self.num_pins, self.num_boards)
         return csr_array((data, self.pin_boards, self.pin_offsets), shape=shape)
 
+    def members(self) -> scipy.sparse.csr_array:
+        """Return a sparse float32 matrix [B, P] of ones: the pins of each board, all alike."""
+        from scipy.sparse import csr_array
+
+        ones = np.ones(self.num_edges, np.float32)
+        shape = (self.num_boards, self.num_pins)
+        return csr_array((ones, self.board_pins, self.board_offsets), shape=shape)
+
     def subgraph(
         self,
         *,

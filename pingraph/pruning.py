@@ -128,11 +128,7 @@ def _pin_topics(graph: PinBoardGraph, topics: Any) -> np.ndarray:
 
 def _board_topics(graph: PinBoardGraph, topics: np.ndarray) -> np.ndarray:
     """Return the mean topics of the pins of each board, float64 [B, T], row sums 1 or 0."""
-    from scipy.sparse import csr_array
-
-    ones = np.ones(graph.num_edges)
-    shape = (graph.num_boards, graph.num_pins)
-    sums = csr_array((ones, graph.board_pins, graph.board_offsets), shape=shape) @ topics
+    sums = graph.members() @ topics
     totals = sums.sum(axis=1, keepdims=True)
     return sums / np.where(totals > 0, totals, 1)
 

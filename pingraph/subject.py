@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from pingraph.errors import PinGraphError
 from pingraph.run_files import SPLIT_FILE
@@ -75,18 +74,11 @@ def board_sums(vectors: np.ndarray, graph: PinBoardGraph) -> tuple[np.ndarray, n
     Returns:
         float64 [B] and int64 [B].
     """
-    saves, lengths = members(graph), np.zeros(graph.num_boards)
+    saves, lengths = graph.members(), np.zeros(graph.num_boards)
     for start in range(0, graph.num_boards, _BLOCK):
         rows = slice(start, start + _BLOCK)
         lengths[rows] = np.linalg.norm((saves[rows] @ vectors).astype(np.float64), axis=1)
     return lengths, (saves @ vectors.any(axis=1)).astype(np.int64)
-
-
-def members(graph: PinBoardGraph) -> sparse.csr_array:
-    """Return which pins a board has, float32 [B, N] of ones; without the weights of edges."""
-    ones = np.ones(graph.num_edges, np.float32)
-    shape = (graph.num_boards, graph.num_pins)
-    return sparse.csr_array((ones, graph.board_pins, graph.board_offsets), shape)
 
 
 class SplitFile:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pingraph.subject import members
-
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
     from pingraph.graph import PinBoardGraph
@@ -92,7 +90,7 @@ def board_cosines(
     queries /= np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     products = (fused @ queries.astype(np.float32).T).astype(np.float64)
     products[pins] = 0
-    return members(graph) @ products / np.where(lengths > 0, lengths, 1)[:, None], counts
+    return graph.members() @ products / np.where(lengths > 0, lengths, 1)[:, None], counts
 
 
 def board_card(dataset: PinBoardDataset, graph: PinBoardGraph, board: int) -> dict[str, Any]:
