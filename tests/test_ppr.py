@@ -138,6 +138,15 @@ def test_exact_pagerank_solves_the_equation(edges, weights, restart):
     assert exact.min() >= 0
 
 
+def test_the_errors_of_a_row_sum_to_what_is_promised():
+    """On a chain the error falls slowly, so that stopping too early would show."""
+    chain = PinBoardGraph.from_edges(np.arange(60).repeat(2)[1:-1], np.arange(59).repeat(2))
+    incidence = chain.incidence().toarray().astype(float)
+    steps = incidence / incidence.sum(axis=1, keepdims=True) @ (incidence / incidence.sum(0)).T
+    solved = 0.1 * steps @ np.linalg.inv(np.eye(60) - 0.9 * steps)
+    assert np.abs(exact_ppr(chain, np.arange(60), 0.1) - solved).sum(axis=1).max() <= 1e-12
+
+
 def test_walks_tend_to_it():
     """Long PinSAGE walks visit as PageRank says: four standard deviations of 3,000 walks."""
     graph, pins = random_graph(5), np.arange(30)
