@@ -63,9 +63,10 @@ class TestContractOnCUDA(SamplerContract):
     def make(self, **arguments):
         return DeviceSampler(sampler=PinSAGESampler(**arguments), device="cuda")
 
-    @pytest.mark.parametrize("method", ["spawn"])  # CUDA cannot be used in a forked process
-    def test_workers_of_a_data_loader_change_nothing(self, graph, method):
-        super().test_workers_of_a_data_loader_change_nothing(graph, method)
+    # CUDA cannot be used in a forked process
+    @pytest.mark.parametrize(("method", "workers"), [("spawn", 1)])
+    def test_workers_of_a_data_loader_change_nothing(self, graph, method, workers):
+        super().test_workers_of_a_data_loader_change_nothing(graph, method, workers)
 
     @pytest.mark.skip(reason="CUDA cannot be used in a forked process")
     def test_threads_work_in_a_forked_process(self, graph):

@@ -50,9 +50,10 @@ class TestWalkContract(SamplerContract):
     def make(self, **arguments):
         return WalkSampler(step=one_of_two, accept=half, score=rare, **arguments)
 
-    @pytest.mark.parametrize("method", ["fork"])  # a spawned process does not know this module
-    def test_workers_of_a_data_loader_change_nothing(self, graph, method):
-        super().test_workers_of_a_data_loader_change_nothing(graph, method)
+    # a spawned process does not know this module
+    @pytest.mark.parametrize(("method", "workers"), [("fork", 2)])
+    def test_workers_of_a_data_loader_change_nothing(self, graph, method, workers):
+        super().test_workers_of_a_data_loader_change_nothing(graph, method, workers)
 
 
 def one_of_two(walk, start, end, word):
