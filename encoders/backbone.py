@@ -23,6 +23,8 @@ class Backbone(nn.Module):
         text_width: channels of the text tokens.
         text_pooled_width: channels of the text tower's own summary.
         text_levels: depths that its tokens are taken from.
+        own_words: distinct tokens of a vocabulary that is learned with the weights, numbered by
+            falling frequency; 0 for a pretrained one.
     """
 
     preparation: Preparation
@@ -33,6 +35,7 @@ class Backbone(nn.Module):
     text_width: int
     text_pooled_width: int
     text_levels: int
+    own_words: int = 0
 
     @abstractmethod
     def embed_images(self, images: Tensor) -> Tokens:

@@ -43,7 +43,7 @@ class Fusion(nn.Module):
         early, parts = kind != "late", {"early": 0, "late": 2, "hybrid": 3}[kind]
         self.tokens = TokenFusion(dim, embed_dim, heads, dropout) if early else None
         self.gates = nn.Linear(parts * embed_dim, parts) if parts else None
-        self.turns = nn.ParameterList(_rotation(embed_dim) for _ in range(parts))
+        self.turns = nn.ParameterList(rotation(embed_dim) for _ in range(parts))
 
     def forward(
         self,
@@ -77,7 +77,8 @@ class Fusion(nn.Module):
         return (gates.unsqueeze(2) * torch.stack(turned, dim=1)).sum(1)
 
 
-def _rotation(size: int) -> Tensor:
+def rotation(size: int) -> Tensor:
+    """Return a random rotation, [size, size]."""
     return nn.init.orthogonal_(torch.empty(size, size))
 
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from pingraph.encoders.backbone import Backbone
 from pingraph.encoders.checks import check_dropout, check_heads, check_sizes
-from pingraph.encoders.fusion import Fusion, FusionKind
+from pingraph.encoders.fusion import Fusion, FusionKind, rotation
 from pingraph.encoders.granularity import Granularities, Granularity, Levels
 from pingraph.encoders.layers import AttentionPool, spread, unit
+from pingraph.encoders.shallow import ShallowLook
 from pingraph.encoders.small import SmallBackbone
 from pingraph.encoders.stem import ConvolutionalStem
 from pingraph.errors import PinGraphError
@@ -46,10 +47,12 @@ class HybridEncoder(nn.Module):
             gives all it has.
         stem: whether convolutions look at the pixels beside the backbone. `SmallBackbone` has
             them inside.
+        shallow: whether the fused embedding has a part that only words and coarse pixels make;
+            if not given, with a backbone that learns its words, which `SmallBackbone` does.
 
     Raises:
         PinGraphError: a size that is too small, or does not fit another or the backbone; no
-            granularity.
+            granularity; a shallow part beside a pretrained backbone.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class HybridEncoder(nn.Module):
         regions: int = 2,
         levels: int = 1,
         stem: bool = False,
+        shallow: bool | None = None,
     ):
         super().__init__()
         self.backbone = _built(backbone)
@@ -86,6 +90,8 @@ class HybridEncoder(nn.Module):
         self.text_head = nn.Linear(towers.text_pooled_width + dim, embed_dim)
         self._align_heads()
         self.fusion = Fusion(fusion, dim, embed_dim, heads, dropout)
+        self.shallow = _shallow(towers, shallow, embed_dim)
+        self.turn = None if self.shallow is None else nn.Parameter(rotation(embed_dim))
 
     def forward(self, content: PinContent) -> Embeddings:
         """Embed U pins; each tower runs only on the pins that have its modality.
@@ -98,13 +104,24 @@ class HybridEncoder(nn.Module):
         text = self._text(content, has_text.nonzero().squeeze(1))
         fused = unit(self.fusion(*image, *text))
         known = (has_image | has_text).unsqueeze(1)
+        shallow = None
+        if self.shallow is not None:
+            shallow = self.shallow(content)
+            # Turned as the parts of the fusion are, so that each is held against its like.
+            fused = unit(fused + shallow @ self.turn)
         return Embeddings(
             image=image[2],
             text=text[2],
             fused=fused * known,
             has_image=has_image,
             has_text=has_text,
+            shallow=shallow,
         )
+
+    @property
+    def looks_at_pixels(self) -> bool:
+        """Whether it needs the images even where the tokens of a frozen backbone come along."""
+        return self.stem is not None or self.shallow is not None
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the layers of the backbone; arguments as of `torch.compile`."""
@@ -121,7 +138,7 @@ class HybridEncoder(nn.Module):
         if not len(rows):
             return self._absent(pins)
         images = content.images
-        if self.stem is not None or content.image_tokens is None:
+        if self.looks_at_pixels or content.image_tokens is None:
             self._check_images(images)
             images = images[rows]
         cached = content.image_tokens
@@ -194,6 +211,15 @@ def _built(backbone: Backbone | str | None) -> Backbone:
 
         return load_backbone(backbone)
     return backbone
+
+
+def _shallow(towers: Backbone, wanted: bool | None, embed_dim: int) -> ShallowLook | None:
+    if wanted and not towers.own_words:
+        raise PinGraphError(
+            "shallow is true: expected a backbone that learns its words, such as SmallBackbone"
+        )
+    wanted = towers.own_words > 0 if wanted is None else wanted
+    return ShallowLook(towers.own_words, embed_dim) if wanted else None
 
 
 def _check_looks(

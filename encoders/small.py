@@ -59,6 +59,7 @@ class SmallBackbone(Backbone):
         self.text_width = self.text_pooled_width = dim
         self.image_levels, self.text_levels = HybridVisionTransformer.LEVELS, 1
         self.grid = image_size // stride
+        self.own_words = vocab_size
         self.vision = HybridVisionTransformer(image_size, dim, vision_depth, heads, dropout)
         self.text = TextTransformer(vocab_size, max_tokens, dim, text_depth, heads, dropout)
 

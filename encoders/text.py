@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pingraph.encoders.layers import Block
+from pingraph.encoders.shallow import word_weights
 from pingraph.interfaces import Tokens
 
 
@@ -30,9 +31,7 @@ class TextTransformer(nn.Module):
         super().__init__()
         self.words = nn.Embedding(vocab_size, dim)
         nn.init.normal_(self.words.weight, std=0.02)
-        self.weights = nn.Embedding(vocab_size, 1)
-        with torch.no_grad():
-            self.weights.weight[:, 0] = torch.log1p(torch.arange(vocab_size))
+        self.weights = word_weights(vocab_size)
         self.positions = nn.Parameter(torch.randn(1, max_tokens, dim) * 0.02)
         self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)

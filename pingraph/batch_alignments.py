@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pingraph.embedding_bank import Kept, presence
+from pingraph.embedding_bank import Kept, presence, vectors_of
 from pingraph.errors import PinGraphError
 from pingraph.false_negatives import Columns, FalseNegatives
 from pingraph.interfaces import Embeddings, Relations
@@ -17,7 +17,7 @@ from pingraph.views import View
 
 
 class BatchAlignments:
-    """Makes the alignments of a batch. Modalities are "image", "text" and "fused".
+    """Makes the alignments of a batch. Modalities are "image", "text", "fused" and "shallow".
 
     Args:
         embeddings: of the U pins.
@@ -116,7 +116,7 @@ class BatchAlignments:
         return anchors, Positives(rows=rows, columns=columns[found], weights=weights)
 
     def _seen(self, modality: str) -> list[Tensor]:
-        vectors = getattr(self._embeddings, modality).to(self._dtype)
+        vectors = vectors_of(self._embeddings, modality).to(self._dtype)
         return [view(vectors) for view in self._views]
 
     def _view_weights(self) -> list[float]:

@@ -146,6 +146,6 @@ def reader_for(encoder: Encoder, reader: SourceReader) -> Reader:
     """
     backbone = getattr(encoder, "backbone", None)
     if isinstance(backbone, Backbone) and backbone.frozen:
-        looks_at_pixels = getattr(encoder, "stem", None) is not None
-        return cached_features(reader, backbone, keep_images=looks_at_pixels)
+        keep_images = getattr(encoder, "looks_at_pixels", False)
+        return cached_features(reader, backbone, keep_images=keep_images)
     return reader

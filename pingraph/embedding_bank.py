@@ -31,7 +31,15 @@ class Kept:
 def presence(embeddings: Embeddings) -> dict[str, Tensor]:
     """Return which pins have an embedding, bool [U], by modality."""
     image, text = embeddings.has_image, embeddings.has_text
-    return {"image": image, "text": text, "fused": image | text}
+    known = image | text
+    has_shallow = known if embeddings.shallow is not None else torch.zeros_like(known)
+    return {"image": image, "text": text, "fused": known, "shallow": has_shallow}
+
+
+def vectors_of(embeddings: Embeddings, modality: str) -> Tensor:
+    """Return the embeddings [U, D] of a modality; zeros of one that the encoder does not make."""
+    vectors = getattr(embeddings, modality)
+    return torch.zeros_like(embeddings.fused) if vectors is None else vectors
 
 
 class EmbeddingBank(nn.Module):
@@ -45,7 +53,7 @@ class EmbeddingBank(nn.Module):
     Args:
         size: slots S.
         dim: dimension D of the embeddings.
-        modalities: which embeddings are kept, of "image", "text" and "fused".
+        modalities: which embeddings are kept, of "image", "text", "fused" and "shallow".
 
     Raises:
         PinGraphError: a size or dimension below 1.
@@ -102,7 +110,9 @@ class EmbeddingBank(nn.Module):
         order = order[self._that_fit(columns.board_offsets.diff()[order])]
         has = presence(embeddings)
         values = {
-            "vectors": torch.stack([getattr(embeddings, name) for name in self.modalities], dim=1),
+            "vectors": torch.stack(
+                [vectors_of(embeddings, name) for name in self.modalities], dim=1
+            ),
             "present": torch.stack([has[name] for name in self.modalities], dim=1),
             # NaN where nobody counts, which equals not even itself.
             "log_counts": relations.log_counts.nan_to_num(),

@@ -138,6 +138,7 @@ class PinModule(LightningModule):
         joined = {
             field.name: torch.cat([getattr(part, field.name) for part in own])
             for field in fields(Embeddings)
+            if getattr(own[0], field.name) is not None
         }
         ranks = self.trainer.world_size
         if ranks > 1:

@@ -22,8 +22,9 @@ from pingraph.views import View
 
 MODALITIES = ("image", "text", "fused")
 PAIRS = {"image-text": 1.0, "fused-image": 0.25, "fused-text": 0.25}
+NEIGHBORS = {"fused->fused": 1.0, "shallow->shallow": 1.0}
 _TERMS = ("image_text", "neighbor")
-NEIGHBOR_PAIRS = tuple(f"{x}->{y}" for x, y in product(MODALITIES, MODALITIES))
+NEIGHBOR_PAIRS = (*(f"{x}->{y}" for x, y in product(MODALITIES, MODALITIES)), "shallow->shallow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ class AlignmentObjective(nn.Module):
 
     *Neighbor*: an anchor's fused embedding finds those of its walk neighbors in the batch, each
     counting by its share of the visits. All its neighbors, board-mates and twins are no negatives.
+    So does its shallow part by itself, where the encoder has one: trained by what the deep parts
+    leave over alone, it would learn little.
 
     Args:
         neighbor_weight: λ; 0 leaves the graph out and gives the image-text baseline.
@@ -52,7 +55,9 @@ class AlignmentObjective(nn.Module):
         pairs: weights of the pairs within a pin, symmetric, of "image-text", "fused-image" and
             "fused-text"; None stands for 1, 0.25 and 0.25. A pair that is not named has weight 0.
         neighbor_pairs: weights of the pairs from an anchor's modality to its neighbors', such as
-            {"image->text": 0.5}, of image, text and fused; None stands for {"fused->fused": 1.0}.
+            {"image->text": 0.5}, of image, text and fused, and "shallow->shallow", which counts
+            where the encoder has a shallow part; None stands for that one and "fused->fused", each
+            of weight 1.
         temperature: initial temperature of the softmax forms; learned from there, by term.
         mask_false_negatives: leave out twins, board-mates and sampled neighbors as negatives; else
             only the pin itself and its positives in the batch.
@@ -90,7 +95,7 @@ class AlignmentObjective(nn.Module):
     ):
         super().__init__()
         pairs = dict(PAIRS) if pairs is None else pairs
-        neighbor_pairs = {"fused->fused": 1.0} if neighbor_pairs is None else neighbor_pairs
+        neighbor_pairs = dict(NEIGHBORS) if neighbor_pairs is None else neighbor_pairs
         _check_weight("neighbor_weight", neighbor_weight)
         _check_pairs("pairs", pairs, tuple(PAIRS))
         _check_pairs("neighbor_pairs", neighbor_pairs, NEIGHBOR_PAIRS)

@@ -15,6 +15,7 @@ def vectors(rng, present, dtype=torch.float64, dim=5):
 
 def draw_embeddings(rng, pins, dtype=torch.float64, share=0.8):
     """Draw unit vectors of pins, of which some lack a modality or both."""
+    other = torch.Generator().manual_seed(rng.initial_seed() + 1)
     has_image = torch.rand(pins, generator=rng) < share
     has_text = torch.rand(pins, generator=rng) < share
     return Embeddings(
@@ -23,6 +24,7 @@ def draw_embeddings(rng, pins, dtype=torch.float64, share=0.8):
         fused=vectors(rng, has_image | has_text, dtype),
         has_image=has_image,
         has_text=has_text,
+        shallow=vectors(other, has_image | has_text, dtype),
     )
 
 
@@ -99,7 +101,8 @@ def shuffled(embeddings, relations, order):
 
 
 def leaves(embeddings):
-    return [embeddings.image, embeddings.text, embeddings.fused]
+    made = [embeddings.image, embeddings.text, embeddings.fused, embeddings.shallow]
+    return [vectors for vectors in made if vectors is not None]
 
 
 def gradients(loss, inputs):

@@ -59,6 +59,8 @@ class Pin:
         self.text = embeddings.text[place] if embeddings.has_text[place] else None
         has_any = embeddings.has_image[place] or embeddings.has_text[place]
         self.fused = embeddings.fused[place] if has_any else None
+        has_shallow = has_any and embeddings.shallow is not None
+        self.shallow = embeddings.shallow[place] if has_shallow else None
         first, last = relations.board_offsets[place : place + 2].tolist()
         self.boards = set(relations.boards[first:last].tolist())
         self.groups = relations.groups[:, place].tolist()

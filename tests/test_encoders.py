@@ -283,7 +283,7 @@ def test_a_batch_without_a_modality_trains(kind, lacking):
 
 @torch.no_grad()
 def test_late_fusion_of_one_modality_is_that_modality_turned():
-    encoder = build("small", fusion="late").eval()
+    encoder = build("small", fusion="late", shallow=False).eval()
     found = encoder(mixed())
     one = found.has_image ^ found.has_text
     image, text = encoder.fusion.turns
@@ -299,6 +299,8 @@ def test_tokens_from_a_cache_give_what_the_backbone_gives(kind, dtype, atol):
     given = mixed()
     expected = encoder(given)
     kept = cached(encoder.backbone, given, dtype)
+    if encoder.looks_at_pixels:
+        kept = changed(kept, images=given.images)
     encoder.backbone.embed_images = encoder.backbone.embed_texts = None
     found = encoder(kept)
     assert close(found, expected, atol)
@@ -388,7 +390,7 @@ def test_without_a_backbone_each_encoder_has_small_towers_of_its_own():
     assert one.backbone is not other.backbone
     assert one.preparation == SmallPreparation(image_size=32, vocab_size=16384, max_tokens=48)
     assert (one.embed_dim, one.stem) == (128, None)
-    assert sum(p.numel() for p in one.parameters()) < 2.4e6
+    assert sum(p.numel() for p in one.parameters()) < 4.6e6
 
 
 def test_the_small_backbone_keeps_what_it_promises():

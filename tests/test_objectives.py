@@ -34,6 +34,8 @@ EACH_FORM = pytest.mark.parametrize("form", FORMS)
 SEEDS = st.integers(0, 2**32)
 DEFAULT_PAIRS = {"image-text": 1.0, "fused-image": 0.25, "fused-text": 0.25}
 FUSED = {"fused->fused": 1.0}
+NEIGHBORS = {**FUSED, "shallow->shallow": 1.0}
+MADE = ("image", "text", "fused", "shallow")
 
 
 def make(**options):
@@ -52,7 +54,7 @@ def slow(objective, embeddings, relations, **options):
             "form": objective.form,
             "neighbor_weight": objective.neighbor_weight,
             "pairs": DEFAULT_PAIRS,
-            "neighbor_pairs": FUSED,
+            "neighbor_pairs": NEIGHBORS,
             "scale": {term: log.exp() for term, log in objective.log_scale.items()},
             "bias": objective.bias,
             "masked": objective.mask_false_negatives,
@@ -159,10 +161,22 @@ def test_gradients_are_those_of_finite_differences(form):
     embeddings, relations = draw(3, 6, anchors=4)
     objective = make(form=form, logq=True, block_rows=2)
 
-    def total(image, text, fused):
-        return objective(replace(embeddings, image=image, text=text, fused=fused), relations).total
+    def total(image, text, fused, shallow):
+        changed = replace(embeddings, image=image, text=text, fused=fused, shallow=shallow)
+        return objective(changed, relations).total
 
     assert torch.autograd.gradcheck(total, leaves(embeddings), fast_mode=True)
+
+
+def test_without_a_shallow_part_fused_finds_fused_alone():
+    embeddings, relations = draw(4, 9, anchors=6)
+    bare = replace(embeddings, shallow=None)
+    found = make(bank_size=20, bank_dim=5)
+    expected = make(neighbor_pairs=FUSED, bank_size=20, bank_dim=5)
+    for _ in range(2):  # the second time beside what the bank has kept of the first
+        assert_same(found(bare, relations).total, expected(bare, relations).total, leaves(bare))
+    both = found(embeddings, relations).terms["neighbor"]
+    assert both > expected(embeddings, relations).terms["neighbor"]
 
 
 @EACH_FORM
@@ -269,7 +283,7 @@ def test_without_a_graph_it_is_siglips_loss_to_the_last_digit():
 def test_the_default_is_todays_softmax_with_half_the_weight_on_fused():
     embeddings, relations = draw(7)
     found = make()(embeddings, relations)
-    named = make(form="softmax", pairs=DEFAULT_PAIRS, neighbor_pairs=FUSED)
+    named = make(form="softmax", pairs=DEFAULT_PAIRS, neighbor_pairs=NEIGHBORS)
     assert named(embeddings, relations).total.item() == found.total.item()
     torch.testing.assert_close(found.total, slow(named, embeddings, relations))
 
@@ -420,7 +434,7 @@ def test_a_mask_that_hides_everything_is_an_error(form, ranks):
     mates = {"board_offsets": torch.arange(5), "boards": torch.full((4,), 7)}
     twins = {"groups": torch.full((2, 4), 3)}
     for rank in range(ranks):
-        with pytest.raises(PinGraphError, match="neighbor term has 1 rows with positives and no"):
+        with pytest.raises(PinGraphError, match="neighbor term has 2 rows with positives and no"):
             make(form=form)(embeddings, triangle(**mates), rank=rank, ranks=ranks)
         with pytest.raises(PinGraphError, match="image_text term has 24 rows with positives and"):
             make(form=form)(embeddings, triangle(**twins), rank=rank, ranks=ranks)
@@ -506,7 +520,7 @@ def test_terms_are_the_weighted_mean_over_views(form):
     found = make(form=form, views=views)(embeddings, relations).total
 
     def seen(view):
-        short = {name: view(getattr(embeddings, name)) for name in ("image", "text", "fused")}
+        short = {name: view(getattr(embeddings, name)) for name in MADE}
         return make(form=form)(replace(embeddings, **short), relations).total
 
     expected = (seen(views[0]) + 3 * seen(views[1])) / 4

@@ -114,7 +114,7 @@ def bare_run(
         batch = moved(batch, device)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             parts = [encoder(content) for content in batch.content]
-            names = ("image", "text", "fused", "has_image", "has_text")
+            names = [name for name, value in vars(parts[0]).items() if value is not None]
             joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
             loss = objective(Embeddings(**joined), batch.relations).total
         optimizer.zero_grad()

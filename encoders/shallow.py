@@ -1,0 +1,57 @@
+"""A shallow look at a pin: its words and its coarse pixels, each with a vector of its own, summed.
+
+U pins, T tokens, S pixels of a side, D embedding dimension.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pingraph.encoders.layers import unit
+from pingraph.interfaces import PinContent
+
+
+class ShallowLook(nn.Module):
+    """Embeds a pin by one matrix: the sum of the vectors of its words and of its coarse pixels.
+
+    A map without layers knows no context, but learns from few pins, and goes on to gain where deep
+    towers know their pins by heart. The two beside each other are better than either (Wide & Deep,
+    arXiv 1606.07792). Words are weighted as in the text tower, and those of a text count together
+    as a vector of length 1, as coarse pixels do.
+
+    Args:
+        vocab_size: distinct tokens, numbered by falling frequency.
+        embed_dim: dimension D.
+    """
+
+    SIDE = 16  # pixels that are told apart, of a side
+
+    def __init__(self, vocab_size: int, embed_dim: int):
+        super().__init__()
+        self.words = nn.Embedding(vocab_size, embed_dim)
+        self.weights = word_weights(vocab_size)
+        self.pixels = nn.Linear(3 * self.SIDE**2, embed_dim, bias=False)
+        self.middle = nn.Parameter(torch.full((3 * self.SIDE**2,), 0.5))
+        nn.init.normal_(self.words.weight, std=0.02)
+        nn.init.normal_(self.pixels.weight, std=0.02)
+
+    def forward(self, content: PinContent) -> Tensor:
+        """Return [U, D], of length 1; zero where a pin has neither image nor text."""
+        return unit(self._words(content.tokens, content.token_mask) + self._pixels(content))
+
+    def _words(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        weights = F.normalize(F.softplus(self.weights(tokens)).squeeze(2) * mask, dim=1)
+        return F.embedding_bag(tokens, self.words.weight, per_sample_weights=weights, mode="sum")
+
+    def _pixels(self, content: PinContent) -> Tensor:
+        images = content.images.to(self.middle.dtype) / 255
+        coarse = F.adaptive_avg_pool2d(images, self.SIDE).flatten(1) - self.middle
+        return self.pixels(unit(coarse)) * content.has_image.unsqueeze(1)
+
+
+def word_weights(vocab_size: int) -> nn.Embedding:
+    """Return a learned weight of each token, before softplus; see `TextTransformer`."""
+    weights = nn.Embedding(vocab_size, 1)
+    with torch.no_grad():
+        weights.weight[:, 0] = torch.log1p(torch.arange(vocab_size))
+    return weights

@@ -1,0 +1,99 @@
+"""The shallow look: one matrix, and a part of the fused embedding beside the towers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pingraph.encoders import HybridEncoder, SmallBackbone
+from pingraph.encoders.shallow import ShallowLook
+from pingraph.errors import PinGraphError
+from pingraph.interfaces import PinContent
+from tests.test_encoders import LikePretrained, changed, content, mixed
+
+
+def by_loops(look, given, pin):
+    """The sum over words and over coarse pixels of what the matrix has for each."""
+    total = torch.zeros(look.words.embedding_dim)
+    if given.token_mask[pin].any():
+        seen = given.tokens[pin][given.token_mask[pin]].tolist()
+        weights = [math.log1p(look.weights.weight[token, 0].exp().item()) for token in seen]
+        length = math.hypot(*weights)
+        for token, weight in zip(seen, weights, strict=True):
+            total += weight / length * look.words.weight[token]
+    if given.has_image[pin]:
+        side, image = given.images.shape[-1] // look.SIDE, given.images[pin].double() / 255
+        cut = image.unfold(1, side, side).unfold(2, side, side).mean((3, 4)).flatten()
+        coarse = cut.float() - look.middle
+        total += (look.pixels.weight * (coarse / coarse.norm())).sum(1)
+    return total / total.norm() if total.any() else total
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("scale", [1, 3])
+def test_it_is_the_sum_over_words_and_coarse_pixels(scale):
+    torch.manual_seed(0)
+    look, given = ShallowLook(50, 12), mixed()
+    look.middle.add_(0.1 * torch.randn_like(look.middle))
+    look.weights.weight.add_(torch.randn_like(look.weights.weight))
+    noise = torch.randint(0, 99, (7, 3, 16 * scale, 16 * scale))
+    given = changed(given, images=(noise + given.images.repeat(1, 1, scale, scale) // 2).byte())
+    found = look(given)
+    expected = torch.stack([by_loops(look, given, pin) for pin in range(7)])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert found.any(1).tolist() == [True, True, True, True, True, False, True]
+
+
+def test_the_order_of_words_and_small_shifts_within_a_coarse_pixel_change_nothing():
+    look = ShallowLook(50, 12)
+    given = content()
+    given = changed(given, images=F.interpolate(given.images, scale_factor=2))
+    turned = changed(
+        given,
+        tokens=given.tokens.flip(1),
+        token_mask=given.token_mask.flip(1),
+        images=given.images.view(7, 3, 16, 2, 16, 2).flip(3, 5).reshape(given.images.shape),
+    )
+    torch.testing.assert_close(look(turned), look(given))
+
+
+def test_pins_that_lack_something_leave_finite_gradients():
+    look = ShallowLook(50, 12)
+    (look(mixed()) * torch.randn(7, 12)).sum().backward()
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in look.parameters())
+
+
+@torch.no_grad()
+def test_the_fused_embedding_is_the_turned_sum_of_the_towers_and_the_look():
+    torch.manual_seed(1)
+    backbone = SmallBackbone(image_size=16, vocab_size=50, max_tokens=6, dim=32, dropout=0)
+    encoder, given = HybridEncoder(backbone, embed_dim=24).eval(), mixed()
+    whole = encoder(given)
+    assert torch.equal(whole.shallow, encoder.shallow(given))
+    look, encoder.shallow = encoder.shallow, None
+    deep = encoder(given)
+    assert deep.shallow is None
+    known = torch.tensor([1, 1, 1, 1, 1, 0, 1]).bool()
+    summed = F.normalize(deep.fused + look(given) @ encoder.turn, dim=1)
+    torch.testing.assert_close(whole.fused, summed * known[:, None])
+    np.testing.assert_allclose(encoder.turn @ encoder.turn.T, np.eye(24), atol=1e-5)
+    for name in ("image", "text"):
+        assert torch.equal(getattr(whole, name), getattr(deep, name))
+
+
+def test_it_stands_beside_a_backbone_that_learns_its_words():
+    assert HybridEncoder(LikePretrained()).shallow is None
+    assert HybridEncoder(shallow=False)(content_of_nobody()).shallow is None
+    with pytest.raises(PinGraphError, match="shallow is true: expected a backbone that learns its"):
+        HybridEncoder(LikePretrained(), shallow=True)
+
+
+def content_of_nobody():
+    return PinContent(
+        images=torch.zeros(0, 3, 32, 32, dtype=torch.uint8),
+        has_image=torch.zeros(0, dtype=torch.bool),
+        tokens=torch.zeros(0, 3, dtype=torch.int64),
+        token_mask=torch.zeros(0, 3, dtype=torch.bool),
+    )
