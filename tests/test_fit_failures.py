@@ -225,7 +225,7 @@ def test_a_full_disk_costs_nothing_that_was_there(commands, tiny_folder, mounted
     run = folder / "run"
     assert "No space left on device" in commands.run(*fit_args(tiny_folder, run)).refusal()
     assert contents(folder) == {}
-    subprocess.run(["mount", "-o", "remount,size=8m", folder], check=True)
+    subprocess.run(["mount", "-o", "remount,size=16m", folder], check=True)
     assert commands.run(*fit_args(tiny_folder, run)).status == 0
     checkpoint = run / "checkpoints" / "last.ckpt"
     free = shutil.disk_usage(folder).free
