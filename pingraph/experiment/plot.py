@@ -57,6 +57,7 @@ def _dots(figures: Figures, of: Slice) -> Figure:
                 range(len(methods)), methods if axes is row[0] else [], parse_math=False
             )
             axes.set_ylim(len(methods) - 0.5, -0.5)
+            axes.locator_params(axis="x", nbins=4)  # 0.9982 and 0.9984 would run into each other
             axes.grid(axis="x", alpha=0.3)
             axes.set_title(f"{data}: {part} {TASKS[task]}", fontsize=9, parse_math=False)
             axes.set_xlabel(figures.experiment.measure["metric"])
