@@ -33,7 +33,7 @@ class TestContractOnTensors(SamplerContract):
 
 
 @on_devices
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     options=st.fixed_dictionaries(
         {**WALK, "return_parameter": WORTH, "in_out_parameter": WORTH, "weighted": st.booleans()}
