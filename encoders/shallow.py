@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pingraph.encoders.layers import unit
+from pingraph.encoders.layers import unit, word_weights
 from pingraph.interfaces import PinContent
 
 
@@ -47,11 +47,3 @@ class ShallowLook(nn.Module):
         images = content.images.to(self.middle.dtype) / 255
         coarse = F.adaptive_avg_pool2d(images, self.SIDE).flatten(1) - self.middle
         return self.pixels(unit(coarse)) * content.has_image.unsqueeze(1)
-
-
-def word_weights(vocab_size: int) -> nn.Embedding:
-    """Return a learned weight of each token, before softplus; see `TextTransformer`."""
-    weights = nn.Embedding(vocab_size, 1)
-    with torch.no_grad():
-        weights.weight[:, 0] = torch.log1p(torch.arange(vocab_size))
-    return weights

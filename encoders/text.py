@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pingraph.encoders.layers import Block
-from pingraph.encoders.shallow import word_weights
+from pingraph.encoders.layers import Block, word_weights
 from pingraph.interfaces import Tokens
 
 

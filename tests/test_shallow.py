@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from pingraph.encoders import HybridEncoder, SmallBackbone
 from pingraph.encoders.shallow import ShallowLook
 from pingraph.errors import PinGraphError
-from pingraph.interfaces import PinContent
 from tests.test_encoders import LikePretrained, changed, content, mixed
 
 
@@ -85,15 +84,6 @@ def test_the_fused_embedding_is_the_turned_sum_of_the_towers_and_the_look():
 
 def test_it_stands_beside_a_backbone_that_learns_its_words():
     assert HybridEncoder(LikePretrained()).shallow is None
-    assert HybridEncoder(shallow=False)(content_of_nobody()).shallow is None
+    assert HybridEncoder(shallow=False)(content(pins=0)).shallow is None
     with pytest.raises(PinGraphError, match="shallow is true: expected a backbone that learns its"):
         HybridEncoder(LikePretrained(), shallow=True)
-
-
-def content_of_nobody():
-    return PinContent(
-        images=torch.zeros(0, 3, 32, 32, dtype=torch.uint8),
-        has_image=torch.zeros(0, dtype=torch.bool),
-        tokens=torch.zeros(0, 3, dtype=torch.int64),
-        token_mask=torch.zeros(0, 3, dtype=torch.bool),
-    )
