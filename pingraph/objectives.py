@@ -45,8 +45,8 @@ class AlignmentObjective(nn.Module):
 
     *Neighbor*: an anchor's fused embedding finds those of its walk neighbors in the batch, each
     counting by its share of the visits. All its neighbors, board-mates and twins are no negatives.
-    So does its shallow part by itself, where the encoder has one: trained by what the deep parts
-    leave over alone, it would learn little.
+    So does its shallow part by itself, where the encoder has one, so that it learns more than what
+    the deep parts leave over.
 
     Args:
         neighbor_weight: λ; 0 leaves the graph out and gives the image-text baseline.
