@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pingraph.encoders.vocabulary import Vocabulary
 from pingraph.interfaces import Preparation, Tokens
 
 
@@ -23,8 +24,7 @@ class Backbone(nn.Module):
         text_width: channels of the text tokens.
         text_pooled_width: channels of the text tower's own summary.
         text_levels: depths that its tokens are taken from.
-        own_words: distinct tokens of a vocabulary that is learned with the weights, numbered by
-            falling frequency; 0 for a pretrained one.
+        vocabulary: that is learned with the weights; None for a pretrained tokenizer.
     """
 
     preparation: Preparation
@@ -35,7 +35,10 @@ class Backbone(nn.Module):
     text_width: int
     text_pooled_width: int
     text_levels: int
-    own_words: int = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vocabulary: Vocabulary | None = None
 
     @abstractmethod
     def embed_images(self, images: Tensor) -> Tokens:

@@ -5,7 +5,7 @@ U pins, N image tokens, T text tokens, C channels, D embedding dimension.
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from pingraph.encoders.small import SmallBackbone
 from pingraph.encoders.stem import ConvolutionalStem
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Embeddings, PinContent, Tokens
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 class HybridEncoder(nn.Module):
@@ -106,7 +109,7 @@ class HybridEncoder(nn.Module):
         known = (has_image | has_text).unsqueeze(1)
         shallow = None
         if self.shallow is not None:
-            shallow = self.shallow(content)
+            shallow = self.shallow(content, self.backbone.vocabulary(content.tokens))
             # Turned as the parts of the fusion are, so that each is held against its like.
             fused = unit(fused + shallow @ self.turn)
         return Embeddings(
@@ -122,6 +125,11 @@ class HybridEncoder(nn.Module):
     def looks_at_pixels(self) -> bool:
         """Whether it needs the images even where the tokens of a frozen backbone come along."""
         return self.stem is not None or self.shallow is not None
+
+    def learn_words(self, tokenizer: Tokenizer) -> None:
+        """Note what the tokens of a trained tokenizer are; nothing to do for a pretrained one."""
+        if self.backbone.vocabulary is not None:
+            self.backbone.vocabulary.learn(tokenizer)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the layers of the backbone; arguments as of `torch.compile`."""
@@ -214,12 +222,14 @@ def _built(backbone: Backbone | str | None) -> Backbone:
 
 
 def _shallow(towers: Backbone, wanted: bool | None, embed_dim: int) -> ShallowLook | None:
-    if wanted and not towers.own_words:
+    vocabulary = towers.vocabulary
+    if wanted and vocabulary is None:
         raise PinGraphError(
             "shallow is true: expected a backbone that learns its words, such as SmallBackbone"
         )
-    wanted = towers.own_words > 0 if wanted is None else wanted
-    return ShallowLook(towers.own_words, embed_dim) if wanted else None
+    if vocabulary is None or wanted is False:
+        return None
+    return ShallowLook(vocabulary, embed_dim)
 
 
 def _check_looks(

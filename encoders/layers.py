@@ -167,14 +167,6 @@ class AttentionPool(nn.Module):
         return self.out(values.reshape(B, N, C) + self.value.bias)
 
 
-def word_weights(vocab_size: int) -> nn.Embedding:
-    """Return a learned weight of each token, before softplus; see `TextTransformer`."""
-    weights = nn.Embedding(vocab_size, 1)
-    with torch.no_grad():
-        weights.weight[:, 0] = torch.log1p(torch.arange(vocab_size))
-    return weights
-
-
 def spread(values: Tensor, rows: Tensor, size: int) -> Tensor:
     """Put values back at their rows among `size`, zeros elsewhere."""
     return values.new_zeros(size, *values.shape[1:]).index_copy(0, rows, values)

@@ -21,13 +21,15 @@ class SmallPreparation:
 
     Args:
         image_size: pixels of a side.
-        vocab_size: most tokens of the tokenizer, at least 2.
+        vocab_size: most tokens that the tokenizer learns, at least 2.
         max_tokens: longest text, in tokens.
+        known_words: that are tokens beside those, in lower case.
     """
 
     image_size: int
     vocab_size: int
     max_tokens: int
+    known_words: tuple[str, ...] = ()
 
     def pixels(self, image: Image) -> np.ndarray:
         """Return an image as uint8 [3, image_size, image_size], RGB."""
@@ -35,6 +37,6 @@ class SmallPreparation:
 
     def tokenizer(self, texts: Iterable[str]) -> Tokenizer:
         """Train a tokenizer of words and their parts on texts, which cuts at `max_tokens`."""
-        tokenizer = train_tokenizer(texts, self.vocab_size)
+        tokenizer = train_tokenizer(texts, self.vocab_size, self.known_words)
         tokenizer.enable_truncation(self.max_tokens)
         return tokenizer

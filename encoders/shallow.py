@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pingraph.encoders.layers import unit, word_weights
+from pingraph.encoders.layers import unit
+from pingraph.encoders.vocabulary import Vocabulary, Words, WordVectors
 from pingraph.interfaces import PinContent
 
 
@@ -20,28 +21,28 @@ class ShallowLook(nn.Module):
     as a vector of length 1, as coarse pixels do.
 
     Args:
-        vocab_size: distinct tokens, numbered by falling frequency.
+        vocabulary: of the tokens.
         embed_dim: dimension D.
     """
 
     SIDE = 16  # pixels that are told apart, of a side
 
-    def __init__(self, vocab_size: int, embed_dim: int):
+    def __init__(self, vocabulary: Vocabulary, embed_dim: int):
         super().__init__()
-        self.words = nn.Embedding(vocab_size, embed_dim)
-        self.weights = word_weights(vocab_size)
+        self.words = WordVectors(vocabulary, embed_dim)
         self.pixels = nn.Linear(3 * self.SIDE**2, embed_dim, bias=False)
         self.middle = nn.Parameter(torch.full((3 * self.SIDE**2,), 0.5))
-        nn.init.normal_(self.words.weight, std=0.02)
         nn.init.normal_(self.pixels.weight, std=0.02)
 
-    def forward(self, content: PinContent) -> Tensor:
-        """Return [U, D], of length 1; zero where a pin has neither image nor text."""
-        return unit(self._words(content.tokens, content.token_mask) + self._pixels(content))
+    def forward(self, content: PinContent, words: Words) -> Tensor:
+        """Return [U, D], of length 1; zero where a pin has neither image nor text.
 
-    def _words(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        weights = F.normalize(F.softplus(self.weights(tokens)).squeeze(2) * mask, dim=1)
-        return F.embedding_bag(tokens, self.words.weight, per_sample_weights=weights, mode="sum")
+        Args:
+            content: of the pins.
+            words: its tokens, as the vocabulary gives them.
+        """
+        weights = F.normalize(self.words.weigh(words, content.token_mask), dim=1)
+        return unit(self.words.sum(words, weights) + self._pixels(content))
 
     def _pixels(self, content: PinContent) -> Tensor:
         images = content.images.to(self.middle.dtype) / 255

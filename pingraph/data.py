@@ -137,9 +137,12 @@ class PinDataModule(LightningDataModule):
         """Make the batches of the run out of the split that `prepare_data` wrote."""
         folder = Path(self._fitting.default_root_dir)
         split = Split.load(folder / SPLIT_FILE)
+        tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
+        if hasattr(self.encoder, "learn_words"):
+            self.encoder.learn_words(tokenizer)
         self.content = ContentReader(
             self.dataset,
-            load_tokenizer(folder / TOKENIZER_FILE),
+            tokenizer,
             self.encoder.preparation,
             on_broken_image=self.on_broken_image,
         )

@@ -19,9 +19,12 @@ PADDING, UNKNOWN = "[PAD]", "[UNK]"
 PIECES = 400  # parts of words that a trained tokenizer knows, at least, if the texts have them
 WORDS_PER_PIECE = 5  # where that gives more parts
 _WORD = "word:"  # no part begins so: words are cut before a colon, and behind it
+_KNOWN = "known:"  # of a word that the training texts do not have
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, known_words: Sequence[str] = ()
+) -> Tokenizer:
     """Train a lower-casing tokenizer of whole words and of their parts.
 
     Parts are those of WordPiece (arXiv 1609.08144): one for each five distinct words, 400 at least
@@ -33,12 +36,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
     Args:
         texts: the texts that training may see; their order does not matter.
-        vocab_size: most tokens it may have, at least 2; fewer where the texts are few.
+        vocab_size: most tokens it may learn, at least 2; fewer where the texts are few.
+        known_words: words, in lower case, that are tokens beside those, seen or not.
 
     Returns:
         A tokenizer whose token 0 is padding and token 1 stands for characters never seen; the
         others are numbered by how often they occur in the texts, the most frequent first. By itself
-        it gives parts; `encode` adds the words, which stand in the vocabulary as "word:clock".
+        it gives parts; `encode` adds the words, which stand in the vocabulary as "word:clock". The
+        known words that it has not learned come last, in their order, as "known:clock"; where the
+        texts have no token at all there are none.
     """
     from tokenizers import trainers
 
@@ -57,7 +63,27 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer = _tokenizer(tokenizer.get_vocab())
-    return _tokenizer(_by_frequency(tokenizer, texts, vocab_size))
+    learned = _by_frequency(tokenizer, texts, vocab_size)
+    if len(learned) == len((PADDING, UNKNOWN)):
+        return _tokenizer(learned)
+    more = [_KNOWN + word for word in known_words if _WORD + word not in learned]
+    return _tokenizer(learned | {word: len(learned) + place for place, word in enumerate(more)})
+
+
+def learned_tokens(tokenizer: Tokenizer) -> int:
+    """Return how many tokens were learned from texts; those of words known beside them follow."""
+    vocabulary = tokenizer.get_vocab()
+    return sum(not token.startswith(_KNOWN) for token in vocabulary)
+
+
+def word_tokens(tokenizer: Tokenizer) -> dict[str, int]:
+    """Return the tokens of whole words, by word."""
+    return {
+        token.removeprefix(prefix): number
+        for token, number in tokenizer.get_vocab().items()
+        for prefix in (_WORD, _KNOWN)
+        if token.startswith(prefix)
+    }
 
 
 def knows_words(tokenizer: Tokenizer) -> bool:
@@ -76,8 +102,8 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, np.n
         where the text holds no token but the special ones that a tokenizer adds to any text.
     """
     cut = (tokenizer.truncation or {}).get("max_length")
-    encodings = tokenizer.encode_batch(list(texts))
-    ids = [[*_word_ids(tokenizer, one), *_ids(one)][:cut] for one in encodings]
+    encodings = zip(texts, tokenizer.encode_batch(list(texts)), strict=True)
+    ids = [[*_word_ids(tokenizer, text), *_ids(one)][:cut] for text, one in encodings]
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     mask = np.arange(max(1, lengths.max(initial=0))) < lengths[:, None]
     tokens = np.zeros(mask.shape, dtype=np.int64)
@@ -124,8 +150,7 @@ def _tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
 def _counted_words(tokenizer: Tokenizer, texts: list[str]) -> Counter[str]:
     words: Counter[str] = Counter()
     for text in texts:
-        normal = tokenizer.normalizer.normalize_str(text)
-        words.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
+        words.update(_words(tokenizer, text))
     return words
 
 
@@ -142,8 +167,8 @@ def _alphabet(words: Counter[str], size: int) -> list[str]:
 def _by_frequency(tokenizer: Tokenizer, texts: list[str], size: int) -> dict[str, int]:
     """All parts and the most frequent words; a token's id is the rank of its frequency."""
     counts: Counter[str] = Counter()
-    for encoding in tokenizer.encode_batch(texts):
-        counts.update([*encoding.tokens, *_words(encoding)])
+    for text, encoding in zip(texts, tokenizer.encode_batch(texts), strict=True):
+        counts.update([*encoding.tokens, *(_WORD + word for word in _words(tokenizer, text))])
 
     def ranked(tokens: Iterable[str]) -> list[str]:
         return sorted(tokens, key=lambda token: (-counts[token], token))
@@ -154,16 +179,18 @@ def _by_frequency(tokenizer: Tokenizer, texts: list[str], size: int) -> dict[str
     return {token: number for number, token in enumerate([PADDING, UNKNOWN, *ordered])}
 
 
-def _words(encoding: Encoding) -> list[str]:
-    """All words of a text as they stand in a vocabulary, put together from their parts."""
-    words: dict[int, str] = {}
-    for part in (encoding, *encoding.overflowing):  # what was cut is still there
-        for word, token in zip(part.word_ids, part.tokens, strict=True):
-            if word is not None and token != UNKNOWN:
-                words[word] = words.get(word, _WORD) + token.removeprefix("##")
-    return list(words.values())
+def _words(tokenizer: Tokenizer, text: str) -> list[str]:
+    """The words of a text in order, also those of characters that the tokenizer does not know."""
+    if tokenizer.normalizer is None or tokenizer.pre_tokenizer is None:
+        return []  # a pretrained one that has no words
+    normal = tokenizer.normalizer.normalize_str(text)
+    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal)]
 
 
-def _word_ids(tokenizer: Tokenizer, encoding: Encoding) -> list[int]:
-    ids = (tokenizer.token_to_id(word) for word in _words(encoding))
-    return [number for number in ids if number is not None]
+def _word_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    return [
+        number
+        for word in _words(tokenizer, text)
+        for prefix in (_WORD, _KNOWN)
+        if (number := tokenizer.token_to_id(prefix + word)) is not None
+    ]

@@ -9,10 +9,11 @@ from PIL import Image
 from torch import nn
 
 from pingraph.encoders import Backbone, HybridEncoder, SmallBackbone
+from pingraph.encoders.lexicon import MINILM, read_lexicon
 from pingraph.encoders.preparation import SmallPreparation
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import PinContent, Tokens
-from pingraph.tokenization import encode
+from pingraph.tokenization import encode, train_tokenizer
 from tests import tiny_models
 
 SIZES = {"image_size": 16, "vocab_size": 50, "max_tokens": 6, "dim": 32}
@@ -85,7 +86,9 @@ BUILDERS = {
 
 def build(kind, **options):
     torch.manual_seed(0)
-    return BUILDERS[kind](**options)
+    encoder = BUILDERS[kind](**options)
+    encoder.learn_words(train_tokenizer(["red chair, green table, blue door"] * 2, 50, ["sofa"]))
+    return encoder
 
 
 @pytest.fixture(scope="module", params=BUILDERS)
@@ -388,9 +391,12 @@ def test_without_a_backbone_each_encoder_has_small_towers_of_its_own():
     one, other = HybridEncoder(), HybridEncoder()
     assert isinstance(one.backbone, SmallBackbone)
     assert one.backbone is not other.backbone
-    assert one.preparation == SmallPreparation(image_size=32, vocab_size=16384, max_tokens=48)
+    words = read_lexicon(MINILM).words
+    assert one.preparation == SmallPreparation(
+        image_size=32, vocab_size=16384, max_tokens=48, known_words=words
+    )
     assert (one.embed_dim, one.stem) == (128, None)
-    assert sum(p.numel() for p in one.parameters()) < 4.6e6
+    assert sum(p.numel() for p in one.parameters()) < 4.8e6
 
 
 def test_the_small_backbone_keeps_what_it_promises():

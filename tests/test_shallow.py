@@ -8,20 +8,28 @@ import torch
 from torch.nn import functional as F
 
 from pingraph.encoders import HybridEncoder, SmallBackbone
+from pingraph.encoders.lexicon import read_lexicon
 from pingraph.encoders.shallow import ShallowLook
+from pingraph.encoders.vocabulary import Vocabulary
 from pingraph.errors import PinGraphError
 from tests.test_encoders import LikePretrained, changed, content, mixed
+
+WORDS = Vocabulary(50, read_lexicon("none"))
+
+
+def made():
+    return ShallowLook(WORDS, 12)
 
 
 def by_loops(look, given, pin):
     """The sum over words and over coarse pixels of what the matrix has for each."""
-    total = torch.zeros(look.words.embedding_dim)
+    total = torch.zeros(look.words.learned.embedding_dim)
     if given.token_mask[pin].any():
         seen = given.tokens[pin][given.token_mask[pin]].tolist()
-        weights = [math.log1p(look.weights.weight[token, 0].exp().item()) for token in seen]
+        weights = [math.log1p(look.words.weights.weight[token, 0].exp().item()) for token in seen]
         length = math.hypot(*weights)
         for token, weight in zip(seen, weights, strict=True):
-            total += weight / length * look.words.weight[token]
+            total += weight / length * look.words.learned.weight[token]
     if given.has_image[pin]:
         side, image = given.images.shape[-1] // look.SIDE, given.images[pin].double() / 255
         cut = image.unfold(1, side, side).unfold(2, side, side).mean((3, 4)).flatten()
@@ -34,20 +42,20 @@ def by_loops(look, given, pin):
 @pytest.mark.parametrize("scale", [1, 3])
 def test_it_is_the_sum_over_words_and_coarse_pixels(scale):
     torch.manual_seed(0)
-    look, given = ShallowLook(50, 12), mixed()
+    look, given = made(), mixed()
     look.middle.add_(0.1 * torch.randn_like(look.middle))
-    look.weights.weight.add_(torch.randn_like(look.weights.weight))
+    weights = look.words.weights.weight
+    weights.add_(torch.randn_like(weights))
     noise = torch.randint(0, 99, (7, 3, 16 * scale, 16 * scale))
     given = changed(given, images=(noise + given.images.repeat(1, 1, scale, scale) // 2).byte())
-    found = look(given)
+    found = look(given, WORDS(given.tokens))
     expected = torch.stack([by_loops(look, given, pin) for pin in range(7)])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert found.any(1).tolist() == [True, True, True, True, True, False, True]
 
 
 def test_the_order_of_words_and_small_shifts_within_a_coarse_pixel_change_nothing():
-    look = ShallowLook(50, 12)
-    given = content()
+    look, given = made(), content()
     given = changed(given, images=F.interpolate(given.images, scale_factor=2))
     turned = changed(
         given,
@@ -55,12 +63,13 @@ def test_the_order_of_words_and_small_shifts_within_a_coarse_pixel_change_nothin
         token_mask=given.token_mask.flip(1),
         images=given.images.view(7, 3, 16, 2, 16, 2).flip(3, 5).reshape(given.images.shape),
     )
-    torch.testing.assert_close(look(turned), look(given))
+    found, expected = (look(one, WORDS(one.tokens)) for one in (turned, given))
+    torch.testing.assert_close(found, expected)
 
 
 def test_pins_that_lack_something_leave_finite_gradients():
-    look = ShallowLook(50, 12)
-    (look(mixed()) * torch.randn(7, 12)).sum().backward()
+    look, given = made(), mixed()
+    (look(given, WORDS(given.tokens)) * torch.randn(7, 12)).sum().backward()
     assert all(p.grad.isfinite().all() and p.grad.any() for p in look.parameters())
 
 
@@ -70,12 +79,13 @@ def test_the_fused_embedding_is_the_turned_sum_of_the_towers_and_the_look():
     backbone = SmallBackbone(image_size=16, vocab_size=50, max_tokens=6, dim=32, dropout=0)
     encoder, given = HybridEncoder(backbone, embed_dim=24).eval(), mixed()
     whole = encoder(given)
-    assert torch.equal(whole.shallow, encoder.shallow(given))
-    look, encoder.shallow = encoder.shallow, None
+    shallow = encoder.shallow(given, encoder.backbone.vocabulary(given.tokens))
+    assert torch.equal(whole.shallow, shallow)
+    encoder.shallow = None
     deep = encoder(given)
     assert deep.shallow is None
     known = torch.tensor([1, 1, 1, 1, 1, 0, 1]).bool()
-    summed = F.normalize(deep.fused + look(given) @ encoder.turn, dim=1)
+    summed = F.normalize(deep.fused + shallow @ encoder.turn, dim=1)
     torch.testing.assert_close(whole.fused, summed * known[:, None])
     np.testing.assert_allclose(encoder.turn @ encoder.turn.T, np.eye(24), atol=1e-5)
     for name in ("image", "text"):

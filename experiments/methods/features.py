@@ -7,36 +7,75 @@ from scipy import sparse
 
 from pingraph.baselines import shrunken_images
 from pingraph.datasets import PinBoardDataset
+from pingraph.encoders.lexicon import NONE, read_lexicon
 from pingraph.splits import Split
 from pingraph.tokenization import encode, train_tokenizer
 
 
 def content_features(
-    dataset: PinBoardDataset, split: Split, *, words: int, pixels: int, seed: int
+    dataset: PinBoardDataset,
+    split: Split,
+    *,
+    words: int,
+    pixels: int,
+    lexicon: str = NONE,
+    seed: int,
 ) -> np.ndarray:
     """Return latent semantic analysis of the texts beside the main components of the pixels.
 
-    TF-IDF and a truncated SVD (Deerwester et al. 1990), and a truncated SVD of the shrunken images.
-    Both are learned from `split.train_pins` alone. Each part has length 1,
-    or 0 where it is missing.
+    TF-IDF and a truncated SVD (Deerwester et al. 1990), and a truncated SVD of shrunken images.
+    Both are learned from `split.train_pins` alone. With a lexicon, `lexicon_features` come along.
+    Each part has length 1, or 0 where it is missing.
 
     Args:
         dataset: the data set.
         split: of it.
         words: numbers of the texts, at most, 0 for none; fewer where the training pins have fewer.
         pixels: likewise of the images.
+        lexicon: as of `read_lexicon`.
         seed: of the decompositions.
 
     Returns:
-        float32 [N, at most words + pixels].
+        float32 [N, at most words + pixels, and P of a lexicon].
     """
     parts = []
-    if words and dataset.has_text.any():
-        parts.append(_decomposed(_tf_idf(dataset, split), split, words, seed))
+    if dataset.has_text.any():
+        if words:
+            parts.append(_decomposed(_tf_idf(dataset, split), split, words, seed))
+        known = [dataset.texts[pin] for pin in split.train_pins]
+        parts.append(lexicon_features(dataset.texts, known, lexicon))
     if dataset.has_image.any():
         images = shrunken_images(dataset, np.arange(dataset.num_pins))
         parts.append(_decomposed(images, split, pixels, seed))
     return np.concatenate([np.zeros((dataset.num_pins, 0), np.float32), *parts], axis=1)
+
+
+def lexicon_features(texts: list[str], known: list[str], lexicon: str) -> np.ndarray:
+    """Return the mean of the pretrained vectors of a text's words, by TF-IDF.
+
+    Args:
+        texts: N texts, "" for none.
+        known: those that inverse document frequencies are counted in.
+        lexicon: as of `read_lexicon`.
+
+    Returns:
+        float32 [N, P], rows of length 1, or 0 where a text has no word of the lexicon.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.preprocessing import normalize
+
+    found = read_lexicon(lexicon)
+    if not found.words:
+        return np.zeros((len(texts), 0), np.float32)
+    vectorizer = TfidfVectorizer(
+        preprocessor=str.lower,
+        lowercase=False,  # what sklearn takes for capitals in a vocabulary it warns of
+        token_pattern=r"\w+",
+        sublinear_tf=True,
+        vocabulary=found.words,
+        dtype=np.float32,
+    )
+    return normalize(vectorizer.fit(known).transform(texts) @ found.vectors.astype(np.float32))
 
 
 def word_parts(texts: list[str], known: list[str], *, words: int) -> sparse.csr_array:

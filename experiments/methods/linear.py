@@ -7,7 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from pingraph.datasets import PinBoardDataset
-from pingraph.experiments.methods.features import content_features, word_parts
+from pingraph.encoders.lexicon import MINILM
+from pingraph.experiments.methods.features import (
+    content_features,
+    lexicon_features,
+    word_parts,
+)
 from pingraph.experiments.methods.walk_pairs import cosine_scorers, embed_all, train_on_walks
 from pingraph.interfaces import Sampler
 from pingraph.ranking import Scorer
@@ -17,9 +22,9 @@ from pingraph.splits import Split
 class LinearContent:
     """A matrix from words, their parts and main components of pixels to an embedding.
 
-    The words are those of `pingraph fit`, titles of boards among them, and the pairs it is trained
-    on are those of `GraphSAGE`. So what the towers of an encoder are worth is what they have above
-    this.
+    The words and their pretrained vectors are those of `pingraph fit`, titles of boards among them,
+    and the pairs it is trained on are those of `GraphSAGE`. So what the towers of an encoder are
+    worth is what they have above this.
 
     Args:
         dim: dimensions of the embeddings.
@@ -28,6 +33,7 @@ class LinearContent:
         learning_rate: of Adam.
         words: words and parts of words, at most.
         pixels: features of an image.
+        lexicon: whose vectors of words come along, as of `SmallBackbone`.
         sampler: finds neighbors; PinSAGESampler(k=50) if not given.
     """
 
@@ -39,11 +45,12 @@ class LinearContent:
         learning_rate: float = 0.003,
         words: int = 16384,
         pixels: int = 128,
+        lexicon: str = MINILM,
         sampler: Sampler | None = None,
     ):
         self.dim, self.steps, self.batch_size = dim, steps, batch_size
         self.learning_rate, self.words, self.pixels = learning_rate, words, pixels
-        self.sampler = sampler
+        self.lexicon, self.sampler = lexicon, sampler
 
     def scorers(self, dataset: PinBoardDataset, split: Split, *, seed: int) -> Mapping[str, Scorer]:
         """Train, and return scorers of "pin_to_pin" and "board_to_pins" by cosine."""
@@ -58,19 +65,21 @@ class LinearContent:
         graph, known = pins.graph, pins.texts(dataset)
         sampler = self.sampler or PinSAGESampler(k=50)
         found = sampler.sample(graph, np.arange(graph.num_pins), seed=seed)
-        words = word_parts(dataset.texts + pins.titles, known, words=self.words)
-        pixels = content_features(dataset, split, words=0, pixels=self.pixels, seed=seed)
-        pixels = np.pad(pixels, [(0, len(pins.titles)), (0, 0)])
+        texts = dataset.texts + pins.titles
+        words = word_parts(texts, known, words=self.words)
+        dense = content_features(dataset, split, words=0, pixels=self.pixels, seed=seed)
+        dense = np.pad(dense, [(0, len(pins.titles)), (0, 0)])
+        dense = np.concatenate([dense, lexicon_features(texts, known, self.lexicon)], axis=1)
         of_words = torch.nn.Parameter(0.02 * torch.randn(words.shape[1], self.dim))
-        of_pixels = torch.nn.Parameter(0.02 * torch.randn(pixels.shape[1], self.dim))
+        of_dense = torch.nn.Parameter(0.02 * torch.randn(dense.shape[1], self.dim))
 
         def embed(rows: np.ndarray) -> torch.Tensor:
             seen = torch.from_numpy(words[rows].toarray()) @ of_words
-            return normalize(seen + torch.from_numpy(pixels[rows]) @ of_pixels)
+            return normalize(seen + torch.from_numpy(dense[rows]) @ of_dense)
 
         train_on_walks(
             embed,
-            [of_words, of_pixels],
+            [of_words, of_dense],
             found,
             graph.incidence().tocsr(),
             steps=self.steps,

