@@ -49,7 +49,9 @@ class Vocabulary(nn.Module):
         self.width = lexicon.vectors.shape[1]
         if self.words:
             none = torch.zeros(1, self.width, dtype=torch.float16)
-            self.register_buffer("vectors", torch.cat([torch.from_numpy(lexicon.vectors), none]))
+            vectors = torch.cat([torch.from_numpy(lexicon.vectors), none])
+            # A parameter, since ranks send each other all buffers before each step.
+            self.vectors = nn.Parameter(vectors, requires_grad=False)
             self.register_buffer("rows", torch.full((self.size,), len(self.words)))
             self.register_buffer("seen", torch.tensor(trained))
 

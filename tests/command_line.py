@@ -13,6 +13,7 @@ from signal import SIGINT
 SCRIPT = Path(sys.executable).with_name("pingraph")
 TINY = [  # an encoder and batches that train in a second
     "--model.encoder.backbone.dim=16",
+    "--model.encoder.backbone.lexicon=none",
     "--model.encoder.embed_dim=16",
     "--data.batch_size=16",
 ]

@@ -15,7 +15,8 @@ model:
     init_args:
       backbone:
         class_path: pingraph.encoders.SmallBackbone
-        init_args: {image_size: 16, vocab_size: 200, max_tokens: 8, dim: 32, heads: 2}
+        init_args:
+          {image_size: 16, vocab_size: 200, max_tokens: 8, dim: 32, heads: 2, lexicon: none}
       embed_dim: 24
       heads: 2
 data:
@@ -26,6 +27,10 @@ data:
 """
 EVERYTHING = """
 model:
+  encoder:
+    class_path: pingraph.encoders.HybridEncoder
+    init_args:
+      backbone: {class_path: pingraph.encoders.SmallBackbone, init_args: {lexicon: minilm}}
   recompute: true
   objective:
     class_path: pingraph.objectives.AlignmentObjective
