@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """Some texts as their vectors are looked up."""
+    """The tokens of some texts, each distinct one of them once: M of them."""
 
-    tokens: Tensor  # int64 [U, T]
-    learned: Tensor  # int64 [U, T], rows of the learned vectors
-    # float16 [U, T, P], of the lexicon, 0 for other tokens; None without a lexicon
-    known: Tensor | None
+    places: Tensor  # int64 [U, T], which of the distinct tokens
+    tokens: Tensor  # int64 [M]
+    learned: Tensor  # int64 [M], rows of the learned vectors
+    known: Tensor | None  # float16 [M, P], of the lexicon, 0 for other tokens; None without one
 
 
 class Vocabulary(nn.Module):
@@ -68,10 +68,15 @@ class Vocabulary(nn.Module):
 
     def forward(self, tokens: Tensor) -> Words:
         """Return what is known of tokens int64 [U, T]."""
+        tokens, places = tokens.unique(return_inverse=True)
         if not self.words:
-            return Words(tokens=tokens, learned=tokens, known=None)
-        learned = torch.where(tokens < self.seen, tokens, self.trained)
-        return Words(tokens=tokens, learned=learned, known=self.vectors[self.rows[tokens]])
+            return Words(places=places, tokens=tokens, learned=tokens, known=None)
+        return Words(
+            places=places,
+            tokens=tokens,
+            learned=torch.where(tokens < self.seen, tokens, self.trained),
+            known=self.vectors[self.rows[tokens]],
+        )
 
 
 class WordVectors(nn.Module):
@@ -99,23 +104,20 @@ class WordVectors(nn.Module):
 
     def forward(self, words: Words) -> Tensor:
         """Return the vector of each token, [U, T, C]."""
-        learned = self.learned(words.learned)
-        return learned if self.map is None else learned + self.map(words.known.to(learned.dtype))
+        return F.embedding(words.places, self._distinct(words))
 
     def weigh(self, words: Words, mask: Tensor) -> Tensor:
         """Return the weight of each token, [U, T], above 0; 0 where mask bool [U, T] is false."""
-        return F.softplus(self.weights(words.tokens)).squeeze(2) * mask
+        weights = F.softplus(self.weights(words.tokens))
+        return F.embedding(words.places, weights).squeeze(2) * mask
 
     def sum(self, words: Words, weights: Tensor) -> Tensor:
         """Return the sum of the vectors of each text by weights [U, T], [U, C]."""
-        learned = F.embedding_bag(
-            words.learned,
-            self.learned.weight,
-            per_sample_weights=weights,
-            mode="sum",
-            padding_idx=self.learned.padding_idx,
+        return F.embedding_bag(
+            words.places, self._distinct(words), per_sample_weights=weights, mode="sum"
         )
-        if self.map is None:
-            return learned
-        known = words.known.to(weights.dtype)
-        return learned + self.map(torch.einsum("ut,utp->up", weights, known))
+
+    def _distinct(self, words: Words) -> Tensor:
+        """The vectors of the distinct tokens, [M, C]."""
+        learned = self.learned(words.learned)
+        return learned if self.map is None else learned + self.map(words.known.to(learned.dtype))
