@@ -13,9 +13,11 @@ from pingraph.tokenization import (
     WORDS_PER_PIECE,
     encode,
     knows_words,
+    learned_tokens,
     load_tokenizer,
     save_tokenizer,
     train_tokenizer,
+    word_tokens,
 )
 
 WORDS = ["alarm", "clock", "clocks", "Alarms,", "red", "reddish", "blue-green", "café", "12", "120"]
@@ -139,3 +141,14 @@ def test_a_tokenizer_of_no_texts_knows_no_words():
     assert not knows_words(train_tokenizer([], 100))
     assert not knows_words(train_tokenizer(["", " "], 100))
     assert knows_words(train_tokenizer(["a"], 100))
+    assert not knows_words(train_tokenizer([""], 100, ["red"]))  # nothing says what red is here
+
+
+def test_words_that_are_known_beside_those_of_the_texts_come_last():
+    tokenizer = train_tokenizer(["red chair"] * 2, 100, ["sofa", "red", "zq"])
+    names = sorted(vocabulary(tokenizer), key=vocabulary(tokenizer).get)
+    assert names[-2:] == ["known:sofa", "known:zq"]
+    assert learned_tokens(tokenizer) == len(names) - 2
+    assert word_tokens(tokenizer).keys() == {"red", "chair", "sofa", "zq"}
+    assert encoded(tokenizer, "Red sofa, zq")[:3] == ["word:red", "known:sofa", "known:zq"]
+    assert "known:sofa" not in vocabulary(train_tokenizer(["sofa"] * 2, 100, ["sofa"]))
