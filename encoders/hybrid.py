@@ -107,9 +107,9 @@ class HybridEncoder(nn.Module):
         text = self._text(content, has_text.nonzero().squeeze(1))
         fused = unit(self.fusion(*image, *text))
         known = (has_image | has_text).unsqueeze(1)
-        shallow = None
-        if self.shallow is not None:
-            shallow = self.shallow(content, self.backbone.vocabulary(content.tokens))
+        shallow, vocabulary = None, self.backbone.vocabulary
+        if self.shallow is not None and vocabulary is not None:
+            shallow = self.shallow(content, vocabulary(content.tokens))
             # Turned as the parts of the fusion are, so that each is held against its like.
             fused = unit(fused + shallow @ self.turn)
         return Embeddings(

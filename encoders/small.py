@@ -40,6 +40,8 @@ class SmallBackbone(Backbone):
         PinGraphError: a size that is too small, or does not fit another; no lexicon in the folder.
     """
 
+    vocabulary: Vocabulary
+
     def __init__(
         self,
         image_size: int = 32,

@@ -41,6 +41,9 @@ class Vocabulary(nn.Module):
         lexicon: of L words that are known beside them.
     """
 
+    rows: Tensor  # int64 [size], of `vectors`, for each token; the last row for those without one
+    seen: Tensor  # int64, how many tokens training has seen
+
     def __init__(self, trained: int, lexicon: Lexicon):
         super().__init__()
         self.trained = trained
@@ -120,4 +123,6 @@ class WordVectors(nn.Module):
     def _distinct(self, words: Words) -> Tensor:
         """The vectors of the distinct tokens, [M, C]."""
         learned = self.learned(words.learned)
-        return learned if self.map is None else learned + self.map(words.known.to(learned.dtype))
+        if self.map is None or words.known is None:
+            return learned
+        return learned + self.map(words.known.to(learned.dtype))
