@@ -132,6 +132,7 @@ def make_batches(
     split = PinSplit().split(dataset)
     pins = TrainingPins.of(dataset, split)
     tokenizer = encoder.preparation.tokenizer(pins.texts(dataset))
+    encoder.learn_words(tokenizer)
     return PinBatches(
         pins,
         pins.reader(encoder, ContentReader(dataset, tokenizer, encoder.preparation)),
