@@ -8,10 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pingraph.datasets import open_dataset
-from pingraph.fit import fit
-from pingraph.runs import Run
 from pingraph.world import World
+from tests.training_cases import embedded
 
 TOPICS, LOOKS = 6, 3
 OPTIONS = {
@@ -55,9 +53,7 @@ def topic_share(tmp_path, neighbor_weight, board_noise):
         "trainer.default_root_dir": run,
         "model.objective.neighbor_weight": neighbor_weight,
     }
-    opened = Run.open(fit([f"--{name}={value}" for name, value in given.items()]))
-    dataset = open_dataset(folder)
-    fused = opened.embed(dataset).fused
+    opened, dataset, fused = embedded(given)
     truth = pq.read_table(folder / "pins.parquet", columns=["topic", "look"]).to_pydict()
     topic, look = np.array(truth["topic"]), np.array(truth["look"])
     cold = opened.split.cold_pins(dataset.graph)

@@ -17,13 +17,13 @@ WORDS = ("the", "cat", "dog", "!")
 TOKENS = [*PARTS[:3], *WORDS, *PARTS[3:]]
 
 
-def write_model(folder, tokens=TOKENS, rows=None):
+def write_model(folder):
     """Write what `save_pretrained` does of a small BERT and of its tokenizer."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=rows or len(tokens),
+        vocab_size=len(TOKENS),
         hidden_size=8,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -31,7 +31,7 @@ def write_model(folder, tokens=TOKENS, rows=None):
     )
     model = BertModel(config)
     model.save_pretrained(folder)
-    vocabulary = {token: number for number, token in enumerate(tokens)}
+    vocabulary = {token: number for number, token in enumerate(TOKENS)}
     BertTokenizerFast(vocab=vocabulary).save_pretrained(folder)
     return model
 

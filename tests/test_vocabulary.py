@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from pingraph.content import TextReader
 from pingraph.encoders import HybridEncoder, SmallBackbone
 from pingraph.encoders.lexicon import Lexicon, read_lexicon
 from pingraph.encoders.vocabulary import Vocabulary, WordVectors
@@ -97,7 +98,7 @@ def test_without_a_lexicon_all_is_learned():
     assert torch.equal(vectors(vocabulary(tokens)), vectors.learned.weight[tokens])
 
 
-def test_what_a_tokenizer_says_stays_with_the_weights(lexicon, tokenizer, tmp_path):
+def test_what_a_tokenizer_says_stays_with_the_weights(lexicon, tokenizer):
     first, second = (Vocabulary(60, lexicon) for _ in range(2))
     first.learn(tokenizer)
     second.load_state_dict(first.state_dict())
@@ -121,8 +122,6 @@ def test_an_unseen_word_of_the_lexicon_moves_the_embedding():
     encoder = HybridEncoder(backbone, embed_dim=12).eval()
     tokenizer = encoder.preparation.tokenizer(["red chair", "green table"])
     encoder.learn_words(tokenizer)
-    from pingraph.content import TextReader
-
     texts = ["sofa", "couch", "xqzt", "xqzz"]
     content = TextReader(texts, tokenizer, encoder.preparation).read(np.arange(4))
     made = encoder(content)

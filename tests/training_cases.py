@@ -2,6 +2,9 @@
 
 import yaml
 
+from pingraph.fit import fit
+from pingraph.runs import Run
+
 SMALL = """
 seed_everything: 3
 trainer:
@@ -85,3 +88,10 @@ def pretrained(folder, tuning):
             }
         }
     )
+
+
+def embedded(options):
+    """Train with options of `fit`; return the opened run, its data set and the fused vectors."""
+    run = Run.open(fit([f"--{name}={value}" for name, value in options.items()]))
+    dataset = run.dataset()
+    return run, dataset, run.embed(dataset).fused

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import sparse
 
@@ -40,9 +42,9 @@ def content_features(
     """
     parts = []
     if dataset.has_text.any():
-        if words:
-            parts.append(_decomposed(_tf_idf(dataset, split), split, words, seed))
         known = [dataset.texts[pin] for pin in split.train_pins]
+        if words:
+            parts.append(_decomposed(_tf_idf(dataset.texts, known), split, words, seed))
         parts.append(lexicon_features(dataset.texts, known, lexicon))
     if dataset.has_image.any():
         images = shrunken_images(dataset, np.arange(dataset.num_pins))
@@ -61,21 +63,13 @@ def lexicon_features(texts: list[str], known: list[str], lexicon: str) -> np.nda
     Returns:
         float32 [N, P], rows of length 1, or 0 where a text has no word of the lexicon.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import normalize
 
     found = read_lexicon(lexicon)
     if not found.words:
         return np.zeros((len(texts), 0), np.float32)
-    vectorizer = TfidfVectorizer(
-        preprocessor=str.lower,
-        lowercase=False,  # what sklearn takes for capitals in a vocabulary it warns of
-        token_pattern=r"\w+",
-        sublinear_tf=True,
-        vocabulary=found.words,
-        dtype=np.float32,
-    )
-    return normalize(vectorizer.fit(known).transform(texts) @ found.vectors.astype(np.float32))
+    weights = _tf_idf(texts, known, words=found.words)
+    return normalize(weights @ found.vectors.astype(np.float32))
 
 
 def word_parts(texts: list[str], known: list[str], *, words: int) -> sparse.csr_array:
@@ -101,12 +95,19 @@ def word_parts(texts: list[str], known: list[str], *, words: int) -> sparse.csr_
     return TfidfTransformer(sublinear_tf=True).fit(counts(known)).transform(counts(texts))
 
 
-def _tf_idf(dataset: PinBoardDataset, split: Split):
+def _tf_idf(texts: list[str], known: list[str], words: Sequence[str] | None = None):
+    """The words of texts by TF-IDF, learned from the known ones; these words alone, if given."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(token_pattern=r"\w+", sublinear_tf=True, dtype=np.float32)
-    vectorizer.fit([dataset.texts[pin] for pin in split.train_pins])
-    return vectorizer.transform(dataset.texts)
+    vectorizer = TfidfVectorizer(
+        preprocessor=str.lower,
+        lowercase=False,  # what sklearn takes for capitals in given words it warns of
+        token_pattern=r"\w+",
+        sublinear_tf=True,
+        vocabulary=words,
+        dtype=np.float32,
+    )
+    return vectorizer.fit(known).transform(texts)
 
 
 def _decomposed(rows, split: Split, size: int, seed: int) -> np.ndarray:
