@@ -441,7 +441,7 @@ def experiment(
     from pingraph.experiment.figures import Figures
     from pingraph.experiment.files import write_all
     from pingraph.experiment.plan import Experiment
-    from pingraph.experiment.run import listing, run_cells
+    from pingraph.experiment.run import listing, older, run_cells
     from pingraph.results import print_sheet
 
     chosen = Experiment.load(file).of(
@@ -456,6 +456,8 @@ def experiment(
     # as behind nohup.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    if note := older(chosen.cells(), out):
+        sys.stderr.write(f"note: {note}\n")
     failures = run_cells(chosen, out, jobs=jobs)
     figures = Figures(chosen, out)
     if figures.cells:

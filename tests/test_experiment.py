@@ -1,6 +1,7 @@
 """Experiments: grids that are checked, run once a cell, stopped and gone on with, and refused."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from pingraph.experiment.figures import Figures
 from pingraph.experiment.files import write_all
 from pingraph.experiment.parts import Trial
 from pingraph.experiment.plan import Cell, Experiment
-from pingraph.experiment.run import costs, finished, listing, run_cells
+from pingraph.experiment.run import costs, finished, listing, older, run_cells
 from pingraph.files import read_json, write_json
 from pingraph.run_files import CHECKPOINT_FILE, SPLIT_FILE
 from pingraph.runs import Run
@@ -89,6 +90,8 @@ def test_a_grid_is_run_once_and_made_into_tables(commands, tiny_folder, tmp_path
     (out / "tiny" / "TF-IDF" / "seed-0" / MADE_FILE).unlink()
     again = commands.run("experiment", str(file), cwd=tmp_path)
     assert again.status == 0, again.err
+    assert re.search(r"^\[2/2\] tiny/TF-IDF/seed-0", again.err, re.MULTILINE)
+    assert "[1/2]" not in again.err  # finished before
     after = {path: path.stat().st_mtime_ns for path in out.rglob(MADE_FILE)}
     changed = [path.parts[-3] for path in after if after[path] != before[path]]
     assert changed == ["TF-IDF"]
@@ -255,6 +258,29 @@ def test_costs_are_those_of_the_cells_that_are_most_alike(tmp_path):
     lines = listing(grid, tmp_path, jobs=1)
     assert lines[-1].startswith("11 of 18 cells to do (about")
     assert lines[0].endswith("  20 s")
+
+
+def test_cells_of_another_commit_are_told(tmp_path, monkeypatch):
+    grid = Experiment.load(write(tmp_path / "a.yaml", data=["icons"], seeds=[0, 1, 2, 3]))
+    commits = ["a" * 40, "b" * 40, "b" * 40, None]  # None: made where there is no git
+    for cell in grid.cells():
+        made = {"seconds": 1, "commit": commits[cell.seed]}
+        write_json(tmp_path / cell.path / MADE_FILE, made)
+        write_json(tmp_path / cell.path / CELL_FILE, {"cell": asdict(cell), "started": {}})
+
+    def told(now):
+        monkeypatch.setattr("pingraph.experiment.run._commit", lambda: {"commit": now})
+        note = older(grid.cells(), tmp_path)
+        assert (listing(grid, tmp_path, jobs=1)[-1] == note) == bool(note)
+        return note.split(". ")[0]
+
+    assert told("a" * 40) == "finished cells of other commits than aaaaaaaaaa: 4 of bbbbbbbbbb"
+    both = "finished cells of other commits than cccccccccc: 2 of aaaaaaaaaa, 4 of bbbbbbbbbb"
+    assert told("c" * 40) == both
+    assert told(None) == ""
+    some = grid.of(seeds=[0, 3])
+    monkeypatch.setattr("pingraph.experiment.run._commit", lambda: {"commit": "a" * 40})
+    assert older(some.cells(), tmp_path) == ""
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -50,11 +51,9 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
     waiting = [cell for cell in cells if not finished(cell, out)]
     stopped, failures = Event(), []
     with (
-        progress_bar(len(cells)) as step,
+        progress_bar(len(cells), done=len(cells) - len(waiting), lines=True) as step,
         ThreadPoolExecutor(jobs) as pool,
     ):
-        for _ in range(len(cells) - len(waiting)):
-            step("finished before")
         running = [pool.submit(_run, cell, out, jobs, stopped) for cell in waiting]
         try:
             for place, (cell, future) in enumerate(zip(waiting, running, strict=True)):
@@ -81,7 +80,8 @@ def listing(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
         left += [] if done else [cost]
         spent = "" if seconds is None else f"  {seconds:,.0f} s"
         lines.append(f"{'finished' if done else 'to do   '} {out / cell.path}{spent}")
-    return [*lines, f"{len(left)} of {len(cells)} cells to do{told(left, jobs)}"]
+    notes = [f"{len(left)} of {len(cells)} cells to do{told(left, jobs)}", older(cells, out)]
+    return [*lines, *filter(None, notes)]
 
 
 def check_cells(cells: list[Cell], out: Path) -> None:
@@ -111,6 +111,23 @@ def finished(cell: Cell, out: Path) -> bool:
 def made(cell: Cell, out: Path) -> dict[str, Any]:
     """Return how a finished cell was made: commit, versions, fingerprints, threads and seconds."""
     return read_json(out / cell.path / MADE_FILE)
+
+
+def older(cells: list[Cell], out: Path) -> str:
+    """Say how many finished cells other code made than what would make the rest; "" if none.
+
+    What a cell was asked for is known, but not what a default was worth then.
+    """
+    now = _commit()["commit"]
+    commits = [made(cell, out).get("commit") for cell in cells if finished(cell, out)]
+    others = Counter(commit[:10] for commit in commits if commit and commit != now)
+    if now is None or not others:
+        return ""
+    counts = ", ".join(f"{count} of {commit}" for commit, count in others.items())
+    return (
+        f"finished cells of other commits than {now[:10]}: {counts}. Where a default has changed "
+        "since, write to another folder by --out"
+    )
 
 
 def costs(cells: list[Cell], among: list[Cell], out: Path) -> list[float | None]:
