@@ -540,6 +540,32 @@ def test_groups_that_differ_are_told(numbers):
     assert not any("Not alike" in one.text for one in describe_run(told, "mine"))
 
 
+def test_queries_are_told_apart_by_the_words_that_training_has_seen(write_folder):
+    pins = np.arange(80)
+    texts = ["Red, red!", "{0} red BLUE", "{0}, red; red", "?!"]  # of a number no other pin has
+    names = ["all words", "most words", "half or fewer words", "no words"]
+    images = [plain_tables()["pins"]["image"][0], *[None] * 79]
+    said = [texts[pin % 4].format(pin) for pin in pins]
+    edges = {"pin_id": np.repeat(pins, 2), "board_id": np.stack([pins % 5, pins % 7], 1).ravel()}
+    dataset = open_dataset(
+        write_folder(
+            pins={"pin_id": pins, "image": images, "text": said},
+            boards={"board_id": np.arange(7), "title": [""] * 7},
+            edges=edges,
+        )
+    )
+    mine = subject(dataset, PinSplit(0.4).split(dataset))
+    run = gather([mine], seed=0, map_pins=9).numbers["runs"]["mine"]
+    result = evaluate_table(mine.table, dataset, mine.split).cold["pin_to_pin"]
+    values = result.values[:, METRICS.index("recall@10")]
+    for kind, (name, group) in enumerate(zip(names, run["cold"]["by_words"], strict=True)):
+        asked = values[result.queries % 4 == kind]
+        assert group["name"].startswith(name)
+        assert group["queries"] == len(asked) > 0
+        assert group["value"] == pytest.approx(asked.mean())
+    assert run["warm"]["by_words"][1]["queries"] == 0  # a pin of training has seen its own words
+
+
 def sheet(cells):
     return Sheet(
         title="t", columns=["a", "b"], sections={"s": [[Cell(c) for c in cells]]}, notes=["n"]

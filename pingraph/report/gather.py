@@ -27,6 +27,7 @@ from pingraph.report.measures import (
     K,
     by_board,
     by_content,
+    by_words,
     estimate,
     occurrences,
     similarities,
@@ -145,6 +146,7 @@ def _measure(subject: Subject, evaluation: Evaluation, seed: int) -> dict[str, A
         out[part] = {
             "by_degree": by_degree[part]["pin_to_pin"],
             "by_content": by_content(result, dataset, seed=seed),
+            "by_words": by_words(result, dataset, split, seed=seed),
             "exposure": shown["exposure"][part],
             "reach": shown["reach"][part],
             "boards": len(boards),

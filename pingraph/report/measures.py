@@ -5,6 +5,7 @@ Letters: N pins, Q queries, D dimensions, k neighbors. All results are plain, as
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from pingraph.datasets import PinBoardDataset
     from pingraph.evaluation import TaskResult
+    from pingraph.splits import Split
 
 MAIN = "recall@10"
 K = 10  # neighbors of a pin, where the report asks who finds whom
@@ -46,6 +48,33 @@ def by_content(result: TaskResult | None, dataset: PinBoardDataset, *, seed: int
     kinds = 3 - 2 * dataset.has_image.astype(np.int64) - dataset.has_text
     names = ["image and text", "image alone", "text alone", "neither"]
     return grouped(result, kinds, names, seed=seed)
+
+
+def by_words(
+    result: TaskResult | None, dataset: PinBoardDataset, split: Split, *, seed: int
+) -> list[dict]:
+    """Return MAIN by how many of a query's distinct words a text of training has as well.
+
+    What only others know of a word cannot be learned here, so this tells how much is missing.
+    """
+    known = set().union(*(words_of(dataset.texts[pin]) for pin in split.train_pins))
+    groups = np.full(dataset.num_pins, 3)
+    for pin, text in enumerate(dataset.texts):
+        if words := words_of(text):
+            share = len(words - known) / len(words)
+            groups[pin] = 0 if not share else 1 if share < 0.5 else 2
+    names = [
+        "all words seen in training",
+        "most words seen in training",
+        "half or fewer words seen in training",
+        "no words",
+    ]
+    return grouped(result, groups, names, seed=seed)
+
+
+def words_of(text: str) -> set[str]:
+    """Return the distinct words of a text: its runs of letters and digits, in lower case."""
+    return set(re.findall(r"\w+", text.lower()))
 
 
 def grouped(

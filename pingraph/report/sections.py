@@ -27,6 +27,7 @@ _GROUPS = (  # key, title, and the axis of the plot, where there is one
     ("by_degree", f"{MAIN} by boards of the query", "boards of the query"),
     ("reach", "Found, by boards of who is to be found", "boards in training"),
     ("by_content", f"{MAIN} by what the query has", ""),
+    ("by_words", f"{MAIN} by how many words of the query training has seen", ""),
 )
 GEOMETRY = {  # of `pingraph.geometry`: what it is called, and what it means
     "alignment": ("alignment", "mean squared distance of board-mates; 0 is together."),

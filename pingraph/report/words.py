@@ -62,7 +62,7 @@ def describe_run(numbers: dict[str, Any], name: str) -> list[Sentence]:
     out += _baselines(numbers, name, part)
     out += _images_and_texts(run, part)
     out += _cold_and_warm(numbers, run)
-    for key, what in (("by_degree", "boards"), ("by_content", "")):
+    for key, what in (("by_degree", "boards"), ("by_content", ""), ("by_words", "")):
         out += _groups(named_groups(run[part][key]), what)
     out += _boards(run, part)
     out += _neighborhoods(run)
