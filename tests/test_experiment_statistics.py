@@ -176,13 +176,29 @@ def test_saves_and_conditions_make_columns(tmp_path):
     expected = np.mean(
         [t["recall@10"].to_numpy()[t["saves"].to_numpy() == 1].mean() for t in table]
     )
-    assert means.sections["icons"][0][2].text == f"{expected:.3f}"
+    assert means.sections["icons"][0][2].text.startswith(f"{expected:.3f} [")
     assert [row[0].text for row in lifts.sections["icons"]] == ["b", HOSTILE]
     (tmp_path / "two").mkdir()
     grid, out = experiment(tmp_path / "two", conditions={"one": held_out, "the other": held_out})
     means, _ = write_all(Figures(grid, out), out)[0]
     assert means.columns == ["", "one", "the other"]
     assert means.sections["icons"][0][1].text != means.sections["icons"][0][2].text
+
+
+def test_more_columns_than_methods_become_rows(tmp_path):
+    held_out = {"class_path": "pingraph.experiments.conditions.HeldOut"}
+    names = ["one", "two", "three", "four"]
+    grid, out = experiment(tmp_path, conditions=dict.fromkeys(names, held_out))
+    figures = Figures(grid, out)
+    means, lifts = write_all(figures, out)[0]
+    assert means.columns == ["", "a", "b", HOSTILE]
+    assert lifts.columns == ["", "b", HOSTILE]
+    for sheet in (means, lifts):
+        assert [row[0].text for row in sheet.sections["icons"]] == names
+    for row, of in zip(means.sections["icons"], figures.slices(), strict=True):
+        for cell, method in zip(row[1:], grid.methods, strict=True):
+            assert cell.text.startswith(f"{figures.mean('icons', method, of).value:.3f} [")
+    assert all(row[1].text.startswith("+") for row in lifts.sections["icons"])  # b has more than a
 
 
 def test_curves_are_lines_through_the_means(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from statistics import mean
 
 from pingraph.experiment.figures import Figures, Slice, Tested, measure_name
@@ -87,38 +88,50 @@ def _others(figures: Figures, comparisons: Comparisons, slices: list[Slice]) -> 
 
 def _by_slice(figures: Figures, slices: list[Slice], notes: list[str]) -> Sheet:
     experiment = figures.experiment
-    return Sheet(
-        title=f"{experiment.title}: {measure_name(experiment)}",
-        columns=["", *(of.label for of in slices)],
-        sections={
-            data: [
-                [Place(method), *(_value(figures.mean(data, method, of)) for of in slices)]
-                for method in experiment.methods
-            ]
-            for data in figures.data
-        },
-        notes=notes,
+    return _crossed(
+        figures,
+        f"{experiment.title}: {measure_name(experiment)}",
+        list(experiment.methods),
+        slices,
+        lambda data, method, of: _value(figures.mean(data, method, of), ends=True),
+        notes,
     )
 
 
 def _lifts(figures: Figures, comparisons: Comparisons, slices: list[Slice]) -> Sheet:
     experiment = figures.experiment
-    return Sheet(
-        title=f"{experiment.title}: lift over {experiment.reference}",
-        columns=["", *(of.label for of in slices)],
-        sections={
-            data: [
-                [
-                    Place(method),
-                    *(_lift(comparisons.get((data, method, of)), starred=True) for of in slices),
-                ]
-                for method in experiment.methods
-                if method != experiment.reference
-            ]
-            for data in figures.data
-        },
-        notes=["* p < 0.05, corrected by Holm for all comparisons of a data set."],
+    return _crossed(
+        figures,
+        f"{experiment.title}: lift over {experiment.reference}",
+        [method for method in experiment.methods if method != experiment.reference],
+        slices,
+        lambda data, method, of: _lift(comparisons.get((data, method, of)), starred=True),
+        ["* p < 0.05, corrected by Holm for all comparisons of a data set."],
     )
+
+
+def _crossed(
+    figures: Figures,
+    title: str,
+    methods: list[str],
+    slices: list[Slice],
+    place: Callable[[str, str, Slice], Place],
+    notes: list[str],
+) -> Sheet:
+    """Return a table of methods and slices; there is more room for what there is more of below."""
+    if len(slices) > len(figures.experiment.methods):
+        columns = methods
+        rows = {
+            data: [[Place(of.label), *(place(data, one, of) for one in methods)] for of in slices]
+            for data in figures.data
+        }
+    else:
+        columns = [of.label for of in slices]
+        rows = {
+            data: [[Place(one), *(place(data, one, of) for of in slices)] for one in methods]
+            for data in figures.data
+        }
+    return Sheet(title=title, columns=["", *columns], sections=rows, notes=notes)
 
 
 def _value(found: Mean | None, tested: Tested | None = None, *, ends: bool = False) -> Place:
