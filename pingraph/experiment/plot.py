@@ -111,9 +111,14 @@ def _curves(figures: Figures, curves: list[Curve]) -> Figure:
         axes.set_title(f"{curve.data}: {curve.name}", fontsize=9, parse_math=False)
         axes.set_ylabel(measure_name(figures.experiment), fontsize=8)
         axes.grid(alpha=0.3)
-        for text in axes.legend(
-            fontsize=7, title="gain by each doubling", title_fontsize=7
-        ).get_texts():
+        legend = axes.legend(
+            fontsize=7,
+            title="gain by each doubling",
+            title_fontsize=7,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.1),  # within, it hides intervals
+        )
+        for text in legend.get_texts():
             text.set_parse_math(False)
     return figure
 
