@@ -24,6 +24,7 @@ from pingraph.report import served, write_report
 from pingraph.report.audit import audit
 from pingraph.report.cases import pick
 from pingraph.report.gather import gather
+from pingraph.report.measures import words_of
 from pingraph.report.plots import Mark, Series, dots
 from pingraph.report.sections import sections
 from pingraph.report.served import served_section
@@ -564,6 +565,7 @@ def test_queries_are_told_apart_by_the_words_that_training_has_seen(write_folder
         assert group["queries"] == len(asked) > 0
         assert group["value"] == pytest.approx(asked.mean())
     assert run["warm"]["by_words"][1]["queries"] == 0  # a pin of training has seen its own words
+    assert words_of("Red, RED's 3 Äpfel") == {"red", "s", "3", "äpfel"}
 
 
 def sheet(cells):
