@@ -246,12 +246,12 @@ def test_costs_are_those_of_the_cells_that_are_most_alike(tmp_path):
     for cell in cells:
         if cell.seed < 2 and cell.data == "icons":
             took = 10 * (cell.seed + 1) + len(cell.method)
-            write_json(tmp_path / cell.path / MADE_FILE, {"seconds": took})
+            write_json(tmp_path / cell.path / MADE_FILE, {"seconds": took, "commit": None})
             write_json(tmp_path / cell.path / CELL_FILE, {"cell": asdict(cell), "started": {}})
     found = dict(zip([cell.path for cell in cells], costs(cells, cells, tmp_path), strict=True))
     for cell in cells:
         assert found[cell.path] == 15 + len(cell.method)
-    write_json(tmp_path / "world/own/seed-0" / MADE_FILE, {"seconds": 100})
+    write_json(tmp_path / "world/own/seed-0" / MADE_FILE, {"seconds": 100, "commit": None})
     found = dict(zip([cell.path for cell in cells], costs(cells, cells, tmp_path), strict=True))
     assert found[Path("world/own/seed-2")] == 100
     assert found[Path("icons/own/seed-2")] == 18

@@ -116,10 +116,10 @@ def made(cell: Cell, out: Path) -> dict[str, Any]:
 def older(cells: list[Cell], out: Path) -> str:
     """Say how many finished cells other code made than what would make the rest; "" if none.
 
-    What a cell was asked for is known, but not what a default was worth then.
+    Cells are compared by what was asked for, which says nothing of what a default was then.
     """
     now = _commit()["commit"]
-    commits = [made(cell, out).get("commit") for cell in cells if finished(cell, out)]
+    commits = [made(cell, out)["commit"] for cell in cells if finished(cell, out)]
     others = Counter(commit[:10] for commit in commits if commit and commit != now)
     if now is None or not others:
         return ""

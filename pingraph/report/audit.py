@@ -7,7 +7,6 @@ the board in the text of the pin. Those are counted here.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from pingraph.baselines import SIDE, shrunken_images
 from pingraph.errors import PinGraphError
 from pingraph.ranking import draw_queries
+from pingraph.report.measures import words_of
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
@@ -97,21 +97,17 @@ def _near_images(
 
 
 def _told_titles(dataset: PinBoardDataset, split: Split) -> dict[str, Any]:
-    titles = [set(_words(title)) for title in dataset.board_titles]
+    titles = [words_of(title) for title in dataset.board_titles]
     pins, boards = (ends[~split.train_edges] for ends in dataset.graph.edges())
     asked = dataset.has_text[pins] & np.array([bool(titles[board]) for board in boards], bool)
     texts: dict[int, set[str]] = {}
     found = 0
     for pin, board in zip(pins[asked].tolist(), boards[asked].tolist(), strict=True):
         if pin not in texts:
-            texts[pin] = set(_words(dataset.texts[pin]))
+            texts[pin] = words_of(dataset.texts[pin])
         found += titles[board] <= texts[pin]
     means = "Held-out edges where the pin's text has every word of the board's title."
     return _graded("title in the text", found, int(asked.sum()), means)
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
 
 
 def _graded(name: str, found: int, of: int, means: str) -> dict[str, Any]:

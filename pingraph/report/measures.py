@@ -73,8 +73,8 @@ def by_words(
 
 
 def words_of(text: str) -> set[str]:
-    """Return the distinct words of a text: its runs of letters and digits, in lower case."""
-    return set(re.findall(r"\w+", text.lower()))
+    """Return the distinct words of a text: its runs of letters and digits, whatever their case."""
+    return set(re.findall(r"\w+", text.casefold()))
 
 
 def grouped(
