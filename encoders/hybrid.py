@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pingraph.encoders.backbone import Backbone
 from pingraph.encoders.checks import check_dropout, check_heads, check_sizes
+from pingraph.encoders.features import FeatureToken, Modality, feature_of
 from pingraph.encoders.fusion import Fusion, FusionKind, rotation
 from pingraph.encoders.granularity import Granularities, Granularity, Levels
 from pingraph.encoders.layers import AttentionPool, spread, unit
@@ -50,12 +52,15 @@ class HybridEncoder(nn.Module):
             gives all it has.
         stem: whether convolutions look at the pixels beside the backbone. `SmallBackbone` has
             them inside.
-        shallow: whether the fused embedding has a part that only words and coarse pixels make;
-            if not given, with a backbone that learns its words, which `SmallBackbone` does.
+        shallow: whether the fused embedding has a part that only words, coarse pixels and features
+            make; if not given, with a backbone that learns its words, which `SmallBackbone` does.
+        features: modalities of which frozen features come along: what EfficientNet-Lite0,
+            pretrained on ImageNet, makes of the image, and MiniLM of the text. If not given, of
+            both with a backbone that learns its words, of none with a pretrained one.
 
     Raises:
         PinGraphError: a size that is too small, or does not fit another or the backbone; no
-            granularity; a shallow part beside a pretrained backbone.
+            granularity; a shallow part beside a pretrained backbone; an unknown modality.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class HybridEncoder(nn.Module):
         levels: int = 1,
         stem: bool = False,
         shallow: bool | None = None,
+        features: tuple[Modality, ...] | None = None,
     ):
         super().__init__()
         self.backbone = _built(backbone)
@@ -88,12 +94,15 @@ class HybridEncoder(nn.Module):
         self.text_levels = Levels(towers.text_width, dim, min(levels, towers.text_levels))
         self.granularities = Granularities(dim, heads, towers.grid, granularities, regions)
         self.text_pool = AttentionPool(dim, heads)
-        looks = len(self.granularities.pools) + stem
+        self.features = _features(towers, features)
+        self.feature_tokens = nn.ModuleDict({one: FeatureToken(one, dim) for one in self.features})
+        looks = len(self.granularities.pools) + stem + ("image" in self.features)
         self.image_head = nn.Linear(towers.image_pooled_width + looks * dim, embed_dim)
-        self.text_head = nn.Linear(towers.text_pooled_width + dim, embed_dim)
+        looks = 1 + ("text" in self.features)
+        self.text_head = nn.Linear(towers.text_pooled_width + looks * dim, embed_dim)
         self._align_heads()
         self.fusion = Fusion(fusion, dim, embed_dim, heads, dropout)
-        self.shallow = _shallow(towers, shallow, embed_dim)
+        self.shallow = _shallow(towers, shallow, embed_dim, self.features)
         self.turn = None if self.shallow is None else nn.Parameter(rotation(embed_dim))
 
     def forward(self, content: PinContent) -> Embeddings:
@@ -151,10 +160,11 @@ class HybridEncoder(nn.Module):
             images = images[rows]
         cached = content.image_tokens
         found = self.backbone.embed_images(images) if cached is None else self._at(cached, rows)
-        details = None if self.stem is None else self.stem(images)[0]
+        beside = [] if self.stem is None else [self.stem(images)[0]]
+        beside += self._feature_token(content, "image", rows)
+        details = torch.cat(beside, dim=1) if beside else None
         tokens, mask, vectors = self.granularities(self.image_levels(found), found.mask, details)
-        if details is not None:
-            vectors.append(details.mean(1))
+        vectors += [part.mean(1) for part in beside]
         vector = unit(self.image_head(torch.cat([found.pooled, *vectors], dim=1)))
         return spread(tokens, rows, pins), spread(mask, rows, pins), spread(vector, rows, pins)
 
@@ -169,10 +179,20 @@ class HybridEncoder(nn.Module):
         else:
             found = self._at(content.text_tokens, rows)
         levels = self.text_levels(found)
-        tokens, mask = levels.flatten(1, 2), found.mask.repeat(1, levels.shape[1])
-        pooled = self.text_pool(tokens, mask).squeeze(1)
-        vector = unit(self.text_head(torch.cat([found.pooled, pooled], dim=1)))
+        beside = self._feature_token(content, "text", rows)
+        tokens = torch.cat([*beside, levels.flatten(1, 2)], dim=1)
+        mask = F.pad(found.mask.repeat(1, levels.shape[1]), (len(beside), 0), value=True)
+        vectors = [self.text_pool(tokens, mask), *beside]
+        pooled = torch.cat([found.pooled, *(part.squeeze(1) for part in vectors)], dim=1)
+        vector = unit(self.text_head(pooled))
         return spread(tokens, rows, pins), spread(mask, rows, pins), spread(vector, rows, pins)
+
+    def _feature_token(self, content: PinContent, name: str, rows: Tensor) -> list[Tensor]:
+        """The token [rows, 1, C] of a modality's frozen features, if they are looked at."""
+        if name not in self.feature_tokens:
+            return []
+        features, _ = feature_of(content, name)
+        return [self.feature_tokens[name](features[rows]).unsqueeze(1)]
 
     def _absent(self, pins: int) -> tuple[Tensor, Tensor, Tensor]:
         """What a modality gives that no pin has: a hidden token, and zero vectors."""
@@ -221,7 +241,18 @@ def _built(backbone: Backbone | str | None) -> Backbone:
     return backbone
 
 
-def _shallow(towers: Backbone, wanted: bool | None, embed_dim: int) -> ShallowLook | None:
+def _features(towers: Backbone, wanted: tuple[Modality, ...] | None) -> tuple[Modality, ...]:
+    if wanted is None:
+        return () if towers.vocabulary is None else get_args(Modality)
+    if not set(wanted) <= set(get_args(Modality)):
+        expected = ", ".join(get_args(Modality))
+        raise PinGraphError(f"features is {wanted}: expected some of {expected}")
+    return tuple(wanted)
+
+
+def _shallow(
+    towers: Backbone, wanted: bool | None, embed_dim: int, features: tuple[Modality, ...]
+) -> ShallowLook | None:
     vocabulary = towers.vocabulary
     if wanted and vocabulary is None:
         raise PinGraphError(
@@ -229,7 +260,7 @@ def _shallow(towers: Backbone, wanted: bool | None, embed_dim: int) -> ShallowLo
         )
     if vocabulary is None or wanted is False:
         return None
-    return ShallowLook(vocabulary, embed_dim)
+    return ShallowLook(vocabulary, embed_dim, features)
 
 
 def _check_looks(

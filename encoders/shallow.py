@@ -1,4 +1,4 @@
-"""A shallow look at a pin: its words and its coarse pixels, each with a vector of its own, summed.
+"""A shallow look at a pin: words, coarse pixels and frozen features, each with a vector, summed.
 
 U pins, T tokens, S pixels of a side, D embedding dimension.
 """
@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pingraph.encoders.features import Modality, ShallowFeatures
 from pingraph.encoders.layers import unit
 from pingraph.encoders.vocabulary import Vocabulary, Words, WordVectors
 from pingraph.interfaces import PinContent
 
 
 class ShallowLook(nn.Module):
-    """Embeds a pin by one matrix: the sum of the vectors of its words and of its coarse pixels.
+    """Embeds a pin by one matrix: the sum of the vectors of its words, pixels and features.
 
     A map without layers knows no context, but learns from few pins, and goes on to gain where deep
     towers know their pins by heart. The two beside each other are better than either (Wide & Deep,
@@ -23,16 +24,18 @@ class ShallowLook(nn.Module):
     Args:
         vocabulary: of the tokens.
         embed_dim: dimension D.
+        features: modalities whose frozen features are looked at.
     """
 
     SIDE = 16  # pixels that are told apart, of a side
 
-    def __init__(self, vocabulary: Vocabulary, embed_dim: int):
+    def __init__(self, vocabulary: Vocabulary, embed_dim: int, features: tuple[Modality, ...] = ()):
         super().__init__()
         self.words = WordVectors(vocabulary, embed_dim)
         self.pixels = nn.Linear(3 * self.SIDE**2, embed_dim, bias=False)
         self.middle = nn.Parameter(torch.full((3 * self.SIDE**2,), 0.5))
         nn.init.normal_(self.pixels.weight, std=0.02)
+        self.features = ShallowFeatures(features, embed_dim) if features else None
 
     def forward(self, content: PinContent, words: Words) -> Tensor:
         """Return [U, D], of length 1; zero where a pin has neither image nor text.
@@ -42,7 +45,8 @@ class ShallowLook(nn.Module):
             words: its tokens, as the vocabulary gives them.
         """
         weights = F.normalize(self.words.weigh(words, content.token_mask), dim=1)
-        return unit(self.words.sum(words, weights) + self._pixels(content))
+        vectors = self.words.sum(words, weights) + self._pixels(content)
+        return unit(vectors if self.features is None else vectors + self.features(content))
 
     def _pixels(self, content: PinContent) -> Tensor:
         images = content.images.to(self.middle.dtype) / 255

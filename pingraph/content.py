@@ -11,6 +11,12 @@ import torch
 from pingraph.encoders.backbone import Backbone
 from pingraph.feature_store import cached_features
 from pingraph.fingerprint import hash_texts
+from pingraph.frozen_features import (
+    FeatureReader,
+    FeatureSource,
+    TextSource,
+    frozen_features,
+)
 from pingraph.interfaces import Encoder, PinContent, Preparation
 from pingraph.pixel_store import OnBrokenImage, PixelStore
 from pingraph.tokenization import encode
@@ -44,6 +50,16 @@ class SourceReader(Reader, Protocol):
     @property
     def fingerprint(self) -> str:
         """sha256 of what the content of all pins depends on, but for the preparation."""
+        ...
+
+    @property
+    def source(self) -> FeatureSource:
+        """What frozen features are made of."""
+        ...
+
+    @property
+    def skip_broken(self) -> bool:
+        """Whether a pin with a broken image is taken for one without."""
         ...
 
 
@@ -81,6 +97,16 @@ class ContentReader:
             self.dataset.fingerprint, self.tokenizer.to_str(), str(self.pixels.skip_broken)
         )
 
+    @property
+    def source(self) -> FeatureSource:
+        """The data set."""
+        return self.dataset
+
+    @property
+    def skip_broken(self) -> bool:
+        """Whether a pin with a broken image is taken for one without."""
+        return self.pixels.skip_broken
+
     def read(self, pins: np.ndarray) -> PinContent:
         """Return the content of pins int64 [U].
 
@@ -110,6 +136,7 @@ class TextReader:
     def __init__(self, texts: Sequence[str], tokenizer: Tokenizer, preparation: Preparation):
         self.texts = list(texts)
         self.tokenizer = tokenizer
+        self.skip_broken = False
         self.image_size = preparation.image_size
 
     @property
@@ -121,6 +148,11 @@ class TextReader:
     def fingerprint(self) -> str:
         """sha256 of the texts and the tokenizer."""
         return hash_texts(self.tokenizer.to_str(), *self.texts)
+
+    @property
+    def source(self) -> FeatureSource:
+        """The texts, as pins without images."""
+        return TextSource(self.texts)
 
     def read(self, pins: np.ndarray) -> PinContent:
         """Return the content of pins int64 [U]."""
@@ -135,17 +167,22 @@ class TextReader:
 
 
 def reader_for(encoder: Encoder, reader: SourceReader) -> Reader:
-    """Return what reads pins for an encoder: from the disk, where its backbone is frozen.
+    """Return what reads pins for an encoder, from the disk what is frozen of it.
 
     Args:
         encoder: whose preparation `reader` follows.
         reader: of the pins as they are.
 
     Raises:
-        PinGraphError: the tokens of a frozen backbone cannot be computed, written or read.
+        PinGraphError: the tokens of a frozen backbone, or frozen features, cannot be computed,
+            written or read.
+        BrokenImageError: an image cannot be decoded, and the reader may not skip it.
     """
-    backbone = getattr(encoder, "backbone", None)
+    backbone, found = getattr(encoder, "backbone", None), reader
     if isinstance(backbone, Backbone) and backbone.frozen:
         keep_images = getattr(encoder, "looks_at_pixels", False)
-        return cached_features(reader, backbone, keep_images=keep_images)
-    return reader
+        found = cached_features(reader, backbone, keep_images=keep_images)
+    if getattr(encoder, "features", False):
+        features = frozen_features(reader.source, skip_broken=reader.skip_broken)
+        return FeatureReader(found, features)
+    return found

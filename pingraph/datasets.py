@@ -168,6 +168,15 @@ class PinBoardDataset:
         return _groups(self.num_pins, self.has_text, self.texts.__getitem__)
 
     @functools.cached_property
+    def image_fingerprint(self) -> str:
+        """sha256 of the images; of those in files the paths and sizes, not the bytes."""
+        digest = hashlib.sha256()
+        digest.update(b"bytes" if is_bytes(self._images.column.type) else b"text")
+        hash_column(digest, self._images.column)
+        digest.update(self._images.file_sizes().tobytes())
+        return digest.hexdigest()
+
+    @functools.cached_property
     def fingerprint(self) -> str:
         """sha256 of the ids, texts, images, titles and edges, however the files are laid out.
 
@@ -176,10 +185,9 @@ class PinBoardDataset:
         """
         digest = hashlib.sha256()
         _hash_ids(digest, self.pin_ids)
-        for column in (self._texts, self._images.column):
-            digest.update(b"bytes" if is_bytes(column.type) else b"text")
-            hash_column(digest, column)
-        digest.update(self._images.file_sizes().tobytes())
+        digest.update(b"bytes" if is_bytes(self._texts.type) else b"text")
+        hash_column(digest, self._texts)
+        digest.update(self.image_fingerprint.encode())
         if not self.pins_only:
             hash_column(digest, pa.chunked_array([pa.array(self.board_titles, pa.string())]))
             digest.update(self.graph.fingerprint().encode())

@@ -10,10 +10,7 @@ A folder of features holds `card.json`, and for the image, the text and the toke
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +22,7 @@ from pingraph.datasets import cache_folder
 from pingraph.errors import PinGraphError
 from pingraph.feature_files import FeatureFile, FeatureWriter, open_features, save_card
 from pingraph.feature_key import Precision, feature_key
-from pingraph.files import atomic_folder
+from pingraph.files import atomic_folder, only_one
 from pingraph.interfaces import PinContent, Tokens
 from pingraph.progress import progress_bar
 
@@ -127,7 +124,7 @@ def cached_features(
     key = feature_key(reader, backbone, precision)
     folder = (cache or cache_folder() / "features") / key
     if not folder.is_dir():
-        with _alone(folder):
+        with only_one(folder):
             if not folder.is_dir():
                 for orphan in folder.parent.glob(f".{key}.*/"):
                     shutil.rmtree(orphan, ignore_errors=True)
@@ -172,22 +169,3 @@ def _compute(folder: Path, reader: SourceReader, backbone: Backbone, precision: 
 
 def _words(ids: torch.Tensor, mask: torch.Tensor) -> Tokens:
     return Tokens(levels=(ids.unsqueeze(2),), mask=mask, pooled=ids.new_zeros(len(ids), 0))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process makes the folder; the lock of one that was killed is gone."""
-    import fcntl
-
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError as error:
-        raise PinGraphError(f"cannot write {folder}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        # Not by closing alone: a process forked meanwhile has the file open too.
-        fcntl.flock(handle, fcntl.LOCK_UN)
-        os.close(handle)

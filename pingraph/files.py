@@ -60,6 +60,27 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Wait until no other process makes a file or folder; the lock of one that was killed is gone.
+
+    Raises:
+        PinGraphError: its folder cannot be written.
+    """
+    import fcntl
+
+    with _named_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        # Not by closing alone: a process forked meanwhile has the file open too.
+        fcntl.flock(handle, fcntl.LOCK_UN)
+        os.close(handle)
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically. NaN and infinity are refused (not JSON)."""
     with atomic_file(path) as temporary:

@@ -133,7 +133,8 @@ class PinContent:
     """What some pins look like and say; all that an encoder ever sees of them.
 
     The tokens of a frozen backbone may come along, computed once and read from the disk: then the
-    encoder takes those, and never runs the backbone.
+    encoder takes those, and never runs the backbone. So may frozen features, F numbers that
+    pretrained models make of an image or a text, for an encoder that asks for them.
     """
 
     images: Tensor  # uint8 [U, 3, H, W], RGB; zeros where a pin has no image
@@ -142,6 +143,8 @@ class PinContent:
     token_mask: Tensor  # bool [U, T]; a row of False is a pin without text
     image_tokens: Tokens | None = None
     text_tokens: Tokens | None = None
+    image_features: Tensor | None = None  # float16 [U, F], of length 1; 0 without an image
+    text_features: Tensor | None = None  # likewise
 
 
 @dataclass(frozen=True, kw_only=True)

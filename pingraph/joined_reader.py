@@ -45,7 +45,13 @@ def _joined(one: PinContent, other: PinContent) -> PinContent:
         token_mask=_stacked(one.token_mask, other.token_mask),
         image_tokens=_joined_tokens(one.image_tokens, other.image_tokens),
         text_tokens=_joined_tokens(one.text_tokens, other.text_tokens),
+        image_features=_joined_features(one.image_features, other.image_features),
+        text_features=_joined_features(one.text_features, other.text_features),
     )
+
+
+def _joined_features(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return None if one is None or other is None else torch.cat([one, other])
 
 
 def _joined_tokens(one: Tokens | None, other: Tokens | None) -> Tokens | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,12 +11,17 @@ import numpy as np
 import torch
 
 from pingraph.embeddings import find_rows, nearest
+from pingraph.encoders.efficientnet import SIDE
 from pingraph.errors import PinGraphError
+from pingraph.frozen_features import image_features, text_features
 from pingraph.grid import grid_rows, save_grid
-from pingraph.interfaces import PinContent, Preparation
+from pingraph.images import load_pixels, open_image
+from pingraph.interfaces import PinContent
 from pingraph.tokenization import UNKNOWN, encode, knows_words
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from pingraph.datasets import PinBoardDataset
     from pingraph.runs import Run
     from pingraph.subject import Subject
@@ -64,6 +71,15 @@ def cannot_search(subject: Subject, by: Literal["text", "image"]) -> str | None:
     return f"{subject.run.folder} cannot search by {by}: it was trained without {by}s"
 
 
+def get_ready(subject: Subject) -> None:
+    """Load the models that the first search by words or by an image would wait for."""
+    features = () if subject.run is None else _features(subject.run)
+    if "text" in features:
+        text_features(["ready"])
+    if "image" in features:
+        image_features(np.zeros((1, 3, SIDE, SIDE), np.uint8))
+
+
 def text_vector(subject: Subject, text: str) -> np.ndarray:
     """Return the text embedding of words, float32 [D].
 
@@ -76,6 +92,8 @@ def text_vector(subject: Subject, text: str) -> np.ndarray:
         raise PinGraphError(f"the text {text!r} holds no word that {run.folder} knows")
     size = run.encoder.preparation.image_size
     content = _content(np.zeros((3, size, size), np.uint8), False, tokens, mask)
+    if "text" in _features(run):
+        content = replace(content, text_features=text_features([text]))
     return run.embed_content(content).text[0].numpy()
 
 
@@ -92,8 +110,11 @@ def image_vector(subject: Subject, source: bytes | Path, name: str) -> np.ndarra
             there is no run.
     """
     run = _run_for(subject, "image")
-    pixels = _read_image(source, name, run.encoder.preparation)
+    pixels = _read_image(source, name, run.encoder.preparation.pixels)
     content = _content(pixels, True, np.zeros((1, 1), np.int64), np.zeros((1, 1), bool))
+    if "image" in _features(run):
+        picture = _read_image(source, name, lambda image: load_pixels(image, SIDE))
+        content = replace(content, image_features=image_features(picture[None]))
     return run.embed_content(content).image[0].numpy()
 
 
@@ -113,13 +134,18 @@ def _print_pins(dataset: PinBoardDataset, pins: np.ndarray, scores: np.ndarray) 
         print(f"{place:>4}  {score:.3f}  {dataset.pin_ids[pin]!s:<{width}}  {text}".rstrip())
 
 
-def _read_image(source: bytes | Path, name: str, preparation: Preparation) -> np.ndarray:
+def _features(run: Run) -> tuple[str, ...]:
+    return getattr(run.encoder, "features", ())
+
+
+def _read_image(
+    source: bytes | Path, name: str, finish: Callable[[Image], np.ndarray]
+) -> np.ndarray:
+    """Return what `finish` makes of an encoded image."""
     from PIL import UnidentifiedImageError
 
-    from pingraph.images import open_image
-
     try:
-        return preparation.pixels(open_image(source))
+        return finish(open_image(source))
     except UnidentifiedImageError as error:  # its message names a memory address
         raise PinGraphError(f"{name}: no image of a known format") from error
     except OSError as error:

@@ -14,6 +14,7 @@ SCRIPT = Path(sys.executable).with_name("pingraph")
 TINY = [  # an encoder and batches that train in a second
     "--model.encoder.backbone.dim=16",
     "--model.encoder.backbone.lexicon=none",
+    "--model.encoder.features=[]",
     "--model.encoder.embed_dim=16",
     "--data.batch_size=16",
 ]

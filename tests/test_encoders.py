@@ -17,7 +17,7 @@ from pingraph.tokenization import encode, train_tokenizer
 from tests import tiny_models
 
 SIZES = {"image_size": 16, "vocab_size": 50, "max_tokens": 6, "dim": 32}
-SETTINGS = {"embed_dim": 24, "dropout": 0.0}
+SETTINGS: dict = {"embed_dim": 24, "dropout": 0.0, "features": ()}
 ALL = ("global", "regional", "patch")
 
 
@@ -397,7 +397,7 @@ def test_without_a_backbone_each_encoder_has_small_towers_of_its_own():
         image_size=32, vocab_size=16384, max_tokens=48, known_words=words
     )
     assert (one.embed_dim, one.stem) == (128, None)
-    assert sum(p.numel() for p in one.parameters() if p.requires_grad) < 4.8e6
+    assert sum(p.numel() for p in one.parameters() if p.requires_grad) < 5.2e6
 
 
 def test_the_small_backbone_keeps_what_it_promises():

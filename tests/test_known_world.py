@@ -20,6 +20,7 @@ OPTIONS = {
     "model.encoder.backbone.vision_depth": 1,
     "model.encoder.backbone.dropout": 0.0,
     "model.encoder.backbone.lexicon": "none",
+    "model.encoder.features": [],
     "model.encoder.dropout": 0.0,
     "model.learning_rate": 0.004,
     "data.batch_size": 64,

@@ -17,7 +17,8 @@ LAYERS = [
     """encoders objectives losses false_negatives embedding_bank batch_alignments views codes
     neighbor_context tokenization pixel_store content augmentation
     joined_reader training_pins
-    batches pin_counts gathering feature_files feature_key feature_store""",
+    batches pin_counts gathering feature_files feature_key feature_store
+    frozen_features""",
     "run_files weights mistakes parsing data module audits",
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
     ranking popularity edge_masking stability compatibility served approximate significance

@@ -77,7 +77,7 @@ def test_pins_that_lack_something_leave_finite_gradients():
 def test_the_fused_embedding_is_the_turned_sum_of_the_towers_and_the_look():
     torch.manual_seed(1)
     backbone = SmallBackbone(image_size=16, vocab_size=50, max_tokens=6, dim=32, dropout=0)
-    encoder, given = HybridEncoder(backbone, embed_dim=24).eval(), mixed()
+    encoder, given = HybridEncoder(backbone, embed_dim=24, features=()).eval(), mixed()
     whole = encoder(given)
     shallow = encoder.shallow(given, encoder.backbone.vocabulary(given.tokens))
     assert torch.equal(whole.shallow, shallow)

@@ -48,6 +48,7 @@ SIZES = {
     "model.encoder.backbone.heads": 2,
     "model.encoder.backbone.dropout": 0.1,
     "model.encoder.backbone.lexicon": "none",
+    "model.encoder.features": [],
     "model.learning_rate": 0.002,
     "model.weight_decay": 0.1,
     "model.warmup": 0.1,
@@ -426,7 +427,7 @@ def gradients(content_of, **options):
 def test_chunks_that_are_computed_again_give_the_same_gradients(tiny):
     """GradCache: to the bit, dropout included."""
     backbone = SmallBackbone(image_size=16, vocab_size=100, max_tokens=8, dim=32, heads=2)
-    encoder = HybridEncoder(backbone, embed_dim=16, heads=2)
+    encoder = HybridEncoder(backbone, embed_dim=16, heads=2, features=())
     preparation = encoder.preparation
     content = ContentReader(tiny, preparation.tokenizer(tiny.texts), preparation)
     pins = TrainingPins.of(tiny, PinSplit(0.1).split(tiny))

@@ -159,7 +159,7 @@ def test_an_encoder_sees_titles_as_texts_and_pins_as_ever(frozen, stem, tiny, pi
     torch.manual_seed(0)
     backbone = SmallBackbone(image_size=16, vocab_size=100, max_tokens=8, dim=32, heads=2)
     backbone.requires_grad_(not frozen)
-    encoder = HybridEncoder(backbone, embed_dim=16, heads=2, stem=stem).eval()
+    encoder = HybridEncoder(backbone, embed_dim=16, heads=2, stem=stem, features=()).eval()
     preparation = encoder.preparation
     tokenizer = preparation.tokenizer(pins.texts(tiny))
     content = ContentReader(tiny, tokenizer, preparation)

@@ -52,6 +52,7 @@ def share_of_topic(folder, run, lexicon):
         "data.folder": folder,
         "trainer.default_root_dir": run,
         "model.encoder.backbone.lexicon": lexicon,
+        "model.encoder.features": [],
     }
     opened, dataset, fused = embedded(given)
     cold, train = opened.split.cold_pins(dataset.graph), opened.split.train_pins

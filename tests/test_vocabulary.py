@@ -119,7 +119,7 @@ def test_learning_again_forgets_the_tokenizer_before(lexicon, tokenizer):
 @torch.no_grad()
 def test_an_unseen_word_of_the_lexicon_moves_the_embedding():
     backbone = SmallBackbone(image_size=8, vocab_size=100, max_tokens=8, dim=16, dropout=0)
-    encoder = HybridEncoder(backbone, embed_dim=12).eval()
+    encoder = HybridEncoder(backbone, embed_dim=12, features=()).eval()
     tokenizer = encoder.preparation.tokenizer(["red chair", "green table"])
     encoder.learn_words(tokenizer)
     texts = ["sofa", "couch", "xqzt", "xqzz"]

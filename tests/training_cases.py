@@ -22,6 +22,7 @@ model:
           {image_size: 16, vocab_size: 200, max_tokens: 8, dim: 32, heads: 2, lexicon: none}
       embed_dim: 24
       heads: 2
+      features: []
 data:
   batch_size: 8
   chunk_size: 5

@@ -58,7 +58,7 @@ def step(batch: PinBatch, *, recompute: bool, block_rows: int) -> float:
     """Compute the loss of a batch and its gradients; return the seconds of nothing else."""
     torch.manual_seed(0)
     module = PinModule(
-        HybridEncoder(), AlignmentObjective(block_rows=block_rows), recompute=recompute
+        HybridEncoder(features=()), AlignmentObjective(block_rows=block_rows), recompute=recompute
     )
     module._trainer = SimpleNamespace(world_size=1)  # type: ignore[assignment]
     module.on_train_start()

@@ -10,6 +10,7 @@ from scipy import sparse
 from pingraph.baselines import shrunken_images
 from pingraph.datasets import PinBoardDataset
 from pingraph.encoders.lexicon import NONE, read_lexicon
+from pingraph.frozen_features import frozen_features
 from pingraph.splits import Split
 from pingraph.tokenization import encode, train_tokenizer
 
@@ -21,6 +22,7 @@ def content_features(
     words: int,
     pixels: int,
     lexicon: str = NONE,
+    pretrained: bool = False,
     seed: int,
 ) -> np.ndarray:
     """Return latent semantic analysis of the texts beside the main components of the pixels.
@@ -35,10 +37,11 @@ def content_features(
         words: numbers of the texts, at most, 0 for none; fewer where the training pins have fewer.
         pixels: likewise of the images.
         lexicon: as of `read_lexicon`.
+        pretrained: whether the frozen features of `HybridEncoder` come along.
         seed: of the decompositions.
 
     Returns:
-        float32 [N, at most words + pixels, and P of a lexicon].
+        float32 [N, at most words + pixels, P of a lexicon, and the frozen features].
     """
     parts = []
     if dataset.has_text.any():
@@ -49,6 +52,8 @@ def content_features(
     if dataset.has_image.any():
         images = shrunken_images(dataset, np.arange(dataset.num_pins))
         parts.append(_decomposed(images, split, pixels, seed))
+    if pretrained:
+        parts += frozen_features(dataset).values()
     return np.concatenate([np.zeros((dataset.num_pins, 0), np.float32), *parts], axis=1)
 
 

@@ -14,6 +14,7 @@ from pingraph.experiments.methods.features import (
     word_parts,
 )
 from pingraph.experiments.methods.walk_pairs import cosine_scorers, embed_all, train_on_walks
+from pingraph.frozen_features import TextSource, frozen_features
 from pingraph.interfaces import Sampler
 from pingraph.ranking import Scorer
 from pingraph.splits import Split
@@ -34,6 +35,8 @@ class LinearContent:
         words: words and parts of words, at most.
         pixels: features of an image.
         lexicon: whose vectors of words come along, as of `SmallBackbone`.
+        pretrained: whether frozen features come along, as of `HybridEncoder`.
+        dropout: share of the numbers of frozen features that a step goes without.
         sampler: finds neighbors; PinSAGESampler(k=50) if not given.
     """
 
@@ -46,16 +49,19 @@ class LinearContent:
         words: int = 16384,
         pixels: int = 128,
         lexicon: str = MINILM,
+        pretrained: bool = True,
+        dropout: float = 0.5,
         sampler: Sampler | None = None,
     ):
         self.dim, self.steps, self.batch_size = dim, steps, batch_size
         self.learning_rate, self.words, self.pixels = learning_rate, words, pixels
-        self.lexicon, self.sampler = lexicon, sampler
+        self.lexicon, self.pretrained, self.dropout = lexicon, pretrained, dropout
+        self.sampler = sampler
 
     def scorers(self, dataset: PinBoardDataset, split: Split, *, seed: int) -> Mapping[str, Scorer]:
         """Train, and return scorers of "pin_to_pin" and "board_to_pins" by cosine."""
         import torch
-        from torch.nn.functional import normalize
+        from torch.nn.functional import dropout, normalize
 
         from pingraph.samplers import PinSAGESampler
         from pingraph.training_pins import TrainingPins
@@ -70,16 +76,21 @@ class LinearContent:
         dense = content_features(dataset, split, words=0, pixels=self.pixels, seed=seed)
         dense = np.pad(dense, [(0, len(pins.titles)), (0, 0)])
         dense = np.concatenate([dense, lexicon_features(texts, known, self.lexicon)], axis=1)
-        of_words = torch.nn.Parameter(0.02 * torch.randn(words.shape[1], self.dim))
-        of_dense = torch.nn.Parameter(0.02 * torch.randn(dense.shape[1], self.dim))
+        frozen = self._frozen(dataset, pins.titles)
+        maps = [
+            torch.nn.Parameter(0.02 * torch.randn(part.shape[1], self.dim))
+            for part in (words, dense, frozen)
+        ]
 
-        def embed(rows: np.ndarray) -> torch.Tensor:
-            seen = torch.from_numpy(words[rows].toarray()) @ of_words
-            return normalize(seen + torch.from_numpy(dense[rows]) @ of_dense)
+        def embed(rows: np.ndarray, share: float = 0.0) -> torch.Tensor:
+            seen = (words[rows].toarray(), dense[rows], frozen[rows])
+            *plain, hidden = map(torch.from_numpy, seen)
+            parts = (*plain, dropout(hidden, share))
+            return normalize(sum(part @ to for part, to in zip(parts, maps, strict=True)))
 
         train_on_walks(
-            embed,
-            [of_words, of_dense],
+            lambda rows: embed(rows, self.dropout),
+            maps,
             found,
             graph.incidence().tocsr(),
             steps=self.steps,
@@ -88,3 +99,11 @@ class LinearContent:
         )
         vectors = embed_all(embed, dataset.num_pins)
         return cosine_scorers(vectors, split.train_graph(dataset.graph))
+
+    def _frozen(self, dataset: PinBoardDataset, titles: list[str]) -> np.ndarray:
+        """The frozen features of pins and titles, float32 [N + M, F], F 0 without them."""
+        if not self.pretrained:
+            return np.zeros((dataset.num_pins + len(titles), 0), np.float32)
+        found = [frozen_features(source) for source in (dataset, TextSource(titles))]
+        rows = [np.concatenate([one["image"], one["text"]], axis=1) for one in found]
+        return np.concatenate(rows).astype(np.float32)

@@ -43,6 +43,7 @@ class GraphSAGE:
         words: features of a text.
         pixels: features of an image.
         lexicon: whose vectors of words come along, as of `SmallBackbone`.
+        pretrained: whether frozen features come along, as of `HybridEncoder`.
         sampler: finds neighbors; PinSAGESampler(k=10) if not given.
     """
 
@@ -58,12 +59,13 @@ class GraphSAGE:
         words: int = 256,
         pixels: int = 128,
         lexicon: str = MINILM,
+        pretrained: bool = True,
         sampler: Sampler | None = None,
     ):
         self.dim, self.steps, self.batch_size = dim, steps, batch_size
         self.learning_rate, self.hide = learning_rate, hide
         self.words, self.pixels, self.lexicon = words, pixels, lexicon
-        self.sampler = sampler
+        self.pretrained, self.sampler = pretrained, sampler
 
     def scorers(self, dataset: PinBoardDataset, split: Split, *, seed: int) -> Mapping[str, Scorer]:
         """Train, and return scorers of "pin_to_pin" and "board_to_pins" by cosine."""
@@ -73,6 +75,7 @@ class GraphSAGE:
             words=self.words,
             pixels=self.pixels,
             lexicon=self.lexicon,
+            pretrained=self.pretrained,
             seed=seed,
         )
         vectors = self.embedded(dataset, split, features, seed=seed)

@@ -14,7 +14,7 @@ from pingraph.explore.columns import Column, Columns, WordIndex
 from pingraph.explore.given_images import GivenImages
 from pingraph.explore.question import Directory, Question
 from pingraph.explore.ranking import pin_states
-from pingraph.queries import cannot_search
+from pingraph.queries import cannot_search, get_ready
 from pingraph.subject import require_alike
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class Explorer:
         self.columns = Columns(subjects, graphs, self.directory, self.images)
         self._titles = WordIndex(self.dataset.board_titles)
         # What each answer rests on is found once, and now: the first who asks need not wait for it.
+        for subject in subjects:
+            get_ready(subject)
         if self.dataset.num_pins > 1:
             first, second = self.dataset.pin_ids[:2].tolist()
             for run in range(len(subjects)):
