@@ -25,7 +25,7 @@ OPTIONS = {
     "model.learning_rate": 0.004,
     "data.batch_size": 64,
     "data.num_workers": 0,
-    "trainer.max_steps": 120,
+    "trainer.max_steps": 60,
     "trainer.accelerator": "cpu",
     "trainer.enable_progress_bar": False,
 }
