@@ -1,6 +1,7 @@
 """Small data sets that the tests share, and a cache that is not the user's."""
 
 import fcntl
+import multiprocessing
 import os
 import shutil
 import signal
@@ -76,6 +77,17 @@ def tiny_folder(make_once):
 def tiny(tiny_folder):
     """The opened data set of `tiny_folder`."""
     return open_dataset(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def spawned():
+    """A pool of one process that was spawned: it knows only what is pickled to it.
+
+    It imports everything anew, which takes seconds, and so is started once for all tests. It cannot
+    import the tests.
+    """
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session")

@@ -29,8 +29,6 @@ class TestInverseSizeContract(SamplerContract):
     def make(self, **arguments):
         return CoBoardSampler(weighting="inverse_size", **arguments)
 
-    test_workers_of_a_data_loader_change_nothing = None  # as above; it takes long
-
 
 # Forced answers.
 

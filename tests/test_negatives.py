@@ -29,6 +29,9 @@ class TestUniformContract(NegativeContract):
     def make(self, **arguments):
         return UniformNegatives(**arguments)
 
+    def test_a_spawned_worker_of_a_data_loader_changes_nothing(self, graph):
+        self.check_workers(graph, "spawn", 1)
+
 
 class TestPopularityContract(NegativeContract):
     def make(self, **arguments):

@@ -24,6 +24,9 @@ class TestPinSAGEContract(SamplerContract):
     def make(self, **arguments):
         return PinSAGESampler(**arguments)
 
+    def test_a_spawned_worker_of_a_data_loader_changes_nothing(self, graph):
+        self.check_workers(graph, "spawn", 1)
+
 
 # Forced answers: graphs and settings that leave only one set of walks.
 

@@ -64,9 +64,8 @@ class TestContractOnCUDA(SamplerContract):
         return DeviceSampler(sampler=PinSAGESampler(**arguments), device="cuda")
 
     # CUDA cannot be used in a forked process
-    @pytest.mark.parametrize(("method", "workers"), [("spawn", 1)])
-    def test_workers_of_a_data_loader_change_nothing(self, graph, method, workers):
-        super().test_workers_of_a_data_loader_change_nothing(graph, method, workers)
+    def test_workers_of_a_data_loader_change_nothing(self, graph):
+        self.check_workers(graph, "spawn", 1)
 
     @pytest.mark.skip(reason="CUDA cannot be used in a forked process")
     def test_threads_work_in_a_forked_process(self, graph):

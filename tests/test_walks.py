@@ -50,10 +50,7 @@ class TestWalkContract(SamplerContract):
     def make(self, **arguments):
         return WalkSampler(step=one_of_two, accept=half, score=rare, **arguments)
 
-    # a spawned process does not know this module
-    @pytest.mark.parametrize(("method", "workers"), [("fork", 2)])
-    def test_workers_of_a_data_loader_change_nothing(self, graph, method, workers):
-        super().test_workers_of_a_data_loader_change_nothing(graph, method, workers)
+    test_a_spawned_process_finds_the_same = None  # it does not know this module
 
 
 def one_of_two(walk, start, end, word):
