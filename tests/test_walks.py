@@ -18,6 +18,10 @@ from tests.graph_cases import enriched
 from tests.sampler_contract import SamplerContract, assert_same, skewed_graph
 from tests.test_samplers import small_graph
 
+# numba compiles the kernels for each user's function anew, 5 s each: one process for all of them,
+# and `data` tells one function which of several rules it is to follow.
+pytestmark = pytest.mark.xdist_group("walks")
+
 
 class RichContract(SamplerContract):
     """The contract, on a graph with weights and times."""
@@ -68,38 +72,54 @@ def rare(walk, pin, visits):
     return visits / degree**0.5
 
 
-def uniform(walk, start, end, word):
-    return start + pick(word, end - start)[0]
+UNIFORM, BY_WEIGHT, EARLIER, NOWHERE = range(4)
 
 
-def by_weight(walk, start, end, word):
-    """Roulette over the row: the obvious twin of the alias tables."""
-    weights = walk.graph.pin_weights if walk.board < 0 else walk.graph.board_weights
-    left = (draw(word, 0) >> np.uint64(11)) * 2.0**-53 * weights[start:end].sum()
-    for place in range(start, end):
-        left -= weights[place]
-        if left < 0:
-            return place
-    return end - 1
+def step_of_a_kind(walk, start, end, word):
+    """Which edge is taken; `data` holds the kind and a time.
+
+    BY_WEIGHT: roulette over the row, the obvious twin of the alias tables. EARLIER: only edges
+    before the time; ends a walk where there is none.
+    """
+    kind, time = walk.data
+    if kind == BY_WEIGHT:
+        weights = walk.graph.pin_weights if walk.board < 0 else walk.graph.board_weights
+        left = (draw(word, 0) >> np.uint64(11)) * 2.0**-53 * weights[start:end].sum()
+        for place in range(start, end):
+            left -= weights[place]
+            if left < 0:
+                return place
+        return end - 1
+    if kind == EARLIER:
+        times = walk.graph.pin_times if walk.board < 0 else walk.graph.board_times
+        places = np.flatnonzero(times[start:end] < time)
+        return start + places[pick(word, len(places))[0]] if len(places) else -1
+    return start + pick(word, end - start)[0] if kind == UNIFORM else -1
 
 
-def earlier(walk, start, end, word):
-    """Only edges before time 6, which `data` holds; ends a walk where there is none."""
-    times = walk.graph.pin_times if walk.board < 0 else walk.graph.board_times
-    places = np.flatnonzero(times[start:end] < walk.data)
-    return start + places[pick(word, len(places))[0]] if len(places) else -1
+def uniform(graph):
+    return UNIFORM, 0
 
 
-def six(graph):
-    return 6
+def by_weight(graph):
+    return BY_WEIGHT, 0
 
 
-def near_four_times(walk, pin):
-    """node2vec with p = 2 and q = 4, in a user's words."""
+def earlier(graph):
+    return EARLIER, 6
+
+
+def nowhere(graph):
+    return NOWHERE, 0
+
+
+def near_back_far(walk, pin):
+    """node2vec in a user's words: `data` holds the chances of near pins, of the last, of others."""
+    near, back, far = walk.data
     if walk.previous < 0:
-        return 1.0
+        return near
     if pin == walk.previous:
-        return 0.5
+        return back
     graph = walk.graph
     ours = graph.pin_boards[graph.pin_offsets[pin] : graph.pin_offsets[pin + 1]]
     theirs = graph.pin_boards[
@@ -107,8 +127,17 @@ def near_four_times(walk, pin):
     ]
     for board in ours:
         if (theirs == board).any():
-            return 1.0
-    return 0.25
+            return near
+    return far
+
+
+def two_and_four(graph):
+    """Return p = 2 and q = 4."""
+    return 1.0, 0.5, 0.25
+
+
+def nobody(graph):
+    return 0.0, 0.0, 0.0
 
 
 # The exact laws, by matrix, of where a walk is after each traversal.
@@ -169,10 +198,14 @@ LAWS = {
         {"return_parameter": 2.0, "in_out_parameter": 4.0},
         second_order_law,
     ),
-    "user, uniform": (WalkSampler, {"step": uniform}, uniform_law),
-    "user, weighted": (WalkSampler, {"step": by_weight}, weighted_law),
-    "user, earlier": (WalkSampler, {"step": earlier, "data": six}, earlier_law),
-    "user, second order": (WalkSampler, {"accept": near_four_times}, second_order_law),
+    "user, uniform": (WalkSampler, {"step": step_of_a_kind, "data": uniform}, uniform_law),
+    "user, weighted": (WalkSampler, {"step": step_of_a_kind, "data": by_weight}, weighted_law),
+    "user, earlier": (WalkSampler, {"step": step_of_a_kind, "data": earlier}, earlier_law),
+    "user, second order": (
+        WalkSampler,
+        {"accept": near_back_far, "data": two_and_four},
+        second_order_law,
+    ),
 }
 
 
@@ -281,7 +314,7 @@ SAMPLERS = [
     Node2VecSampler(return_parameter=3, in_out_parameter=0.3, restart_probability=0.2),
     Node2VecSampler(return_parameter=0.5, weighted=True),
     WalkSampler(step=one_of_two, accept=half),
-    WalkSampler(step=earlier, data=six, walk_length=3),
+    WalkSampler(step=step_of_a_kind, data=earlier, walk_length=3),
 ]
 KINDS = [f"{number} {type(sampler).__name__}" for number, sampler in enumerate(SAMPLERS)]
 
@@ -370,21 +403,28 @@ def test_a_walk_of_no_rules_is_pinsages_bit_for_bit():
     assert_same(second.sample(graph, range(120), seed=5, epoch=6), plain)
 
 
-def nobody(walk, pin):
-    return 0.0
+def even_or_rare(walk, pin, visits):
+    """Score pins of even index alike and no others, or as `rare` does, as `data` says."""
+    if walk.data == 1:
+        return 1.0 if pin % 2 == 0 else np.nan if pin % 3 == 0 else -1.0
+    degree = walk.graph.pin_offsets[pin + 1] - walk.graph.pin_offsets[pin]
+    return visits / degree**0.5
 
 
-def nowhere(walk, start, end, word):
-    return -1
+def even(graph):
+    return 1
 
 
-def only_even(walk, pin, visits):
-    return 1.0 if pin % 2 == 0 else np.nan if pin % 3 == 0 else -1.0
+def seldom(graph):
+    return 0
 
 
 def test_rules_that_allow_nothing_find_nothing():
-    graph = skewed_graph(80, 20, 78)
-    for sampler in (WalkSampler(accept=nobody, num_walks=3), WalkSampler(step=nowhere)):
+    graph = enriched(skewed_graph(80, 20, 78))
+    for sampler in (
+        WalkSampler(accept=near_back_far, data=nobody, num_walks=3),
+        WalkSampler(step=step_of_a_kind, data=nowhere),
+    ):
         assert not sampler.sample(graph, range(80), seed=1).mask.any()
         assert (sampler.walk(graph, range(80), seed=1).pins[:, :, 1:] == -1).all()
 
@@ -392,11 +432,11 @@ def test_rules_that_allow_nothing_find_nothing():
 def test_scores_choose_and_weigh_the_neighbors():
     graph = skewed_graph(80, 20, 78)
     visits = PinSAGESampler(k=80).sample(graph, range(80), seed=1)
-    even = WalkSampler(k=80, score=only_even).sample(graph, range(80), seed=1)
+    chosen = WalkSampler(k=80, score=even_or_rare, data=even).sample(graph, range(80), seed=1)
     for row in range(80):
         expected = {pin for pin in visits.ids[row].tolist() if pin >= 0 and pin % 2 == 0}
-        assert set(even.ids[row][even.mask[row]].tolist()) == expected
-    found = WalkSampler(k=80, score=rare).sample(graph, range(80), seed=1)
+        assert set(chosen.ids[row][chosen.mask[row]].tolist()) == expected
+    found = WalkSampler(k=80, score=even_or_rare, data=seldom).sample(graph, range(80), seed=1)
     for row in range(80):
         pins, scores = found.ids[row][found.mask[row]], found.scores[row][found.mask[row]]
         counted = dict(zip(visits.ids[row].tolist(), visits.scores[row].tolist(), strict=True))
