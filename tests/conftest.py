@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pingraph.datasets import open_dataset
-from tests.command_line import TINY, CommandServer, start
+from tests.command_line import TINY, CommandServer
 
 # Before torch is loaded: threads of several test processes would wait for one another on few cores,
 # and a forked child of a process that has OpenMP threads hangs as soon as it computes.
@@ -108,19 +108,19 @@ def commands(cache, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(tiny_folder, make_once):
-    """A run folder that a real `pingraph fit` wrote: 10 steps on `tiny_folder`; read only."""
+    """A run folder that `pingraph fit` wrote: 10 steps on `tiny_folder`; read only."""
 
-    def fit(folder):
+    def write(folder):
+        from pingraph.fit import fit
+
         folder.mkdir()
         (folder / "mine.yaml").write_text(
             f"trainer: {{max_steps: 10, default_root_dir: {folder / 'run'}}}\n"
             f"data: {{folder: {tiny_folder}, num_workers: 0}}\n"
         )
-        ended = start("fit", "--config", "mine.yaml", *TINY, cwd=folder)
-        assert ended.status == 0, ended.err
-        assert ended.out == f"{folder / 'run'}\n"
+        fit([f"--config={folder / 'mine.yaml'}", *TINY])
 
-    return make_once("trained", fit) / "run"
+    return make_once("trained", write) / "run"
 
 
 @pytest.fixture

@@ -32,7 +32,6 @@ from pingraph.splits import PinSplit, Split
 from pingraph.tokenization import load_tokenizer, train_tokenizer
 from pingraph.training_pins import TrainingPins
 from pingraph.weights import read_state
-from tests.command_line import start
 
 STEPS = 8
 SIZES = {
@@ -334,7 +333,7 @@ def test_a_split_that_leaks_is_not_trained_on(train, tmp_path, monkeypatch):
 RECORDING = """
 import hashlib
 import json
-import os
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -345,12 +344,14 @@ from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Neighbors
 from pingraph.samplers import PinSAGESampler
 
+HERE = Path(__file__).parent
+
 
 class Recording:
     def sample(
         self, graph: PinBoardGraph, seeds: np.ndarray, *, seed: int, epoch: int = 0
     ) -> Neighbors:
-        with open(os.environ["SEEN"] + str(distributed.get_rank()), "a") as file:
+        with open(HERE / f"seen-{distributed.get_rank()}", "a") as file:
             print(json.dumps(seeds.tolist()), file=file)
         return PinSAGESampler(k=10).sample(graph, seeds, seed=seed, epoch=epoch)
 
@@ -359,19 +360,19 @@ class Ending(Callback):
     def on_after_backward(self, trainer, pl_module):
         if trainer.global_step == 0:
             found = {name: p.grad for name, p in pl_module.named_parameters()}
-            torch.save(found, os.environ["SEEN"] + "gradients" + str(trainer.global_rank))
+            torch.save(found, HERE / f"gradients-{trainer.global_rank}-of-{trainer.world_size}")
 
     def on_train_end(self, trainer, pl_module):
         digest = hashlib.sha256()
         for value in pl_module.state_dict().values():
             digest.update(value.numpy().tobytes())
-        with open(os.environ["SEEN"] + "weights" + str(trainer.global_rank), "w") as file:
-            file.write(digest.hexdigest())
+        file = HERE / f"weights-{trainer.global_rank}-of-{trainer.world_size}"
+        file.write_text(digest.hexdigest())
 """
 
 
 @pytest.mark.xdist_group("commands")
-def test_two_ranks_train_as_one(tiny_folder, train, tmp_path, monkeypatch):
+def test_two_ranks_train_as_one(tiny_folder, commands, train, tmp_path, monkeypatch):
     """The same batches, losses and gradients, up to the order in which floats are added.
 
     AdamW divides by the size of a gradient, so one near 0 lets the weights differ by more.
@@ -387,25 +388,23 @@ def test_two_ranks_train_as_one(tiny_folder, train, tmp_path, monkeypatch):
     }
     args = options(tiny_folder, tmp_path / "ranks", changes)
     args = [option for option in args if not option.startswith("--data.sampler.k=")]
-    env = {"PYTHONPATH": str(tmp_path), "SEEN": str(tmp_path / "seen")}
-    ended = start("fit", *args, env=env, timeout=90)
+    ended = commands.run("fit", *args, path=[tmp_path])
     assert ended.status == 0, ended.err
     seen = recorded_anchors(monkeypatch)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("SEEN", str(tmp_path / "one"))
     one = train(trainer__max_steps=4, trainer__callbacks="recording.Ending", data__chunk_size=3)
     for rank in range(2):
-        lines = (tmp_path / f"seen{rank}").read_text().splitlines()
+        lines = (tmp_path / f"seen-{rank}").read_text().splitlines()
         assert list(map(json.loads, lines)) == seen
-    weights_of_ranks = {(tmp_path / f"seenweights{rank}").read_text() for rank in range(2)}
+    weights_of_ranks = {(tmp_path / f"weights-{rank}-of-2").read_text() for rank in range(2)}
     assert len(weights_of_ranks) == 1
     for column in ("loss", "loss/image_text", "loss/neighbor", "batch/board_mate_share"):
         found, expected = losses(tmp_path / "ranks", column), losses(one, column)
         assert found[0] == pytest.approx(expected[0], rel=1e-6), column
         assert found == pytest.approx(expected, abs=1e-4), column
-    expected = torch.load(tmp_path / "onegradients0")
+    expected = torch.load(tmp_path / "gradients-0-of-1")
     for rank in range(2):
-        for name, gradient in torch.load(tmp_path / f"seengradients{rank}").items():
+        for name, gradient in torch.load(tmp_path / f"gradients-{rank}-of-2").items():
             torch.testing.assert_close(gradient, expected[name], atol=3e-6, rtol=1e-5, msg=name)
     for name, value in weights(one).items():
         other = weights(tmp_path / "ranks")[name]
