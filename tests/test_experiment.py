@@ -16,7 +16,8 @@ import torch
 import yaml
 
 from pingraph.errors import PinGraphError
-from pingraph.experiment.cell import CELL_FILE, JUDGED_FILE, MADE_FILE, QUERIES_FILE, _of_run
+from pingraph.experiment import run
+from pingraph.experiment.cell import CELL_FILE, JUDGED_FILE, MADE_FILE, QUERIES_FILE, _of_run, main
 from pingraph.experiment.figures import Figures
 from pingraph.experiment.files import write_all
 from pingraph.experiment.parts import Trial
@@ -38,6 +39,17 @@ GIVEN = {
     "options": {**FIT, "trainer.max_steps": 2, "data.num_workers": 0},
     "methods": {"TF-IDF": TF_IDF, "own": WORDS},
 }
+
+
+@pytest.fixture
+def judged_here(monkeypatch):
+    """Cells that are not trained run in this process, for one of their own takes 7 s of imports."""
+
+    def process(arguments, folder, jobs, stopped):
+        assert arguments[:2] == ["-m", "pingraph.experiment.cell"]
+        main(*arguments[2:])
+
+    monkeypatch.setattr(run, "_process", process)
 
 
 def write(path, **changes):
@@ -164,13 +176,13 @@ def test_a_stopped_cell_goes_on_from_its_checkpoint(tiny_folder, tmp_path):
     assert min(steps) >= done - 1  # what was trained before was not trained again
 
 
-def test_without_images_there_is_a_dash(tiny_folder, write_folder, tmp_path):
+def test_without_images_there_is_a_dash(judged_here, tiny_folder, write_folder, tmp_path):
     tables = {n: pq.read_table(tiny_folder / f"{n}.parquet") for n in ("pins", "boards", "edges")}
     folder = write_folder("blind", **{**tables, "pins": tables["pins"].drop(["image"])})
     pixels = {"class_path": "pingraph.experiments.methods.RawPixels"}
     methods = {"TF-IDF": TF_IDF, "pixels": pixels, "image alone": {"embedding": "image"}}
     grid = Experiment.load(write(tmp_path / "a.yaml", data=[str(folder)], methods=methods))
-    assert run_cells(grid, tmp_path / "out", jobs=2) == []
+    assert run_cells(grid, tmp_path / "out", jobs=1) == []
     figures = Figures(grid, tmp_path / "out")
     assert (len(figures.cells), figures.missing) == (3, 0)
     (sheet, *_), _ = write_all(figures, tmp_path / "out")
@@ -179,7 +191,7 @@ def test_without_images_there_is_a_dash(tiny_folder, write_folder, tmp_path):
     assert shown["TF-IDF"] != "-"
 
 
-def test_a_cell_of_other_options_is_not_taken_for_this_one(tiny_folder, tmp_path):
+def test_a_cell_of_other_options_is_not_taken_for_this_one(judged_here, tiny_folder, tmp_path):
     only = {"TF-IDF": TF_IDF}
     grid = Experiment.load(write(tmp_path / "a.yaml", data=[str(tiny_folder)], methods=only))
     assert run_cells(grid, tmp_path / "out", jobs=1) == []
