@@ -27,9 +27,9 @@ WORTH = st.sampled_from([1.0, 0.25, 4.0, 0.7, 30.0])
 class TestContractOnTensors(SamplerContract):
     def make(self, **arguments):
         settings = Node2VecSampler(
-            num_walks=40, return_parameter=4, in_out_parameter=0.5, **arguments
+            num_walks=12, return_parameter=4, in_out_parameter=0.5, **arguments
         )
-        return DeviceSampler(sampler=settings, device="cpu", memory=2**21)
+        return DeviceSampler(sampler=settings, device="cpu", memory=2**20)
 
 
 @on_devices
