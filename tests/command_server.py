@@ -12,11 +12,19 @@ import traceback
 
 
 def main():
-    # Imported once; nothing is computed here, so that no thread is there to be lost by forking.
+    # Imported once; torch computes nothing here, so that no thread is there to be lost by forking.
+    import torch.utils.tensorboard  # noqa: F401
+
     import pingraph.evaluation
     import pingraph.fit
     import pingraph.grid
-    import pingraph.runs  # noqa: F401
+    import pingraph.judging
+    import pingraph.leaks
+    import pingraph.runs
+    import pingraph.subject  # noqa: F401
+    from pingraph.graph import PinBoardGraph
+
+    PinBoardGraph.from_edges([0], [0])  # numba reads the kernels from disk: 0.6 s a command
 
     for line in sys.stdin:
         job = json.loads(line)
