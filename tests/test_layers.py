@@ -42,8 +42,8 @@ def sources():
             yield path, folder.name
 
 
-def imported(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imported(tree):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
             if node.module == "pingraph":
@@ -62,25 +62,25 @@ def test_imports_run_one_way(path, name):
     if path == ROOT / "pingraph" / "__init__.py":
         return  # the table of contents
     assert name in LEVEL, f"{path} has no layer yet: give it one in {__file__}"
-    for module in imported(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guarded = typing_only(tree)
+    for module in imported(tree):
         other = module.split(".")[1]
         # Two names of one protocol's type are known below its layer.
-        if typing_only(path, module):
+        if module in guarded:
             continue
         assert LEVEL[other] <= LEVEL[name], f"{path} imports {module}, which is above it"
 
 
-def typing_only(path, module):
-    """Whether the module is imported for annotations alone."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    guarded = [
+def typing_only(tree):
+    """Return the modules that are imported for annotations alone."""
+    return {
         node.module
         for block in ast.walk(tree)
         if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
         for node in block.body
         if isinstance(node, ast.ImportFrom)
-    ]
-    return module in guarded
+    }
 
 
 def test_encoders_know_no_graph_and_samplers_no_torch():
