@@ -31,9 +31,7 @@ class FeatureToken(nn.Module):
 
     def __init__(self, modality: Modality, dim: int):
         super().__init__()
-        self.map = nn.Linear(WIDTHS[modality], dim)
-        nn.init.normal_(self.map.weight, std=1 / _LENGTH)  # numbers of the token are about 1
-        nn.init.zeros_(self.map.bias)
+        self.map = _map(modality, dim, 1 / _LENGTH)  # numbers of the token are about 1
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -51,19 +49,15 @@ class ShallowFeatures(nn.Module):
 
     def __init__(self, modalities: tuple[Modality, ...], embed_dim: int):
         super().__init__()
-        self.maps = nn.ModuleDict({name: nn.Linear(WIDTHS[name], embed_dim) for name in modalities})
+        self.maps = nn.ModuleDict({name: _map(name, embed_dim, 0.02) for name in modalities})
         self.dropout = nn.Dropout(DROPOUT)
-        for part in self.maps.values():
-            nn.init.normal_(part.weight, std=0.02)
-            nn.init.zeros_(part.bias)
 
     def forward(self, content: PinContent) -> Tensor:
         """Return the sum over the modalities; of one that a pin lacks there is nothing."""
-        parts = [
-            part(self.dropout(features.to(part.weight.dtype))) * present.unsqueeze(1)
-            for name, part in self.maps.items()
-            for features, present in [feature_of(content, name)]
-        ]
+        parts, dtype = [], next(self.parameters()).dtype
+        for name, to in self.maps.items():
+            features, present = feature_of(content, name)
+            parts.append(to(self.dropout(features.to(dtype))) * present.unsqueeze(1))
         return torch.stack(parts).sum(0)
 
 
@@ -82,3 +76,10 @@ def feature_of(content: PinContent, modality: str) -> tuple[Tensor, Tensor]:
             raise PinGraphError(f"content with {modality}s, but without their frozen features")
         features = torch.zeros(len(present), WIDTHS[modality], device=present.device)
     return features, present
+
+
+def _map(modality: str, out: int, std: float) -> nn.Linear:
+    made = nn.Linear(WIDTHS[modality], out)
+    nn.init.normal_(made.weight, std=std)
+    nn.init.zeros_(made.bias)
+    return made

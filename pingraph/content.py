@@ -178,7 +178,8 @@ def reader_for(encoder: Encoder, reader: SourceReader) -> Reader:
             written or read.
         BrokenImageError: an image cannot be decoded, and the reader may not skip it.
     """
-    backbone, found = getattr(encoder, "backbone", None), reader
+    backbone = getattr(encoder, "backbone", None)
+    found: Reader = reader
     if isinstance(backbone, Backbone) and backbone.frozen:
         keep_images = getattr(encoder, "looks_at_pixels", False)
         found = cached_features(reader, backbone, keep_images=keep_images)

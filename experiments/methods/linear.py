@@ -86,7 +86,8 @@ class LinearContent:
             seen = (words[rows].toarray(), dense[rows], frozen[rows])
             *plain, hidden = map(torch.from_numpy, seen)
             parts = (*plain, dropout(hidden, share))
-            return normalize(sum(part @ to for part, to in zip(parts, maps, strict=True)))
+            products = [part @ to for part, to in zip(parts, maps, strict=True)]
+            return normalize(torch.stack(products).sum(0))
 
         train_on_walks(
             lambda rows: embed(rows, self.dropout),
