@@ -44,6 +44,7 @@ class GraphSAGE:
         pixels: features of an image.
         lexicon: whose vectors of words come along, as of `SmallBackbone`.
         pretrained: whether frozen features come along, as of `HybridEncoder`.
+        dropout: share of the numbers of features that a step goes without.
         sampler: finds neighbors; PinSAGESampler(k=10) if not given.
     """
 
@@ -60,12 +61,13 @@ class GraphSAGE:
         pixels: int = 128,
         lexicon: str = MINILM,
         pretrained: bool = True,
+        dropout: float = 0.5,
         sampler: Sampler | None = None,
     ):
         self.dim, self.steps, self.batch_size = dim, steps, batch_size
         self.learning_rate, self.hide = learning_rate, hide
         self.words, self.pixels, self.lexicon = words, pixels, lexicon
-        self.pretrained, self.sampler = pretrained, sampler
+        self.pretrained, self.dropout, self.sampler = pretrained, dropout, sampler
 
     def scorers(self, dataset: PinBoardDataset, split: Split, *, seed: int) -> Mapping[str, Scorer]:
         """Train, and return scorers of "pin_to_pin" and "board_to_pins" by cosine."""
@@ -86,7 +88,7 @@ class GraphSAGE:
     ) -> np.ndarray:
         """Train on features [N, F] and return unit vectors, float32 [N, D]."""
         import torch
-        from torch.nn.functional import normalize
+        from torch.nn.functional import dropout, normalize
 
         from pingraph.samplers import PinSAGESampler
 
@@ -97,14 +99,15 @@ class GraphSAGE:
         x, boards = torch.from_numpy(features), graph.incidence().tocsr()
         first, second = self.layers(features.shape[1])
 
-        def embed(pins: np.ndarray, hide: float) -> Tensor:
+        def embed(pins: np.ndarray, hide: float, share: float) -> Tensor:
             near, inner = _hop(pins, found, hide)
             far, outer = _hop(near, found, hide)
-            hidden = self.passed(first, x[far], len(near), outer).relu()
+            seen = dropout(x[far], share)
+            hidden = self.passed(first, seen, len(near), outer).relu()
             return normalize(self.passed(second, hidden, len(pins), inner))
 
         train_on_walks(
-            lambda pins: embed(pins, self.hide),
+            lambda pins: embed(pins, self.hide, self.dropout),
             [*first.parameters(), *second.parameters()],
             found,
             boards,
@@ -112,7 +115,7 @@ class GraphSAGE:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
         )
-        return embed_all(lambda pins: embed(pins, 0), len(x))
+        return embed_all(lambda pins: embed(pins, 0, 0), len(x))
 
     def layers(self, width: int) -> tuple[nn.Module, nn.Module]:
         """Return the two convolutions."""
