@@ -13,7 +13,7 @@ from pingraph.content import ContentReader, TextReader, reader_for
 from pingraph.datasets import BrokenImageError, open_dataset
 from pingraph.encoders import HybridEncoder, SmallBackbone
 from pingraph.encoders.efficientnet import SIDE, WIDTH, load_efficientnet
-from pingraph.encoders.features import feature_of
+from pingraph.encoders.features import ShallowFeatures, feature_of
 from pingraph.encoders.minilm import load_minilm, minilm_folder
 from pingraph.errors import PinGraphError
 from pingraph.fit import fit
@@ -202,6 +202,38 @@ def test_an_encoder_takes_them_or_says_that_they_are_missing(tiny, encoder, read
             same = (getattr(moved, part) == getattr(found, part)).all(1)
             assert torch.equal(~same, present), part
         assert all(torch.equal(getattr(moved, part), getattr(found, part)) for part in others)
+
+
+def test_the_shallow_part_has_a_matrix_for_each_modality(tiny, reader, tmp_path):
+    content = with_features(reader, tmp_path).read(np.arange(tiny.num_pins))
+    torch.manual_seed(1)
+    look = ShallowFeatures(("image", "text"), 8).eval()
+    for parameter in look.parameters():  # a bias, too, is none where the modality is missing
+        torch.nn.init.normal_(parameter)
+    found = look(content)
+    for pin in range(tiny.num_pins):
+        expected = torch.zeros(8)
+        if tiny.has_image[pin]:
+            expected += look.maps["image"](content.image_features[pin].float())
+        if tiny.texts[pin].strip():
+            expected += look.maps["text"](content.text_features[pin].float())
+        torch.testing.assert_close(found[pin], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_fusion_sees_their_token_before_the_others(tiny, encoder, reader, tmp_path):
+    content = with_features(reader, tmp_path).read(np.arange(tiny.num_pins))
+    seen = []
+    hook = encoder.fusion.register_forward_hook(lambda _, given, out: seen.append(given))
+    encoder(content)
+    hook.remove()
+    image_tokens, image_mask, _, text_tokens, text_mask, _ = seen[0]
+    pictured, worded = content.has_image, content.token_mask.any(1)
+    for name, tokens, present in (("image", image_tokens, pictured), ("text", text_tokens, worded)):
+        expected = encoder.feature_tokens[name](getattr(content, f"{name}_features"))
+        torch.testing.assert_close(tokens[present, 0], expected[present])
+    assert torch.equal(text_mask[:, 0], worded)
+    assert torch.equal(text_mask[:, 1:], content.token_mask)
+    assert torch.equal(image_mask, pictured[:, None].expand_as(image_mask))
 
 
 def test_without_features_there_is_nothing_of_them(tiny, encoder, reader):
