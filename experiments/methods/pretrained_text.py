@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pingraph.datasets import PinBoardDataset
-from pingraph.encoders.lexicon import minilm_folder
+from pingraph.encoders.minilm import minilm_folder
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import dot_scorer
 from pingraph.ranking import Scorer
