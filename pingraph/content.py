@@ -183,7 +183,7 @@ def reader_for(encoder: Encoder, reader: SourceReader) -> Reader:
     if isinstance(backbone, Backbone) and backbone.frozen:
         keep_images = getattr(encoder, "looks_at_pixels", False)
         found = cached_features(reader, backbone, keep_images=keep_images)
-    if getattr(encoder, "features", False):
-        features = frozen_features(reader.source, skip_broken=reader.skip_broken)
+    if modalities := getattr(encoder, "features", ()):
+        features = frozen_features(reader.source, modalities, skip_broken=reader.skip_broken)
         return FeatureReader(found, features)
     return found

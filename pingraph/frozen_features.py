@@ -92,8 +92,10 @@ class FeatureReader:
 
     def read(self, pins: np.ndarray) -> PinContent:
         """Return the content of pins int64 [U], with features; errors as of the reader's."""
-        image, text = (torch.from_numpy(self.features[name][pins]) for name in ("image", "text"))
-        return replace(self.reader.read(pins), image_features=image, text_features=text)
+        found = {
+            f"{name}_features": torch.from_numpy(rows[pins]) for name, rows in self.features.items()
+        }
+        return replace(self.reader.read(pins), **found)
 
     def __getstate__(self) -> dict[str, Any]:
         paths = {name: str(rows.filename) for name, rows in self.features.items()}
@@ -105,7 +107,11 @@ class FeatureReader:
 
 
 def frozen_features(
-    source: FeatureSource, *, skip_broken: bool = False, cache: Path | None = None
+    source: FeatureSource,
+    modalities: Sequence[str] = ("image", "text"),
+    *,
+    skip_broken: bool = False,
+    cache: Path | None = None,
 ) -> dict[str, np.memmap]:
     """Return the frozen features of all pins, computed unless they are in the cache.
 
@@ -113,12 +119,13 @@ def frozen_features(
 
     Args:
         source: of the pins.
+        modalities: of which features are wanted.
         skip_broken: take a pin with a broken image for one without.
         cache: where features are kept, default the folder `features` in `cache_folder()`.
 
     Returns:
-        By "image" and "text", float16 [N, F] of length 1, 0 for a pin that has none. They are read
-        from the disk as they are asked for.
+        By modality, float16 [N, F] of length 1, 0 for a pin that has none. They are read from the
+        disk as they are asked for.
 
     Raises:
         PinGraphError: a model is not installed; the folder cannot be written, or what is in it is
@@ -126,10 +133,11 @@ def frozen_features(
         BrokenImageError: an image cannot be decoded, and none may be skipped.
     """
     folder = cache or cache_folder() / "features"
-    paths = {
-        "image": _of_images(source, folder, skip_broken),
-        "text": _of_texts(source, folder),
-    }
+    paths = {}
+    if "image" in modalities:
+        paths["image"] = _of_images(source, folder, skip_broken)
+    if "text" in modalities:
+        paths["text"] = _of_texts(source, folder)
     return {name: _opened(path) for name, path in paths.items()}
 
 

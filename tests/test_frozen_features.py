@@ -244,6 +244,10 @@ def test_without_features_there_is_nothing_of_them(tiny, encoder, reader):
     only = HybridEncoder(small, embed_dim=16, features=("text",))
     names = {name.split(".")[-2] for name, _ in only.named_parameters() if "features.maps" in name}
     assert names == {"text"}
+    content = reader_for(only, reader).read(np.arange(4))  # nothing of images is computed
+    assert content.image_features is None
+    assert content.text_features.shape == (4, 384)
+    only(content)
     with pytest.raises(PinGraphError, match=r"features is .*'sound'.*expected some of image, text"):
         HybridEncoder(small, features=("sound",))
 
