@@ -92,10 +92,12 @@ class FeatureReader:
 
     def read(self, pins: np.ndarray) -> PinContent:
         """Return the content of pins int64 [U], with features; errors as of the reader's."""
-        found = {
-            f"{name}_features": torch.from_numpy(rows[pins]) for name, rows in self.features.items()
-        }
-        return replace(self.reader.read(pins), **found)
+        found = {name: torch.from_numpy(rows[pins]) for name, rows in self.features.items()}
+        return replace(
+            self.reader.read(pins),
+            image_features=found.get("image"),
+            text_features=found.get("text"),
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         paths = {name: str(rows.filename) for name, rows in self.features.items()}
