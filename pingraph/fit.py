@@ -16,7 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from pingraph.audits import TrainingAudit
 from pingraph.data import PinDataModule
 from pingraph.errors import PinGraphError
-from pingraph.fit_failures import WholeSteps, clean_failure
+from pingraph.fit_failures import RanksEndTogether, WholeSteps, clean_failure
 from pingraph.mistakes import own_error
 from pingraph.module import PinModule
 from pingraph.parsing import ShortErrors
@@ -147,7 +147,7 @@ class PinCLI(LightningCLI):
         folder = Path(trainer["default_root_dir"])
         if trainer["logger"] is None:
             kwargs["logger"] = [CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")]
-        callbacks = [*_listed(trainer["callbacks"]), WholeSteps()]
+        callbacks = [*_listed(trainer["callbacks"]), WholeSteps(), RanksEndTogether()]
         if trainer["log_every_n_steps"]:
             callbacks.append(TrainingAudit(trainer["log_every_n_steps"]))
         if trainer["enable_checkpointing"] is not False:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shlex
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +68,19 @@ class WholeSteps(Callback):
         """Raise KeyboardInterrupt after the last one if Ctrl-C came."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             self._step.__exit__(None)
+
+
+class RanksEndTogether(Callback):
+    """Lets a rank that another process started end at once when it is told to.
+
+    It is told when another rank has failed. Lightning would wait for that one in a broadcast, and
+    what comes of it is printed where the rank is about to tell of a failure of its own.
+    """
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Take back the handler of SIGTERM that Lightning has just set."""
+        if trainer.world_size > 1 and multiprocessing.parent_process() is not None:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _told(error: BaseException, folder: Path, args: list[str]) -> BaseException | None:

@@ -378,3 +378,42 @@ def test_an_error_of_a_rank_is_told_as_one_of_the_run(commands, tiny_folder, tmp
     ended = commands.run("fit", *arguments(tiny_folder, tmp_path, "ranks", **ranks))
     assert "chunk_size is 100: a batch of " in ended.refusal()
     assert not (tmp_path / "ranks").exists()
+
+
+FAILING_RANKS = """
+import time
+
+import numpy as np
+import torch.distributed
+
+from pingraph import PinBoardGraph
+from pingraph.errors import PinGraphError
+from pingraph.interfaces import Neighbors
+from pingraph.samplers import PinSAGESampler
+
+
+class SlowToTell(PinGraphError):
+    @property
+    def __cause__(self):  # asked for when the error is told
+        time.sleep(3)
+
+
+class Failing(PinSAGESampler):
+    def sample(
+        self, graph: PinBoardGraph, seeds: np.ndarray, *, seed: int, epoch: int = 0
+    ) -> Neighbors:
+        torch.distributed.barrier()
+        if torch.distributed.get_rank() == 0:
+            raise SlowToTell("rank 0 fails")
+        raise PinGraphError("rank 1 fails")
+"""
+
+
+@pytest.mark.xdist_group("commands")
+def test_a_rank_that_ends_while_it_tells_of_a_failure_says_nothing(commands, tiny_folder, tmp_path):
+    (tmp_path / "failing_ranks.py").write_text(FAILING_RANKS)
+    ranks = {"trainer__strategy": "ddp_fork", "trainer__devices": 2}
+    ranks["data__sampler"] = "failing_ranks.Failing"
+    args = arguments(tiny_folder, tmp_path, "ranks", **ranks)
+    ended = commands.run("fit", *args, path=[tmp_path])
+    assert "rank 1 fails" in ended.refusal()
