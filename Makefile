@@ -13,17 +13,18 @@ test: .venv/.installed
 	$(BIN)/python -m compileall -q pingraph encoders samplers experiments
 	$(BIN)/pytest -n 2 --dist loadgroup
 
+# Not compiled: half of the files are never imported, and Python compiles the others then.
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt "setuptools>=77"
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,dgl,dev]"
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt "setuptools>=77"
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[demo,dgl,dev]"
 	touch $@
 
 # Type checkers cannot follow the mapping of folders to packages: they check an installed copy.
 # An older build would be checked beside the files of today.
 lint: .venv/.installed
 	rm -rf .typed build
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .typed .
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --no-deps --upgrade --target .typed .
 	$(BIN)/mypy
 
 clean:

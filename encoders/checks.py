@@ -17,7 +17,8 @@ def check_heads(dim: int, heads: int, multiple: int = 1) -> None:
         raise PinGraphError(f"dim is {dim}: expected a multiple of {also}heads ({heads})")
 
 
-def check_dropout(dropout: float) -> None:
+def check_dropout(**shares: float) -> None:
     """Raise PinGraphError for a share outside 0 up to below 1."""
-    if not 0 <= dropout < 1:
-        raise PinGraphError(f"dropout is {dropout}: expected 0 up to below 1")
+    for name, share in shares.items():
+        if not 0 <= share < 1:
+            raise PinGraphError(f"{name} is {share}: expected 0 up to below 1")

@@ -17,7 +17,6 @@ from pingraph.interfaces import PinContent
 
 Modality = Literal["image", "text"]
 WIDTHS: dict[str, int] = {"image": efficientnet.WIDTH, "text": minilm.WIDTH}
-DROPOUT = 0.5  # of their numbers: with all of them the maps know the training pins by heart
 _LENGTH = 4.0  # of a feature before it becomes a token: the longer, the sooner is its map learned
 
 
@@ -27,12 +26,13 @@ class FeatureToken(nn.Module):
     Args:
         modality: of what the features are.
         dim: channels C.
+        dropout: share of the features' numbers hidden in training.
     """
 
-    def __init__(self, modality: Modality, dim: int):
+    def __init__(self, modality: Modality, dim: int, dropout: float):
         super().__init__()
         self.map = _map(modality, dim, 1 / _LENGTH)  # numbers of the token are about 1
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the token."""
@@ -45,12 +45,13 @@ class ShallowFeatures(nn.Module):
     Args:
         modalities: whose features are looked at.
         embed_dim: dimension D.
+        dropout: share of the features' numbers hidden in training.
     """
 
-    def __init__(self, modalities: tuple[Modality, ...], embed_dim: int):
+    def __init__(self, modalities: tuple[Modality, ...], embed_dim: int, dropout: float):
         super().__init__()
         self.maps = nn.ModuleDict({name: _map(name, embed_dim, 0.02) for name in modalities})
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, content: PinContent) -> Tensor:
         """Return the sum over the modalities; of one that a pin lacks there is nothing."""

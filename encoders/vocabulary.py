@@ -91,10 +91,13 @@ class WordVectors(nn.Module):
     Args:
         vocabulary: of the tokens.
         dim: channels C.
+        dropout: share of the tokens that go without their learned vector in training: else pins
+            that training has seen are known by their words, by heart.
     """
 
-    def __init__(self, vocabulary: Vocabulary, dim: int):
+    def __init__(self, vocabulary: Vocabulary, dim: int, dropout: float = 0.0):
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         # The last row is of the words that training has not seen, and stays 0.
         self.learned = nn.Embedding(vocabulary.trained + 1, dim, padding_idx=vocabulary.trained)
         self.weights = nn.Embedding(vocabulary.size, 1)
@@ -123,6 +126,7 @@ class WordVectors(nn.Module):
     def _distinct(self, words: Words) -> Tensor:
         """The vectors of the distinct tokens, [M, C]."""
         learned = self.learned(words.learned)
+        learned = learned * self.dropout(learned.new_ones(len(learned), 1))
         if self.map is None or words.known is None:
             return learned
         return learned + self.map(words.known.to(learned.dtype))

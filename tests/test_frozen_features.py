@@ -207,7 +207,7 @@ def test_an_encoder_takes_them_or_says_that_they_are_missing(tiny, encoder, read
 def test_the_shallow_part_has_a_matrix_for_each_modality(tiny, reader, tmp_path):
     content = with_features(reader, tmp_path).read(np.arange(tiny.num_pins))
     torch.manual_seed(1)
-    look = ShallowFeatures(("image", "text"), 8).eval()
+    look = ShallowFeatures(("image", "text"), 8, 0.5).eval()
     for parameter in look.parameters():  # a bias, too, is none where the modality is missing
         torch.nn.init.normal_(parameter)
     found = look(content)

@@ -77,7 +77,8 @@ def test_pins_that_lack_something_leave_finite_gradients():
 def test_the_fused_embedding_is_the_turned_sum_of_the_towers_and_the_look():
     torch.manual_seed(1)
     backbone = SmallBackbone(image_size=16, vocab_size=50, max_tokens=6, dim=32, dropout=0)
-    encoder, given = HybridEncoder(backbone, embed_dim=24, features=()).eval(), mixed()
+    encoder = HybridEncoder(backbone, embed_dim=24, features=(), deep_weight=0.7).eval()
+    given = mixed()
     whole = encoder(given)
     shallow = encoder.shallow(given, encoder.backbone.vocabulary(given.tokens))
     assert torch.equal(whole.shallow, shallow)
@@ -85,11 +86,32 @@ def test_the_fused_embedding_is_the_turned_sum_of_the_towers_and_the_look():
     deep = encoder(given)
     assert deep.shallow is None
     known = torch.tensor([1, 1, 1, 1, 1, 0, 1]).bool()
-    summed = F.normalize(deep.fused + shallow @ encoder.turn, dim=1)
+    summed = F.normalize(0.7 * deep.fused + shallow @ encoder.turn, dim=1)
     torch.testing.assert_close(whole.fused, summed * known[:, None])
     np.testing.assert_allclose(encoder.turn @ encoder.turn.T, np.eye(24), atol=1e-5)
     for name in ("image", "text"):
         assert torch.equal(getattr(whole, name), getattr(deep, name))
+
+
+@torch.no_grad()
+def test_pixels_are_hidden_in_training_alone():
+    torch.manual_seed(2)
+    look, given = ShallowLook(WORDS, 768, dropout=0.25), content()
+    look.pixels.weight.copy_(torch.eye(768))
+    given = changed(given, token_mask=torch.zeros_like(given.token_mask))
+    words = WORDS(given.tokens)
+    shown, whole = look(given, words), look.eval()(given, words)
+    hidden = shown == 0
+    assert 0.2 < hidden.float().mean() < 0.3
+    torch.testing.assert_close(shown, F.normalize(whole * ~hidden, dim=1))
+
+
+def test_shares_and_weights_out_of_range_are_told():
+    for name, value in {"input_dropout": 1, "deep_weight": -0.5}.items():
+        with pytest.raises(PinGraphError, match=f"{name} is {value}: expected"):
+            HybridEncoder(**{name: value})
+    with pytest.raises(PinGraphError, match="deep_weight is nan: expected"):
+        HybridEncoder(deep_weight=math.nan)
 
 
 def test_it_stands_beside_a_backbone_that_learns_its_words():

@@ -61,6 +61,33 @@ def test_each_token_has_its_learned_and_its_pretrained_vector(made, lexicon, tok
 
 
 @torch.no_grad()
+def test_in_training_a_token_goes_without_its_learned_vector_or_has_it_in_full(lexicon, tokenizer):
+    torch.manual_seed(0)
+    vocabulary = Vocabulary(60, lexicon)
+    vocabulary.learn(tokenizer)
+    vectors = WordVectors(vocabulary, 16, dropout=0.4)
+    tokens = torch.arange(tokenizer.get_vocab_size())
+    words = vocabulary(tokens.repeat(2, 1))
+    learned = vectors.learned.weight[words.learned]
+    known = vectors.map(words.known.float())
+    kept = 0
+    for _ in range(100):
+        found = vectors(words)
+        assert torch.equal(found[0], found[1])  # the same of a token wherever it stands
+        (drawn,) = vectors.sum(words, torch.eye(2, len(tokens)))[:1]  # of the first token alone
+        options = known[0] + torch.tensor([[0.0], [1 / 0.6]]) * learned[0]
+        assert (drawn - options).abs().sum(1).min() < 1e-5
+        has = ((found[0] - known).abs().sum(1) > 1e-4)[learned.any(1)]
+        torch.testing.assert_close(
+            found[0][learned.any(1)][has], (known + learned / 0.6)[learned.any(1)][has]
+        )
+        kept += has.float().mean().item() / 100
+    assert abs(kept - 0.6) < 0.05
+    vectors.eval()
+    torch.testing.assert_close(vectors(words)[0], learned + known)
+
+
+@torch.no_grad()
 def test_a_sum_is_that_of_the_vectors(made, tokenizer):
     vocabulary, vectors = made
     tokens, mask = encode(tokenizer, ["red sofa blue", "zebra", "", "chairs ?"])

@@ -36,7 +36,7 @@ class LinearContent:
         pixels: features of an image.
         lexicon: whose vectors of words come along, as of `SmallBackbone`.
         pretrained: whether frozen features come along, as of `HybridEncoder`.
-        dropout: share of the numbers of frozen features that a step goes without.
+        dropout: share of all numbers that a step goes without.
         sampler: finds neighbors; PinSAGESampler(k=50) if not given.
     """
 
@@ -84,8 +84,7 @@ class LinearContent:
 
         def embed(rows: np.ndarray, share: float = 0.0) -> torch.Tensor:
             seen = (words[rows].toarray(), dense[rows], frozen[rows])
-            *plain, hidden = map(torch.from_numpy, seen)
-            parts = (*plain, dropout(hidden, share))
+            parts = [dropout(torch.from_numpy(part), share) for part in seen]
             products = [part @ to for part, to in zip(parts, maps, strict=True)]
             return normalize(torch.stack(products).sum(0))
 
