@@ -17,7 +17,7 @@ from pingraph.tokenization import encode, train_tokenizer
 from tests import tiny_models
 
 SIZES = {"image_size": 16, "vocab_size": 50, "max_tokens": 6, "dim": 32}
-SETTINGS: dict = {"embed_dim": 24, "dropout": 0.0, "features": ()}
+SETTINGS: dict = {"embed_dim": 24, "dropout": 0.0, "input_dropout": 0.0, "features": ()}
 ALL = ("global", "regional", "patch")
 
 
@@ -59,7 +59,7 @@ class LikePretrained(Backbone):
 
 
 def small(**changes):
-    sizes = SIZES | {"vision_depth": 1, "dropout": 0.0} | changes
+    sizes = SIZES | {"vision_depth": 1, "dropout": 0.0, "word_dropout": 0.0} | changes
     return SmallBackbone(**sizes)
 
 
@@ -545,6 +545,7 @@ def test_a_pretrained_backbone_is_tuned_from_the_command_line(clip):
         ({"vocab_size": 1}, "vocab_size is 1: expected 2 or more"),
         ({"vision_depth": -1}, "vision_depth is -1: expected 0 or more"),
         ({"dropout": 1.0}, "dropout is 1.0: expected 0 up to below 1"),
+        ({"word_dropout": -0.5}, "word_dropout is -0.5: expected 0 up to below 1"),
     ],
 )
 def test_sizes_of_the_small_backbone_that_do_not_fit_are_named(sizes, named):
@@ -561,6 +562,9 @@ def test_sizes_of_the_small_backbone_that_do_not_fit_are_named(sizes, named):
         ({"dim": 40, "stem": True}, "dim is 40: expected a multiple of 16 and of heads"),
         ({"heads": 0}, "heads is 0: expected 1 or more"),
         ({"dropout": -0.1}, "dropout is -0.1: expected 0 up to below 1"),
+        ({"input_dropout": 1}, "input_dropout is 1: expected 0 up to below 1"),
+        ({"deep_weight": -0.5}, "deep_weight is -0.5: expected a number of 0 or more"),
+        ({"deep_weight": float("nan")}, "deep_weight is nan: expected a number of 0 or more"),
         ({"fusion": "later"}, "fusion is 'later': expected hybrid, early or late"),
         ({"granularities": ()}, r"granularities is \(\): expected some of global, regional, patch"),
         ({"granularities": ("patches",)}, "expected some of global"),

@@ -15,7 +15,12 @@ from tests.torch_cases import needs_cuda
 from tests.training_cases import EVERYTHING, arguments, pretrained
 
 # Dropout draws other numbers on a GPU.
-STILL = {"model__encoder__dropout": 0, "model__encoder__backbone__dropout": 0}
+STILL = {
+    "model__encoder__dropout": 0,
+    "model__encoder__input_dropout": 0,
+    "model__encoder__backbone__dropout": 0,
+    "model__encoder__backbone__word_dropout": 0,
+}
 CHOICES = {
     "plain": ("", {}),
     "everything": (EVERYTHING, {}),

@@ -11,7 +11,7 @@ import pytest
 from pingraph.world import World
 from tests.training_cases import embedded
 
-TOPICS, LOOKS = 6, 3
+TOPICS, LOOKS = 9, 3
 OPTIONS = {
     "model.encoder.embed_dim": 32,
     "model.encoder.backbone.image_size": 16,
@@ -21,7 +21,9 @@ OPTIONS = {
     "model.encoder.backbone.dropout": 0.0,
     "model.encoder.backbone.lexicon": "none",
     "model.encoder.features": [],
+    "model.encoder.backbone.word_dropout": 0.0,
     "model.encoder.dropout": 0.0,
+    "model.encoder.input_dropout": 0.0,
     "model.learning_rate": 0.004,
     "data.batch_size": 64,
     "data.num_workers": 0,
@@ -65,7 +67,7 @@ def topic_share(tmp_path, neighbor_weight, board_noise):
 
 
 def test_topics_are_recovered_from_boards_and_only_from_boards_that_know(tmp_path):
-    """By chance two of the 17 other looks are of the pin's topic: 12%."""
+    """By chance two of the 26 other looks are of the pin's topic: 8%."""
     by_content = topic_share(tmp_path, 0.0, board_noise=0.0)
     by_graph = topic_share(tmp_path, 1.0, board_noise=0.0)
     by_noise = topic_share(tmp_path, 1.0, board_noise=1.0)

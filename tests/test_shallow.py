@@ -106,14 +106,6 @@ def test_pixels_are_hidden_in_training_alone():
     torch.testing.assert_close(shown, F.normalize(whole * ~hidden, dim=1))
 
 
-def test_shares_and_weights_out_of_range_are_told():
-    for name, value in {"input_dropout": 1, "deep_weight": -0.5}.items():
-        with pytest.raises(PinGraphError, match=f"{name} is {value}: expected"):
-            HybridEncoder(**{name: value})
-    with pytest.raises(PinGraphError, match="deep_weight is nan: expected"):
-        HybridEncoder(deep_weight=math.nan)
-
-
 def test_it_stands_beside_a_backbone_that_learns_its_words():
     assert HybridEncoder(LikePretrained()).shallow is None
     assert HybridEncoder(shallow=False)(content(pins=0)).shallow is None
