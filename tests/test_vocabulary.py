@@ -63,9 +63,9 @@ def test_each_token_has_its_learned_and_its_pretrained_vector(made, lexicon, tok
 @torch.no_grad()
 def test_in_training_a_token_goes_without_its_learned_vector_or_has_it_in_full(lexicon, tokenizer):
     torch.manual_seed(0)
-    vocabulary = Vocabulary(60, lexicon)
+    vocabulary = Vocabulary(60, lexicon, dropout=0.4)
     vocabulary.learn(tokenizer)
-    vectors = WordVectors(vocabulary, 16, dropout=0.4)
+    vectors = WordVectors(vocabulary, 16)
     tokens = torch.arange(tokenizer.get_vocab_size())
     words = vocabulary(tokens.repeat(2, 1))
     learned = vectors.learned.weight[words.learned]
