@@ -98,7 +98,7 @@ class WordVectors(nn.Module):
 
     def __init__(self, vocabulary: Vocabulary, dim: int):
         super().__init__()
-        self.dropout = nn.Dropout(vocabulary.dropout)
+        self.dropout = nn.Dropout1d(vocabulary.dropout)  # of whole rows
         # The last row is of the words that training has not seen, and stays 0.
         self.learned = nn.Embedding(vocabulary.trained + 1, dim, padding_idx=vocabulary.trained)
         self.weights = nn.Embedding(vocabulary.size, 1)
@@ -126,8 +126,7 @@ class WordVectors(nn.Module):
 
     def _distinct(self, words: Words) -> Tensor:
         """The vectors of the distinct tokens, [M, C]."""
-        learned = self.learned(words.learned)
-        learned = learned * self.dropout(learned.new_ones(len(learned), 1))
+        learned = self.dropout(self.learned(words.learned))
         if self.map is None or words.known is None:
             return learned
         return learned + self.map(words.known.to(learned.dtype))
