@@ -1,6 +1,8 @@
 # demo and test each set up their own environment in .venv; nothing needs to be installed before.
 PYTHON ?= python3
 BIN := .venv/bin
+# Not compiled: Python compiles what is imported, which is a part of it.
+PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check
 
 .PHONY: demo test lint clean
 
@@ -13,18 +15,17 @@ test: .venv/.installed
 	$(BIN)/python -m compileall -q pingraph encoders samplers experiments
 	$(BIN)/pytest -n 2 --dist loadgroup
 
-# Not compiled: half of the files are never imported, and Python compiles the others then.
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt "setuptools>=77"
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e ".[demo,dgl,dev]"
+	$(PIP) -c constraints.txt "setuptools>=77"
+	$(PIP) -c constraints.txt -e ".[demo,dgl,dev]"
 	touch $@
 
 # Type checkers cannot follow the mapping of folders to packages: they check an installed copy.
 # An older build would be checked beside the files of today.
 lint: .venv/.installed
 	rm -rf .typed build
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --no-deps --upgrade --target .typed .
+	$(PIP) --no-deps --upgrade --target .typed .
 	$(BIN)/mypy
 
 clean:
