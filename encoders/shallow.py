@@ -17,9 +17,9 @@ class ShallowLook(nn.Module):
     """Embeds a pin by one matrix: the sum of the vectors of its words, pixels and features.
 
     A map without layers knows no context, but learns from few pins, and goes on to gain where deep
-    towers know their pins by heart. The two beside each other are better than either (Wide & Deep,
-    arXiv 1606.07792). Words are weighted as in the text tower, and those of a text count together
-    as a vector of length 1, as coarse pixels do.
+    towers know their pins by heart; so it stands beside them (Wide & Deep, arXiv 1606.07792).
+    Words are weighted as in the text tower, and those of a text count together as a vector of
+    length 1, as coarse pixels do.
 
     Args:
         vocabulary: of the tokens.
