@@ -17,6 +17,7 @@ from pingraph.explain.nearest_boards import board_cosines
 from pingraph.explain.text import print_explanation, sheets
 from pingraph.explain.walk_paths import one_step, shared_boards, two_step_paths, two_steps, walks
 from pingraph.graph import PinBoardGraph
+from pingraph.interfaces import EmbeddingTable
 from pingraph.splits import BoardSplit, EdgeSplit, NoSplit, PinSplit, TimeSplit
 from pingraph.subject import Subject, board_sums
 from tests.command_line import contents
@@ -162,9 +163,10 @@ def test_paths_over_hubs_are_found_without_listing_all():
 def make_table(dataset, seed=0, levels=0):
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(3, dataset.num_pins, 6))
-    if levels:  # few values, many ties
+    if levels:  # whole numbers: many ties, and no product depends on the order of its sums
         vectors = rng.integers(-levels, levels + 1, size=vectors.shape) + 0.0
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=2, keepdims=True), 1e-9)
+    else:
+        vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
     image, text, fused = vectors.astype(np.float32)
     fused[rng.random(dataset.num_pins) < 0.1] = 0
     return table_of_pins(dataset, image, text, fused)
@@ -187,11 +189,13 @@ def test_places_equal_those_in_a_sorted_list(tiny, kinds, levels):
     table = make_table(tiny, levels=levels)
     left, right = (getattr(table, kind) for kind in kinds)
     for one, other in itertools.permutations(range(0, 60, 7), 2):
-        found = compare_vectors(table, one, other, *kinds)
+        found = compare_vectors(table, one, other)["_".join(kinds)]
         if not left[one].any() or not right[other].any():
             assert found is None
             continue
-        assert found["cosine"] == pytest.approx(float(left[one] @ right[other]), abs=1e-6)
+        lengths = np.linalg.norm(left[one]) * np.linalg.norm(right[other])
+        expected = float(left[one] @ right[other] / lengths)
+        assert found["cosine"] == pytest.approx(expected, abs=1e-6)
         for way, (query, vectors, asking, wanted) in enumerate(
             ((left[one], right, one, other), (right[other], left, other, one))
         ):
@@ -200,6 +204,22 @@ def test_places_equal_those_in_a_sorted_list(tiny, kinds, levels):
             order = sorted(ranked, key=lambda pin: (-scores[pin], pin))
             assert found["place"][way] == 1 + order.index(wanted)
             assert found["of"][way] == len(ranked)
+
+
+def test_equal_vectors_are_ties_wherever_they_stand():
+    rng = np.random.default_rng(0)
+    few, which = rng.normal(size=(7, 33)), rng.integers(7, size=61)
+    vectors, present = few[which].astype(np.float32), np.ones(61, bool)
+    table = EmbeddingTable(
+        pin_ids=np.arange(61),
+        **dict.fromkeys(("image", "text", "fused"), vectors),
+        **dict.fromkeys(("has_image", "has_text"), present),
+    )
+    for one, other in itertools.permutations(range(61), 2):
+        scores = (few @ few[which[one]])[which]
+        order = sorted(set(range(61)) - {one}, key=lambda pin: (-scores[pin], pin))
+        for found in compare_vectors(table, one, other).values():
+            assert found["place"][0] == 1 + order.index(other)
 
 
 @pytest.mark.parametrize("block", [1, 5, 100])

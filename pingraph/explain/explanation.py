@@ -73,10 +73,7 @@ def explain(
         "pins": [_card(subject, pin, train, top) for pin in (one, other)],
         "same_image": _alike(dataset.image_groups, one, other),
         "same_text": _alike(dataset.text_groups, one, other),
-        "similarity": {
-            f"{left}_{right}": compare_vectors(subject.table, one, other, left, right)
-            for left, right in COMPARISONS
-        },
+        "similarity": compare_vectors(subject.table, one, other),
         "graph": {
             name: _graph_facts(dataset, graph, train, (one, other), top, restart_probability)
             for name, graph in views.items()
@@ -87,47 +84,65 @@ def explain(
 
 
 def compare_vectors(
-    table: EmbeddingTable, one: int, other: int, left: str, right: str
-) -> dict[str, Any] | None:
-    """Return the cosine of two pins' vectors, and the place of each among the neighbors of the
+    table: EmbeddingTable, one: int, other: int
+) -> dict[str, dict[str, Any] | None]:
+    """Return the cosines of two pins' vectors, and the place of each among the neighbors of the
     other.
 
     Args:
         table: the embeddings.
-        one: a pin, whose `left` vector is compared with
-        other: another pin's `right` one.
-        left: "fused", "image" or "text".
-        right: likewise.
+        one: a pin, dense index.
+        other: another pin.
 
     Returns:
-        "cosine"; "place": of the other pin's vector among all `right` vectors but the one pin's
-        own, by their dot product with the one pin's `left` vector, 1 for the nearest (of equal ones
-        the first of the data set); and the same from the other side; "of": how many are ranked,
-        likewise. None where a vector is missing.
+        For each of `COMPARISONS`, under "left_right", of the one pin's `left` vector and the other
+        pin's `right` one: "cosine"; "place": of the other pin's vector among all `right` vectors
+        but the one pin's own, by their dot product with the one pin's `left` vector, 1 for the
+        nearest (of equal ones the first of the data set); and the same from the other side; "of":
+        how many are ranked, likewise. None where a vector is missing.
     """
-    lefts, rights = getattr(table, left), getattr(table, right)
-    if not table.present[left][one] or not table.present[right][other]:
-        return None
-    there = _place(rights, table.present[right], lefts[one], one, other)
-    back = _place(lefts, table.present[left], rights[other], other, one)
-    ends = lefts[one].astype(np.float64), rights[other].astype(np.float64)
-    cosine = ends[0] @ ends[1] / (np.linalg.norm(ends[0]) * np.linalg.norm(ends[1]))
-    return {
-        "cosine": float(cosine),
-        "place": [there[0], back[0]],
-        "of": [there[1], back[1]],
-    }
+    scores = _scores(table, [one, other])
+    found: dict[str, dict[str, Any] | None] = {}
+    for left, right in COMPARISONS:
+        if not table.present[left][one] or not table.present[right][other]:
+            found[f"{left}_{right}"] = None
+            continue
+        there = _place(scores[left, right][:, 0], table.present[right], one, other)
+        back = _place(scores[right, left][:, 1], table.present[left], other, one)
+        found[f"{left}_{right}"] = {
+            "cosine": _cosine(getattr(table, left)[one], getattr(table, right)[other]),
+            "place": [there[0], back[0]],
+            "of": [there[1], back[1]],
+        }
+    return found
 
 
-def _place(
-    vectors: np.ndarray, present: np.ndarray, query: np.ndarray, asking: int, wanted: int
-) -> tuple[int, int]:
+def _scores(table: EmbeddingTable, ends: list[int]) -> dict[tuple[str, str], np.ndarray]:
+    """Return by kind of the asking and of the ranked vectors their dot products, float32 [N, 2].
+
+    All that ask of a kind are multiplied at once: reading the vectors is what takes the time.
+    """
+    found = {}
+    for ranked in ("fused", "image", "text"):
+        kinds = [left for left, right in COMPARISONS if right == ranked]
+        asking = np.concatenate([getattr(table, kind)[ends] for kind in kinds])
+        products = getattr(table, ranked) @ asking.T
+        for at, kind in enumerate(kinds):
+            found[kind, ranked] = products[:, 2 * at : 2 * at + 2]
+    return found
+
+
+def _place(scores: np.ndarray, present: np.ndarray, asking: int, wanted: int) -> tuple[int, int]:
     ranked = present.copy()
     ranked[asking] = False
-    scores = vectors @ query
     ahead = (scores > scores[wanted]) & ranked
     equal = (scores[:wanted] == scores[wanted]) & ranked[:wanted]
     return 1 + int(ahead.sum()) + int(equal.sum()), int(ranked.sum())
+
+
+def _cosine(left: np.ndarray, right: np.ndarray) -> float:
+    left, right = left.astype(np.float64), right.astype(np.float64)
+    return float(left @ right / (np.linalg.norm(left) * np.linalg.norm(right)))
 
 
 def _card(subject: Subject, pin: int, train: PinBoardGraph, top: int) -> dict[str, Any]:
