@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pingraph.images import load_pixels
 from pingraph.tokenization import train_tokenizer
@@ -30,6 +30,7 @@ class SmallPreparation:
     vocab_size: int
     max_tokens: int
     known_words: tuple[str, ...] = ()
+    hides_tokens: ClassVar[bool] = True
 
     def pixels(self, image: Image) -> np.ndarray:
         """Return an image as uint8 [3, image_size, image_size], RGB."""

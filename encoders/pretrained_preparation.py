@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -39,6 +39,8 @@ class PretrainedPreparation:
     processor: PilBackend
     tokenizer_json: str
     truncation_side: str
+    # Such a tower reads its summary off a token of the end, and takes a gap for the end.
+    hides_tokens: ClassVar[bool] = False
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """Return an image as uint8 [3, image_size, image_size], RGB.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -46,7 +47,8 @@ class PinDataModule(LightningDataModule):
             `pingraph fit` takes the model's.
         negatives: draw pins that come into a batch as negatives beside the anchors and neighbors,
             such as [PopularityNegatives(n=1)]; None for none.
-        augmentation: random changes of the content that is trained on.
+        augmentation: random changes of the content that is trained on; a pretrained text tower is
+            given whole texts.
         batch_size: anchors of a batch, over all ranks.
         neighbors_per_anchor: sampled neighbors that each anchor brings into the batch.
         titles: let the titles of boards be pins in training, each of a text alone and saved to its
@@ -155,7 +157,7 @@ class PinDataModule(LightningDataModule):
             pins,
             pins.reader(self.encoder, self.content),
             self.sampler,
-            self.augmentation,
+            self._augmentation(),
             self.negatives,
             batch_size=self.batch_size,
             neighbors_per_anchor=self.neighbors_per_anchor,
@@ -166,6 +168,11 @@ class PinDataModule(LightningDataModule):
             rank=self._fitting.global_rank,
             ranks=self._fitting.world_size,
         )
+
+    def _augmentation(self) -> Augmentation:
+        if self.encoder.preparation.hides_tokens:
+            return self.augmentation
+        return replace(self.augmentation, hide_tokens=0)
 
     def train_dataloader(self) -> BatchLoader:
         """Return the loader of the run's batches; one Lightning epoch is the whole run."""

@@ -218,6 +218,11 @@ class Preparation(Protocol):
         """The longest text, in tokens."""
         ...
 
+    @property
+    def hides_tokens(self) -> bool:
+        """Whether training may hide some tokens of a text; a pretrained tower knows whole ones."""
+        ...
+
     def pixels(self, image: Image) -> np.ndarray:
         """Return an image as uint8 [3, image_size, image_size], RGB."""
         ...
