@@ -183,14 +183,14 @@ class PinBatches(Dataset[PinBatch]):
             self.sampler,
             self.negatives,
             neighbors_per_anchor=self.neighbors_per_anchor,
+            passes=self._anchors(self.num_batches - 1)[0] + 1,
             seed=self.seed,
         )
         # A pin stands in a batch once, as an anchor or by any draw, whose number is Poisson's.
         share = self.batch_size / len(self.train_pins)
         absent = np.exp(-counts * share)
         absent[self.train_pins] *= 1 - share
-        with np.errstate(divide="ignore"):  # of a pin that never comes
-            return np.log1p(-absent).astype(np.float32)
+        return np.log1p(-absent).astype(np.float32)
 
     def _rng(self, stream: int, *place: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, stream, *place])

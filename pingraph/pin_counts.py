@@ -25,13 +25,15 @@ def expected_counts(
     negatives: Sequence[NegativeSampler] = (),
     *,
     neighbors_per_anchor: int,
+    passes: int,
     seed: int,
 ) -> np.ndarray:
     """Return how often each pin is drawn in a pass over the training pins, beside being an anchor.
 
     That is `neighbors_per_anchor` times its weight for each pin that it is a sampled neighbor of,
-    and once for each time it is drawn as a negative. It is measured on the walks of the first
-    epochs: of one, or of as many as make 10,000 anchors.
+    and once for each time it is drawn as a negative. It is measured on the walks of some of the
+    run's passes, as many as make 10,000 anchors, spread over the run, since negatives may get
+    harder with each. What none of them drew counts as half a draw: another pass may draw it.
 
     Args:
         graph: the training graph.
@@ -39,16 +41,17 @@ def expected_counts(
         sampler: finds the neighbors.
         negatives: draw negatives of the anchors.
         neighbors_per_anchor: neighbors drawn of each anchor, by weight and with replacement.
+        passes: over the training pins, of the whole run.
         seed: of the draws.
 
     Returns:
-        float64 [N], 0 for pins that never come.
+        float64 [N], above 0.
     """
     counts = np.zeros(graph.num_pins)
-    epochs = max(1, _ANCHORS // len(train_pins))
+    epochs = _spread(passes, max(1, _ANCHORS // len(train_pins)))
     starts = range(0, len(train_pins), _BLOCK)
-    with progress_bar(epochs * len(starts)) as step:
-        for epoch, start in itertools.product(range(epochs), starts):
+    with progress_bar(len(epochs) * len(starts)) as step:
+        for epoch, start in itertools.product(epochs, starts):
             step("counting how often pins are drawn")
             anchors = train_pins[start : start + _BLOCK]
             found = sampler.sample(graph, anchors, seed=seed, epoch=epoch)
@@ -57,4 +60,10 @@ def expected_counts(
             for source in negatives:
                 drawn = source.sample_negatives(graph, anchors, seed=seed, epoch=epoch)
                 np.add.at(counts, drawn.ids[drawn.mask], 1)
-    return counts / epochs
+    return np.maximum(counts, 0.5) / len(epochs)
+
+
+def _spread(passes: int, most: int) -> list[int]:
+    """The middles of at most `most` equal parts of a run."""
+    count = min(passes, most)
+    return [(2 * part + 1) * passes // (2 * count) for part in range(count)]

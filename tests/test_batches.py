@@ -21,8 +21,9 @@ from pingraph.data import BatchLoader
 from pingraph.encoders.preparation import SmallPreparation
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Negatives, Neighbors
+from pingraph.pin_counts import expected_counts
 from pingraph.samplers import PinSAGESampler, UniformNegatives
-from pingraph.splits import PinSplit
+from pingraph.splits import NoSplit, PinSplit
 from pingraph.training_pins import TrainingPins
 
 NUM_BATCHES = 7
@@ -272,9 +273,9 @@ def test_log_counts_are_nan_unless_pins_are_counted(make, direct):
 @pytest.mark.parametrize("negatives", [[], [UniformNegatives(n=2)]])
 def test_pins_come_as_often_as_they_are_counted(make, split, negatives):
     """The mean over 3,000 batches beside the estimate, whose chances are Poisson's."""
-    batches = make(count_pins=True, negatives=negatives)
-    seen = np.zeros(batches.graph.num_pins)
     rounds = 3000
+    batches = make(count_pins=True, negatives=negatives, num_batches=rounds)
+    seen = np.zeros(batches.graph.num_pins)
     for index in range(rounds):
         seen[batches.relations(index).pins.numpy()] += 1
     expected = np.exp(batches._log_counts[split.train_pins].astype(float))
@@ -282,6 +283,48 @@ def test_pins_come_as_often_as_they_are_counted(make, split, negatives):
     assert np.corrcoef(share, expected)[0, 1] > 0.97
     np.testing.assert_allclose(share, expected, atol=0.08)
     assert seen.sum() == seen[split.train_pins].sum()
+
+
+def test_no_pin_of_any_pass_is_without_a_count(tiny):
+    """Walks of one or two neighbors: each pass finds pins that no pass before it has found."""
+    split = NoSplit().split(tiny)
+    pins = TrainingPins.of(tiny, split)
+    sizes = {"neighbors_per_anchor": 1, "passes": 1, "seed": 0}
+    counts = expected_counts(pins.graph, pins.anchors, PinSAGESampler(k=1), **sizes)
+    never = np.setdiff1d(np.arange(pins.graph.num_pins), pins.anchors)
+    assert (counts > 0).all()
+    assert (counts[never] == 0.5).any()
+
+
+class Late:
+    """Draws a pin as a negative of each anchor from a pass on."""
+
+    def __init__(self, pin, first):
+        self.pin, self.first = pin, first
+
+    def sample_negatives(self, graph, anchors, *, seed, epoch):
+        ids = np.full((len(anchors), 1), self.pin if epoch >= self.first else -1)
+        return Negatives(
+            seeds=anchors, ids=ids, log_probabilities=np.zeros(ids.shape, np.float32), mask=ids >= 0
+        )
+
+
+@pytest.mark.parametrize(("passes", "share"), [(1, 0), (2, 0), (3, 1 / 3), (8, 0.75), (4000, 1)])
+def test_the_counted_passes_are_spread_over_the_run(tiny, passes, share):
+    anchors = np.arange(60)
+    counts = [
+        expected_counts(
+            tiny.graph,
+            anchors,
+            PinSAGESampler(k=5),
+            negatives,
+            neighbors_per_anchor=1,
+            passes=passes,
+            seed=0,
+        )
+        for negatives in ([Late(7, 2)], [])
+    ]
+    assert counts[0][7] - counts[1][7] == pytest.approx(share * len(anchors))
 
 
 @given(st.integers(1, 50), st.integers(0, 3))
