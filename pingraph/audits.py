@@ -53,8 +53,8 @@ def gradient_norms(
 ) -> dict[str, float]:
     """Return how strongly each term of a loss pulls at the embeddings of a batch.
 
-    It is the norm of the term's gradient with respect to image, text and fused together. The graph
-    is kept, and no gradient is stored in it; the encoder is not run backward.
+    It is the norm of the term's gradient with respect to image, text, fused and shallow together.
+    The graph is kept, and no gradient is stored in it; the encoder is not run backward.
 
     Args:
         terms: scalars computed from the embeddings, by name; shares that add up over the ranks.
@@ -65,7 +65,8 @@ def gradient_norms(
     Returns:
         A norm for each term, 0 for one that does not depend on the embeddings.
     """
-    vectors = [x for x in (embeddings.image, embeddings.text, embeddings.fused) if x.requires_grad]
+    parts = (embeddings.image, embeddings.text, embeddings.fused, embeddings.shallow)
+    vectors = [part for part in parts if part is not None and part.requires_grad]
     return {name: _norm(term, vectors, ranks) for name, term in terms.items()}
 
 

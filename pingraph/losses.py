@@ -5,6 +5,7 @@ n rows, of which a block has b; M columns, D channels of the vectors, P positive
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from pingraph.errors import PinGraphError
+
 Form = Literal["softmax", "multi_softmax", "sigmoid"]
+MAX_SCALE = 100.0  # of logits, as CLIP's (arXiv 2103.00020)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,25 @@ class Positives:
             columns=self.columns[first:last],
             weights=self.weights[first:last],
         )
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise PinGraphError where an initial temperature is no number, or its scale above 100."""
+    if not 1 / MAX_SCALE <= temperature < math.inf:
+        raise PinGraphError(
+            f"temperature is {temperature}: expected a number of {1 / MAX_SCALE} or more"
+        )
+
+
+def bounded_scale(log_scale: nn.Parameter) -> Tensor:
+    """Return the learned scale of logits, after its logarithm was brought to that of 100 at most.
+
+    The parameter itself is bounded: beyond a bound of its value alone it would have no gradient,
+    and never come back.
+    """
+    with torch.no_grad():
+        log_scale.clamp_(max=math.log(MAX_SCALE))
+    return log_scale.exp()
 
 
 def softmax_loss(logits: Tensor, positives: Positives, negatives: Tensor) -> Tensor:

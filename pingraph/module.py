@@ -100,7 +100,7 @@ class PinModule(LightningModule):
                 "batch/pins": float(len(relations.pins)),
                 "batch/positives_per_anchor": len(relations.positive_rows) / len(relations.anchors),
                 "batch/board_mate_share": losses.board_mate_share * ranks,
-                **{f"scale/{k}": v.exp() for k, v in self.objective.log_scale.items()},
+                **{f"scale/{name}": scale for name, scale in self.objective.scales().items()},
             },
             sync_dist=ranks > 1,
             batch_size=1,
@@ -111,7 +111,9 @@ class PinModule(LightningModule):
         return total + 0 * sum(p.sum() for p in self.parameters() if p.requires_grad)
 
     def _audit(self, embeddings: Embeddings, terms: dict[str, Tensor]) -> None:
-        pulls = gradient_norms(terms, embeddings, ranks=self.trainer.world_size)
+        weights = {"neighbor": self.objective.neighbor_weight}
+        weighted = {name: weights.get(name, 1.0) * term for name, term in terms.items()}
+        pulls = gradient_norms(weighted, embeddings, ranks=self.trainer.world_size)
         self.log_dict(
             {
                 "audit/effective_rank": effective_rank(embeddings.fused),

@@ -16,7 +16,7 @@ from pingraph.errors import PinGraphError
 from pingraph.false_negatives import Columns, FalseNegatives
 from pingraph.gathering import share_of
 from pingraph.interfaces import Relations
-from pingraph.losses import Alignment, Positives
+from pingraph.losses import Alignment, Positives, bounded_scale, check_temperature
 
 Kind = Literal["pooling", "tokens"]
 
@@ -40,14 +40,13 @@ class NeighborContext(nn.Module):
         weight: of the term in which contexts find neighbors, above 0.
         distill_weight: of the distillation, 0 or more.
         heads: attention heads of "tokens"; divides embed_dim.
-        temperature: initial temperature of the softmax; learned from there.
+        temperature: initial temperature of the softmax, 0.01 or more; learned from there.
 
     Raises:
         PinGraphError: a number out of its range, an unknown kind, or heads that do not divide
             embed_dim.
     """
 
-    MAX_SCALE = 100.0
     BLOCK_ROWS = 1024  # contexts whose logits are held at a time
 
     def __init__(
@@ -131,7 +130,7 @@ class NeighborContext(nn.Module):
         alignment = Alignment(
             x=[contexts], y=[fused], view_weights=[1.0], positives=sought, allowed=allowed
         )
-        scale = self.log_scale.exp().clamp(max=self.MAX_SCALE)
+        scale = bounded_scale(self.log_scale)
         with torch.autocast(fused.device.type, enabled=False):
             return alignment.loss(
                 "multi_softmax", scale, 0 * scale, range(len(contexts)), self.BLOCK_ROWS
@@ -239,8 +238,8 @@ def _check(
         raise PinGraphError(f"kind is {kind!r}: expected one of {', '.join(get_args(Kind))}")
     if kind == "tokens" and embed_dim % heads:
         raise PinGraphError(f"heads is {heads}: expected a divisor of embed_dim ({embed_dim})")
-    for name, number in (("weight", weight), ("temperature", temperature)):
-        if not 0 < number < math.inf:
-            raise PinGraphError(f"{name} is {number}: expected a number above 0")
+    if not 0 < weight < math.inf:
+        raise PinGraphError(f"weight is {weight}: expected a number above 0")
+    check_temperature(temperature)
     if not 0 <= distill_weight < math.inf:
         raise PinGraphError(f"distill_weight is {distill_weight}: expected a number of 0 or more")

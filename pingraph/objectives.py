@@ -16,7 +16,7 @@ from pingraph.errors import PinGraphError
 from pingraph.false_negatives import board_mate_share
 from pingraph.gathering import share_of
 from pingraph.interfaces import Embeddings, Relations
-from pingraph.losses import FORMS, Alignment, Form
+from pingraph.losses import FORMS, Alignment, Form, bounded_scale, check_temperature
 from pingraph.neighbor_context import NeighborContext
 from pingraph.views import View
 
@@ -58,7 +58,8 @@ class AlignmentObjective(nn.Module):
             {"image->text": 0.5}, of image, text and fused, and "shallow->shallow", which counts
             where the encoder has a shallow part; None stands for that one and "fused->fused", each
             of weight 1.
-        temperature: initial temperature of the softmax forms; learned from there, by term.
+        temperature: initial temperature of the softmax forms, 0.01 or more; learned from there, by
+            term.
         mask_false_negatives: leave out twins, board-mates and sampled neighbors as negatives; else
             only the pin itself and its positives in the batch.
         logq: subtract log_counts of a column from its logits (Yi et al., RecSys 2019), so that a
@@ -75,8 +76,6 @@ class AlignmentObjective(nn.Module):
         PinGraphError: a weight, size or temperature out of range, an unknown form or pair, or
             nothing to learn.
     """
-
-    MAX_SCALE = 100.0
 
     def __init__(
         self,
@@ -173,6 +172,13 @@ class AlignmentObjective(nn.Module):
             self.bank.push(embeddings, relations)
         return Losses(total=total, terms=terms, board_mate_share=mates)
 
+    def scales(self) -> dict[str, Tensor]:
+        """Return the learned scale of the logits of each term that has one, without gradient."""
+        found = {name: one.detach().exp() for name, one in self.log_scale.items()}
+        if self.context is not None:
+            found["context"] = self.context.log_scale.detach().exp()
+        return found
+
     def _alignments(self, embeddings: Embeddings, relations: Relations) -> BatchAlignments:
         kept = None
         if self.bank is not None:
@@ -190,7 +196,7 @@ class AlignmentObjective(nn.Module):
     def _term(
         self, name: str, pairs: list[tuple[float, Alignment]], rank: int, ranks: int
     ) -> Tensor:
-        scale = self.log_scale[name].exp().clamp(max=self.MAX_SCALE)
+        scale = bounded_scale(self.log_scale[name])
         _check_negatives(name, [alignment for _, alignment in pairs])
         total = scale.new_zeros(())
         for weight, alignment in pairs:
@@ -235,8 +241,7 @@ def _check_weight(name: str, weight: float) -> None:
 def _check(form: str, temperature: float, bank_size: int, block_rows: int) -> None:
     if form not in FORMS:
         raise PinGraphError(f"form is {form!r}: expected one of {', '.join(FORMS)}")
-    if not 0 < temperature < math.inf:
-        raise PinGraphError(f"temperature is {temperature}: expected a number above 0")
+    check_temperature(temperature)
     if bank_size < 0:
         raise PinGraphError(f"bank_size is {bank_size}: expected 0 (no bank) or more")
     if block_rows < 1:

@@ -109,6 +109,13 @@ def test_gradient_norms_are_those_of_each_term_and_leave_the_graph():
     assert (weight.grad == untouched.grad).all()
 
 
+def test_the_shallow_part_is_pulled_at_too():
+    x, shallow = (torch.randn(4, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    found = replace(embeddings(x, x), shallow=shallow)
+    norms = gradient_norms({"a": shallow.square().sum()}, found)
+    assert norms == pytest.approx({"a": 2 * float(shallow.detach().norm())})
+
+
 def test_gradients_are_added_over_the_ranks_before_the_norm(monkeypatch):
     found, terms = step(torch.eye(3, dtype=torch.float64, requires_grad=True))
     alone = gradient_norms(terms, found)

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Embeddings
-from pingraph.losses import FORMS
+from pingraph.losses import FORMS, MAX_SCALE
 from pingraph.neighbor_context import NeighborContext
 from pingraph.objectives import NEIGHBOR_PAIRS, AlignmentObjective
 from pingraph.views import View
@@ -570,11 +570,17 @@ def test_the_temperature_is_learned_and_bounded():
     assert all(one.grad != 0 for one in objective.log_scale.values())
     assert not any(one.requires_grad for one in objective.bias.values())
     losses = []
-    for scale in (objective.MAX_SCALE, 5 * objective.MAX_SCALE):
+    for scale in (MAX_SCALE, 5 * MAX_SCALE):
         for one in objective.log_scale.values():
             one.data.fill_(math.log(scale))
-        losses.append(objective(*draw(11)).total.item())
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+            one.grad = None
+        losses.append(objective(*draw(11)).total)
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5)
+    # What went too far is taken back to the bound, and can come back from there.
+    assert all(one.item() == pytest.approx(math.log(100)) for one in objective.log_scale.values())
+    losses[1].backward()
+    assert all(one.grad > 0 for one in objective.log_scale.values())
+    assert objective.scales() == pytest.approx({"image_text": 100, "neighbor": 100})
 
 
 def test_the_bias_is_learned_in_the_sigmoid_form():
@@ -612,6 +618,7 @@ objective:
         ({"neighbor_weight": math.nan}, "neighbor_weight is nan"),
         ({"form": "hinge"}, "form is 'hinge': expected one of softmax, multi_softmax, sigmoid"),
         ({"temperature": 0}, "temperature is 0"),
+        ({"temperature": 0.009}, "temperature is 0.009: expected a number of 0.01 or more"),
         ({"pairs": {"text-image": 1}}, "'text-image': expected one of image-text, fused-image, f"),
         ({"pairs": {"image-text": math.inf}}, r"pairs\['image-text'\] is inf"),
         ({"neighbor_pairs": {"fused-fused": 1}}, "'fused-fused': expected one of image->image, im"),

@@ -107,6 +107,16 @@ def test_each_form_learns(form, train):
     assert np.mean(curve[-5:]) < 0.9 * np.mean(curve[:5])
 
 
+def test_a_term_pulls_by_its_weight(train):
+    whole, quarter = (
+        rows(train(name, model__objective__neighbor_weight=weight, trainer__max_steps=1))[0]
+        for name, weight in (("whole", 1.0), ("quarter", 0.25))
+    )
+    for name, share in (("pull_neighbor", 0.25), ("pull_image_text", 1)):
+        found, expected = float(quarter[f"audit/{name}"]), share * float(whole[f"audit/{name}"])
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
 def test_half_precision_trains_near_full_precision(train):
     full, half = (
         [float(row["loss"]) for row in rows(train(precision, trainer__precision=precision))]
