@@ -13,6 +13,16 @@ from pingraph.run_files import CONFIG_FILE
 from pingraph.runs import read_config
 from pingraph.weights import check_state, read_state
 
+# Of the data: what is compared by its content (the data module does), or changes no batch.
+_FREE = ("folder", "split", "num_workers", "on_broken_image")
+# Of the trainer: what makes a step.
+_STEPS = (
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "precision",
+)
+
 
 def check_resumable(
     checkpoint: Path, folder: Path, module: nn.Module, config: dict[str, Any]
@@ -27,8 +37,8 @@ def check_resumable(
 
     Raises:
         PinGraphError: the checkpoint is missing, damaged, of another model or of another run; or an
-            option under `model` is not what it was, such as a learning rate, which the optimizer's
-            state would override.
+            option that the rest of the training rests on is not what it was, such as a learning
+            rate, which the optimizer's state would override.
     """
     check_state(module, read_state(checkpoint), str(checkpoint))
     if folder.resolve() not in checkpoint.resolve().parents:
@@ -36,13 +46,21 @@ def check_resumable(
             f"{checkpoint} is not of the run in {folder}: a run goes on in its own folder"
         )
     then = read_config(folder / CONFIG_FILE)
-    for key, value, now in _differences(then["model"], config["model"], "model"):
+    for key, value, now in _differences(_kept(then), _kept(config)):
         raise PinGraphError(f"{key} is {now!r}, but {folder} was begun with {value!r}")
 
 
-def _differences(then: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
+def _kept(config: dict[str, Any]) -> dict[str, Any]:
+    """The options that have to stay what they were."""
+    data = {key: value for key, value in config["data"].items() if key not in _FREE}
+    trainer = {key: config["trainer"].get(key) for key in _STEPS}
+    seed = config["seed_everything"]
+    return {"seed_everything": seed, "model": config["model"], "data": data, "trainer": trainer}
+
+
+def _differences(then: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
     if isinstance(then, dict) and isinstance(now, dict):
         for name in {**then, **now}:
-            yield from _differences(then.get(name), now.get(name), f"{key}.{name}")
+            yield from _differences(then.get(name), now.get(name), f"{key}.{name}" if key else name)
     elif then != now:
         yield key, then, now

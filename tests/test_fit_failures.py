@@ -198,6 +198,14 @@ def test_a_run_is_not_written_over(trained, commands, tiny_folder):
             "last.ckpt is of another model",
         ),
         (["--ckpt_path={checkpoint}", "--data.split.seed=3"], "the split is not the one"),
+        (["--ckpt_path={checkpoint}", "--data.titles=false"], "data.titles is False, but"),
+        (["--ckpt_path={checkpoint}", "--data.sampler.k=7"], "data.sampler.init_args.k is 7, but"),
+        (["--ckpt_path={checkpoint}", "--data.batch_size=3"], "data.batch_size is 3, but"),
+        (["--ckpt_path={checkpoint}", "--seed_everything=5"], "seed_everything is 5, but"),
+        (
+            ["--ckpt_path={checkpoint}", "--trainer.gradient_clip_val=0.1"],
+            "trainer.gradient_clip_val is 0.1, but",
+        ),
     ],
 )
 def test_a_run_does_not_go_on_with_something_else(
