@@ -186,6 +186,8 @@ def explain(
     other: str,
     data: str | None = None,
     split: Path | None = None,
+    cold_fraction: float | None = None,
+    split_seed: int = 0,
     top: int = 5,
     json: Path | None = None,
 ) -> None:
@@ -197,6 +199,8 @@ def explain(
         other: the id of another pin.
         data: of a file, the data set of its pins.
         split: of a file, what it was not trained on: a saved split, or the run that has it.
+        cold_fraction: of a file, instead of --split: the share of cold pins, drawn by PinSplit.
+        split_seed: which pins --cold_fraction draws.
         top: most boards and paths of each list.
         json: a file for the whole explanation.
     """
@@ -207,7 +211,8 @@ def explain(
 
     if json is not None:
         _check_writable(json)
-    subject = open_subject(run, data, chosen_split(split, None, 0), progress=True)
+    chosen = chosen_split(split, cold_fraction, split_seed)
+    subject = open_subject(run, data, chosen, progress=True)
     found = explain_pins(subject, pin, other, top=top)
     if json is not None:
         write_json(json, found)

@@ -22,7 +22,6 @@ from pingraph.tokenization import UNKNOWN, encode, knows_words
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from pingraph.datasets import PinBoardDataset
     from pingraph.runs import Run
     from pingraph.subject import Subject
 
@@ -31,14 +30,15 @@ def list_neighbors(subject: Subject, pin_id: str, k: int, out: Path | None = Non
     """Print the pins nearest to a pin, by the fused vectors of both, and draw them to `out`.
 
     Raises:
-        PinGraphError: there is no such pin, or it has no vector, or `out` cannot be written.
+        PinGraphError: there is no such pin, or it or all others have no vector, or `out` cannot be
+            written.
     """
     dataset = subject.dataset
     pin = find_rows(dataset, [pin_id])  # before the embedding, which takes the longest
     subject.require_vector(pin[0])
     table = subject.table
     print(f"nearest to {dataset.texts[pin[0]] or pin_id}")
-    _print_pins(dataset, *nearest(table, table.fused[pin], k, exclude=pin))
+    _print_nearest(subject, table.fused[pin], k, exclude=pin)
     if out is not None:
         save_grid(out, dataset, grid_rows(table, dataset, pin, k=k), f"nearest to {pin_id}")
         print(out)
@@ -47,7 +47,7 @@ def list_neighbors(subject: Subject, pin_id: str, k: int, out: Path | None = Non
 def search_text(subject: Subject, text: str, k: int) -> None:
     """Print the pins whose fused vectors are nearest to words; errors as of `text_vector`."""
     vector = text_vector(subject, text)
-    _print_pins(subject.dataset, *nearest(subject.table, vector[None], k))
+    _print_nearest(subject, vector[None], k)
 
 
 def search_image(subject: Subject, path: Path, k: int) -> None:
@@ -57,7 +57,7 @@ def search_image(subject: Subject, path: Path, k: int) -> None:
         PinGraphError: the file cannot be read; and as `image_vector` does.
     """
     vector = image_vector(subject, path, str(path))
-    _print_pins(subject.dataset, *nearest(subject.table, vector[None], k))
+    _print_nearest(subject, vector[None], k)
 
 
 def cannot_search(subject: Subject, by: Literal["text", "image"]) -> str | None:
@@ -125,8 +125,14 @@ def _run_for(subject: Subject, by: Literal["text", "image"]) -> Run:
     return subject.run
 
 
-def _print_pins(dataset: PinBoardDataset, pins: np.ndarray, scores: np.ndarray) -> None:
-    """Print a line for each found pin [1, k]: its place, its score, its id and its text."""
+def _print_nearest(
+    subject: Subject, vector: np.ndarray, k: int, *, exclude: np.ndarray | None = None
+) -> None:
+    """Print a line for each pin near to a vector [1, D]: its place, its score, its id and text."""
+    dataset = subject.dataset
+    pins, scores = nearest(subject.table, vector, k, exclude=exclude)
+    if not pins.size:
+        raise PinGraphError(f"{subject.name}: no other pin has a vector")
     width = max(len(str(dataset.pin_ids[pin])) for pin in pins[0])
     rows = zip(pins[0].tolist(), scores[0].tolist(), strict=True)
     for place, (pin, score) in enumerate(rows, start=1):

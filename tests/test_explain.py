@@ -5,6 +5,8 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -425,3 +427,17 @@ def test_the_command_prints_and_writes(commands, trained, tiny, tiny_folder, tmp
     ended = commands.run("explain", *args, cwd=tmp_path)
     assert (ended.status, ended.err) == (0, "")
     assert "Vectors in mine.npy" in ended.out
+    args = ["mine.npy", one, other, "--data", tiny_folder, "--json", "drawn.json"]
+    drawn = ["--cold_fraction", "0.3", "--split_seed", "4"]
+    assert commands.run("explain", *args, *drawn, cwd=tmp_path).status == 0
+    split = json.loads((tmp_path / "drawn.json").read_text())["split"]
+    assert (split["fraction"], split["seed"]) == (0.3, 4)
+
+
+def test_neighbors_where_no_other_pin_has_a_vector(commands, tiny_folder, tiny, tmp_path):
+    alone = {"pin_id": tiny.pin_ids[7:8], "fused": [[1.0, 2.0]]}
+    pq.write_table(pa.table(alone), tmp_path / "alone.parquet")
+    args = ["alone.parquet", str(tiny.pin_ids[7]), "--data", tiny_folder, "--out", "grid.png"]
+    error = commands.run("neighbors", *args, cwd=tmp_path).refusal()
+    assert "alone.parquet: no other pin has a vector" in error
+    assert not (tmp_path / "grid.png").exists()
