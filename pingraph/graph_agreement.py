@@ -69,10 +69,11 @@ def agreement_by_pin(
 
         - overlap@k, rbo@k: see `overlaps`. Of the seeds of the walks that reached somebody.
         - board_purity@k: the share of the k nearest that share a board with the pin; and
-          board_purity_chance@k: the same of k other pins, drawn evenly. Of pins with a board-mate.
+          board_purity_chance@k: the same of k others that have a vector, drawn evenly. Of pins
+          with a board-mate.
         - trustworthiness@k, continuity@k: see `ranks_kept`. Of pins with a board-mate.
 
-        Pins with a zero vector are left out: who is near to them is an accident.
+        Pins with a zero vector have none. They are left out, and found by nobody.
 
     Raises:
         PinGraphError: the table is of other pins than the graph, has a wrong shape, an id twice or
@@ -91,18 +92,21 @@ def agreement_by_pin(
         values[f"{name}@{k}"][pins] = known
 
     present = table.present["fused"]
+    having = np.flatnonzero(present).astype(np.int32)
+    near = knn.ids[:, : max(0, len(having) - 1)]  # zero vectors come last
     seeds = np.flatnonzero(walks.mask.any(axis=1) & present[walks.seeds])
     places = np.empty(count, np.int64)
     places[knn.queries] = np.arange(len(knn.queries))
-    shared, biased = overlaps(knn.ids[places[walks.seeds[seeds]]], walks.ids[seeds])
+    shared, biased = overlaps(near[places[walks.seeds[seeds]]], walks.ids[seeds])
     spread("overlap", walks.seeds[seeds], shared)
     spread("rbo", walks.seeds[seeds], biased)
     asked = np.flatnonzero(present[knn.queries] & has_mate(graph)[knn.queries])
     pins, random = knn.queries[asked], np.random.default_rng(seed)
-    others = random.integers(max(1, count - 1), size=(len(pins), k), dtype=np.int32)
-    spread("board_purity", pins, mates_share(graph, pins, knn.ids[asked]))
-    others += others >= pins[:, None]  # never the pin itself
-    spread("board_purity_chance", pins, mates_share(graph, pins, others))
+    spread("board_purity", pins, mates_share(graph, pins, near[asked]))
+    shape = len(pins), near.shape[1]
+    others = random.integers(max(1, len(having) - 1), size=shape, dtype=np.int32)
+    others += others >= np.searchsorted(having, pins)[:, None]  # never the pin itself
+    spread("board_purity_chance", pins, mates_share(graph, pins, having[others]))
     if ranked is not None and ranked < len(pins):
         pins = np.sort(random.choice(pins, ranked, replace=False))
     trustworthiness, continuity = ranks_kept(table.fused, graph, pins, k)

@@ -32,31 +32,38 @@ def ranks_kept(
     The distance is the number of traversals pin → board → pin; unreachable pins come last. Most
     distances are tied, and ties are in the order of ρ: so order among equals costs nothing.
 
+    Pins without a vector have no place: N counts the others, which are all that is ranked. Ways in
+    the graph may lead over them.
+
     Args:
         vectors: float32 [N, D]; the greatest dot product is the nearest, of equal ones the first.
-        graph: of N pins.
-        pins: int64 [Q].
+            A vector of zeros stands for none.
+        graph: of the same pins.
+        pins: int64 [Q], with a vector.
         k: at least 0.
 
     Returns:
         float64 [Q] each, from 0 to 1; NaN unless 0 < k < N / 2.
     """
     sums = np.full((2, len(pins)), np.nan)
-    if 0 < 2 * k < len(vectors):
+    ranked = np.flatnonzero(vectors.any(axis=1))
+    if 0 < 2 * k < len(ranked):
         for start in range(0, len(pins), _TOGETHER):
             part = slice(start, start + _TOGETHER)
-            _sum_ranks(vectors, graph, pins[part], k, sums[:, part])
-    kept = 1 - 2 / max(1, k * (2 * len(vectors) - 3 * k - 1)) * sums
+            _sum_ranks(vectors, graph, pins[part], ranked, k, sums[:, part])
+    kept = 1 - 2 / max(1, k * (2 * len(ranked) - 3 * k - 1)) * sums
     return kept[0], kept[1]
 
 
-def _sum_ranks(vectors, graph, pins, k, sums):
+def _sum_ranks(vectors, graph, pins, ranked, k, sums):
     """Write Σ max(0, r - k) and Σ max(0, ρ - k) of at most 64 pins."""
     scores = vectors[pins] @ vectors.T
     scores[np.arange(len(pins)), pins] = -np.inf
     arrays = graph.pin_offsets, graph.pin_boards, graph.board_offsets, graph.board_pins
     distances = np.empty(scores.shape, np.int32)
     _walk_breadth_first(*arrays, pins, distances)
+    if len(ranked) < len(vectors):
+        scores, distances = scores[:, ranked], distances[:, ranked]
 
     def work(part: slice) -> None:
         for row in range(part.start, part.stop):

@@ -40,10 +40,12 @@ def nearest_neighbors(
     Scores are float64 sums, rounded to float32; equal ones stand in the order of the rows. So
     neither `block` nor threads, nor what else is asked for, changes a bit of the result. (Only
     where more than SPARE candidates lie within the rounding of a float32 product of the k-th best,
-    as do many copies of one vector, is it open which of them are found.) A zero vector scores 0
-    with everybody: as a query, it finds the first rows.
+    as do many copies of one vector, is it open which of them are found.) A zero vector stands for
+    none: it scores 0 with everybody, and comes after all others; as a query, it finds the first
+    rows.
 
-    Memory: two arrays of 4 bytes for each of Q · (k + SPARE) candidates, and `block`² scores.
+    Memory: two arrays of 4 bytes for each of Q · (k + SPARE) candidates, and `block`² scores; where
+    there are zero vectors, a copy of the others.
     Time: N² D multiply-adds / 2 for all rows, else Q N D. The threads of the product are those of
     NumPy's BLAS (OMP_NUM_THREADS), those of the selection are NUMBA_NUM_THREADS.
 
@@ -60,22 +62,13 @@ def nearest_neighbors(
     check_whole("k", k, least=1, most=2**20)
     check_whole("block", block, least=1, most=2**15)
     vectors = _check_vectors(vectors)
-    everyone = np.arange(len(vectors))
-    asked = everyone if queries is None else _check_queries(queries, len(vectors))
-    found = max(0, min(k, len(vectors) - 1))
-    shape = len(asked), max(0, min(k + SPARE, len(vectors) - 1))
-    ids, scores = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
-    if found and len(asked):
-        search = _search_some if queries is not None else _search_all
-        search(vectors, asked, ids, scores, block)
-        share_out(
-            lambda rows: _settle(vectors, asked[rows], ids[rows], scores[rows]),
-            len(asked),
-        )
-    cut = np.s_[:, :found]
-    return Knn(
-        queries=asked, ids=np.ascontiguousarray(ids[cut]), scores=np.ascontiguousarray(scores[cut])
-    )
+    asked = np.arange(len(vectors)) if queries is None else _check_queries(queries, len(vectors))
+    present = vectors.any(axis=1)
+    if present.all():
+        ids, scores = _nearest(vectors, None if queries is None else asked, k, block)
+    else:
+        ids, scores = _zeros_last(vectors, present, asked, k, block, queries is None)
+    return Knn(queries=asked, ids=ids, scores=scores)
 
 
 def product_blocks(
@@ -101,6 +94,41 @@ def product_blocks(
             if columns == rows:
                 np.fill_diagonal(product, -np.inf)
             yield rows, columns, product
+
+
+def _nearest(vectors, queries, k, block):
+    """Return ids and scores of the nearest, [Q, min(k, N - 1)]; None asks for all rows."""
+    asked = np.arange(len(vectors)) if queries is None else queries
+    found = max(0, min(k, len(vectors) - 1))
+    shape = len(asked), max(0, min(k + SPARE, len(vectors) - 1))
+    ids, scores = np.full(shape, -1, np.int32), np.full(shape, -np.inf, np.float32)
+    if found and len(asked):
+        search = _search_some if queries is not None else _search_all
+        search(vectors, asked, ids, scores, block)
+        share_out(
+            lambda rows: _settle(vectors, asked[rows], ids[rows], scores[rows]),
+            len(asked),
+        )
+    cut = np.s_[:, :found]
+    return np.ascontiguousarray(ids[cut]), np.ascontiguousarray(scores[cut])
+
+
+def _zeros_last(vectors, present, asked, k, block, everyone):
+    """Search among the vectors that are not zero; the zero ones follow in the order of the rows."""
+    k = max(0, min(k, len(vectors) - 1))
+    order = np.argsort(~present, kind="stable")
+    rows, having = order[: present.sum()], present[asked]
+    ids, scores = np.empty((len(asked), k), np.int32), np.zeros((len(asked), k), np.float32)
+    queries = None if everyone else np.searchsorted(rows, asked[having])
+    near, near_scores = _nearest(vectors[rows], queries, k, block)
+    width = near.shape[1]
+    ids[having, :width], scores[having, :width] = rows[near], near_scores
+    ids[having, width:] = order[len(rows) :][: k - width]
+    # A zero vector finds the first of the order, itself skipped.
+    own = order[: k + 1] == asked[~having, None]
+    skipped = np.where(own.any(axis=1), own.argmax(axis=1), k)
+    ids[~having] = order[np.arange(k) + (np.arange(k) >= skipped[:, None])]
+    return ids, scores
 
 
 def _search_all(vectors, queries, ids, scores, block):

@@ -146,14 +146,13 @@ def test_length_rotation_and_zero_vectors_change_nothing(seed, length):
     padded = np.vstack([turned * length, np.zeros((5, 4))])
     pins, boards = graph.edges()  # the zero vectors are on boards as well
     wide = graph_of([*pins, *range(40, 45)], [*boards, 0, 0, 1, 2, 3], 45)
-    one, two = (measure(table_of(v, v), g) for v, g in ((vectors, graph), (padded, wide)))
+    # Among the 30 nearest of 40 are some with a score below the 0 of a zero vector.
+    one, two = (measure(table_of(v, v), g, k=30) for v, g in ((vectors, graph), (padded, wide)))
     assert two.pop("pins") == 45
     assert two.pop("zero_vectors") == 5
     assert one.pop("zero_vectors") == 0
     assert one.pop("pins") == 40
-    # Neighbors are by dot product, so zero vectors may take a place in a list.
-    for name in ("alignment", "uniformity", "effective_rank", "anisotropy"):
-        assert two[name] == pytest.approx(one[name], rel=1e-4, abs=1e-5)
+    assert two == pytest.approx(one, rel=1e-4, abs=1e-5, nan_ok=True)
     assert 0 <= one["alignment"] <= 4
     assert one["effective_rank"] <= 4 + 1e-4
 

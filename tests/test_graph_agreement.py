@@ -361,3 +361,26 @@ def test_a_mate_on_two_boards_counts_once():
     graph = graph_of([0, 0, 1, 1, 1, 2, 3], [0, 2, 0, 1, 2, 1, 0], 4)
     others = np.int32([[1, 2, 3], [0, 2, 3]])
     np.testing.assert_allclose(mates_share(graph, np.array([0, 1]), others), [2 / 3, 1])
+
+
+def test_pins_without_a_vector_change_nothing_of_the_others():
+    rng = np.random.default_rng(4)
+    vectors, graph = unit(rng, 60, 3), random_graph(rng, 60, 25, 110)
+    walks = PinSAGESampler(k=12).sample(graph, np.arange(60), seed=0)
+    expected = graph_agreement(table_of(vectors), graph, nearest_neighbors(vectors, 12), walks)
+    padded = np.vstack([vectors, np.zeros((30, 3), np.float32)])
+    pins, boards = graph.edges()
+    shared = np.flatnonzero(graph.board_degrees > 1)[:15]  # where nobody gets a first board-mate
+    wide = graph_of([*pins, *range(60, 60 + len(shared))], [*boards, *shared], 90)
+    found = graph_agreement(table_of(padded), wide, nearest_neighbors(padded, 12), walks)
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_of_few_vectors_only_these_are_neighbors(count):
+    vectors = np.eye(8, dtype=np.float32) * (np.arange(8) < count)[:, None]
+    graph, walks = graph_of(range(8), [0] * 8, 8), neighbors_of([[1], [0]])
+    found = graph_agreement(table_of(vectors), graph, nearest_neighbors(vectors, 3), walks)
+    expected = 1 if count == 2 else np.nan
+    for name in ("overlap@3", "board_purity@3", "board_purity_chance@3"):
+        assert found[name] == pytest.approx(expected, nan_ok=True)

@@ -13,7 +13,7 @@ from pingraph.knn import nearest_neighbors
 
 
 def by_sorting(vectors, k, queries):
-    """Sort all float64 scores, rounded to float32, by (score, index)."""
+    """Sort all float64 scores, rounded to float32, by (is zero, score, index)."""
     ids, scores = [], []
     for query in queries:
         row = []
@@ -22,10 +22,10 @@ def by_sorting(vectors, k, queries):
                 total = sum(
                     float(a) * float(b) for a, b in zip(*vectors[[query, other]], strict=True)
                 )
-                row.append((-np.float32(total), other))
+                row.append((not vectors[other].any(), -np.float32(total), other))
         row.sort()
-        ids.append([other for _, other in row[:k]])
-        scores.append([-score for score, _ in row[:k]])
+        ids.append([other for *_, other in row[:k]])
+        scores.append([-score for _, score, _ in row[:k]])
     return ids, scores
 
 
@@ -122,6 +122,21 @@ def test_many_zero_vectors_find_the_first_rows():
     assert found.ids[:3].tolist() == [[1, 2], [0, 2], [0, 1]]
     assert (found.ids[3:] == [0, 1]).all()
     assert (found.scores == 0).all()
+
+
+def test_zero_vectors_change_nothing_between_the_others():
+    vectors = unit(300, 3)
+    vectors[:, 0] = np.abs(vectors[:, 0])
+    vectors[::7, 0] -= 3  # these score below 0 with most
+    padded = np.zeros((450, 3), np.float32)
+    rows = np.sort(np.random.default_rng(1).permutation(450)[:300])
+    padded[rows] = vectors
+    for queries in (None, np.arange(0, 300, 3)):
+        expected = nearest_neighbors(vectors, 250, queries=queries)
+        found = nearest_neighbors(padded, 250, queries=None if queries is None else rows[queries])
+        asked = np.isin(found.queries, rows)
+        assert np.array_equal(found.ids[asked], rows[expected.ids])
+        assert np.array_equal(found.scores[asked], expected.scores)
 
 
 @pytest.mark.parametrize("block", [1, 7, 64])
