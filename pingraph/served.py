@@ -75,7 +75,8 @@ def served_quality(
         "parts": by part and task (null where it does not exist) each metric's "value" and "ci95".
         Of forms these have beside them "lift" and "lift_ci95", the relative change to the whole
         vectors, paired over queries (null as in `comparison.json`); and "neighbors_kept": the share
-        of the k nearest of the whole vectors that are among the k nearest of the form.
+        of the k nearest of the whole vectors that are among the k nearest of the form, over pins
+        with a vector and among them (null with fewer than two).
 
     Raises:
         PinGraphError: a view is wider than the vectors, or what `evaluate_table` raises.
@@ -83,14 +84,14 @@ def served_quality(
     options = {"seed": seed, "max_queries": max_queries}
     whole = evaluation or evaluate_table(table, dataset, split, **options)
     channels = table.fused.shape[1]
-    drawn = draw_queries(np.arange(len(table.fused)), max_queries, seed)
-    neighbors = nearest_neighbors(table.fused, k, queries=drawn).ids
+    present = table.present["fused"]
+    drawn = draw_queries(np.arange(present.sum()), max_queries, seed)
+    neighbors = nearest_neighbors(table.fused[present], k, queries=drawn).ids
     forms = []
     for view in usual_views(channels) if views is None else views:
         served = as_served(table, view)
         done = evaluate_table(served, dataset, split, **options)
-        found = nearest_neighbors(served.fused, k, queries=drawn).ids
-        kept = shared_neighbors(neighbors, found) / max(1, found.shape[1])
+        kept = _kept(neighbors, served.fused[present], drawn)
         forms.append(
             {
                 "dim": view.width(channels),
@@ -129,6 +130,18 @@ def gains(
             names, measured(after, seed=seed), *changes, strict=True
         )
     }
+
+
+def _kept(neighbors: np.ndarray, served: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Return the share of each query's k nearest that its stored form still finds, float64 [Q].
+
+    Empty where there are none (k is 0). A query of which the form keeps nothing finds nobody.
+    """
+    k = neighbors.shape[1]
+    if not k:
+        return np.empty(0)
+    found = nearest_neighbors(served, k, queries=queries).ids
+    return shared_neighbors(neighbors, found) / k * served[queries].any(axis=1)
 
 
 def _parts(whole: Evaluation | None, done: Evaluation, seed: int) -> dict[str, Any]:

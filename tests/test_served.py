@@ -92,3 +92,32 @@ def test_a_view_that_is_too_wide(tiny):
     split, table = PinSplit(0.3).split(tiny), make_table(tiny)
     with pytest.raises(PinGraphError, match="the embeddings have 16 channels"):
         served_quality(table, tiny, split, [View(dim=17)])
+
+
+def test_neighbors_are_kept_over_pins_with_a_vector(tiny):
+    split, whole = PinSplit(0.3).split(tiny), make_table(tiny)
+    views = [View(), View(code="int8"), View(dim=4)]
+    there = np.arange(60) % 3 > 0
+    vectors = whole.fused * there[:, None]
+    told = served_quality(table_of_pins(tiny, *[vectors] * 3), tiny, split, views, k=5)
+    for view, form in zip(views, told["forms"], strict=True):
+        some = as_served(whole, view).fused[there]
+        pairs = zip(nearest_sets(whole.fused[there], 5), nearest_sets(some, 5), strict=True)
+        expected = np.mean([len(one & two) / 5 for one, two in pairs])
+        assert form["neighbors_kept"]["value"] == pytest.approx(expected)
+
+
+def test_a_pin_of_which_a_form_keeps_nothing_keeps_no_neighbors(tiny):
+    vectors = np.zeros((60, 16), np.float32)
+    vectors[40:, 0], vectors[:40, 8:] = 1, make_table(tiny).fused[:40, 8:]
+    table, split = table_of_pins(tiny, *[vectors] * 3), PinSplit(0.3).split(tiny)
+    (form,) = served_quality(table, tiny, split, [View(dim=4)], k=5)["forms"]
+    assert form["neighbors_kept"]["value"] == pytest.approx(20 / 60)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_without_two_vectors_no_neighbors_can_be_kept(tiny, count):
+    vectors = np.where(np.arange(60)[:, None] < count, make_table(tiny).fused, 0)
+    table, split = table_of_pins(tiny, *[vectors] * 3), PinSplit(0.3).split(tiny)
+    (form,) = served_quality(table, tiny, split, [View(code="int8")])["forms"]
+    assert form["neighbors_kept"] == {"value": None, "ci95": None}

@@ -244,26 +244,28 @@ def _served(run: dict[str, Any], part: str) -> list[Sentence]:
         change, (low, high) = task[MAIN]["lift"], task[MAIN]["lift_ci95"]
         lossy = high < -CHEAP and form["code"] == "int8"
         kind: Kind = "good" if low >= -CHEAP else "bad" if lossy else "note"
+        kept = form["neighbors_kept"]["value"]
+        stay = "" if kept is None else f", and {kept:.0%} of the {K} nearest pins stay"
         text = (
             f"Stored as {form['code']}, {form['bytes_per_pin']:,} bytes a pin, {MAIN} changes by "
-            f"{change:+.1%} (95%: {low:+.1%} to {high:+.1%}), and "
-            f"{form['neighbors_kept']['value']:.0%} of the {K} nearest pins stay."
+            f"{change:+.1%} (95%: {low:+.1%} to {high:+.1%}){stay}."
         )
         out.append(Sentence(kind, text))
     return out
 
 
 def _changed(pair: dict[str, Any]) -> Sentence:
-    churn = pair["neighbors"]["churn"]
+    churn, pins = pair["neighbors"]["churn"], compared_pins(pair)
     if churn["value"] is None:
-        return Sentence("note", f"{pair['second']} and {pair['first']} have no neighbors.")
+        text = f"{pair['second']} and {pair['first']} have no neighbors. {pins}"
+        return Sentence("note", text.rstrip())
     likeness = pair["cka"]["value"]
     said = "" if likeness is None else f" The spaces are alike to {likeness:.2f} (CKA)."
     text = (
         f"From {pair['first']} to {pair['second']}, {churn['value']:.0%}{_percents(churn['ci95'])} "
-        f"of the {K} nearest neighbors of a pin are replaced by others.{said}"
+        f"of the {K} nearest neighbors of a pin are replaced by others.{said} {pins}"
     )
-    return Sentence("note", text)
+    return Sentence("note", text.rstrip())
 
 
 def _valued(entry: dict[str, Any]) -> str:
