@@ -24,7 +24,7 @@ from pingraph.report import served, write_report
 from pingraph.report.audit import audit
 from pingraph.report.cases import pick
 from pingraph.report.gather import gather
-from pingraph.report.measures import words_of
+from pingraph.report.measures import spectrum, words_of
 from pingraph.report.plots import Mark, Series, dots
 from pingraph.report.sections import sections
 from pingraph.report.served import served_section
@@ -250,6 +250,12 @@ def test_pins_without_a_vector_are_counted(tiny, tmp_path):
     assert queries
     assert not set(queries) & set(map(str, tiny.pin_ids[:7]))
     assert "7 pins have no vector" in "".join(page.words)
+
+
+def test_zero_vectors_change_nothing_of_the_spectrum():
+    vectors = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32) + 2
+    assert spectrum(np.vstack([vectors, np.zeros((25, 6), np.float32)])) == spectrum(vectors)
+    assert spectrum(np.vstack([vectors[:1], np.zeros((25, 6), np.float32)])) == []
 
 
 def test_all_vectors_alike_or_zero(tiny, tmp_path):

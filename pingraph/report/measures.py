@@ -167,7 +167,12 @@ def similarities(vectors: np.ndarray, dataset: PinBoardDataset, *, seed: int) ->
 
 
 def spectrum(vectors: np.ndarray) -> list[dict[str, Any]]:
-    """Return which share of the variance the first 1, 2, 4, … principal directions hold."""
+    """Return which share of the variance the first 1, 2, 4, … principal directions hold.
+
+    Zero vectors are left out: where they are many, the way from them to the others would be the
+    first direction.
+    """
+    vectors = vectors[vectors.any(axis=1)]
     covariance = np.cov(vectors, rowvar=False, dtype=np.float64) if len(vectors) > 1 else None
     if covariance is None or not np.trace(np.atleast_2d(covariance)) > 0:
         return []
