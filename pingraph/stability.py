@@ -26,6 +26,9 @@ def stability(
 ) -> dict[str, Any]:
     """Compare two embeddings of the same pins by their fused vectors; widths may differ.
 
+    Compared are the pins that have a vector in both (a vector of zeros stands for none), among each
+    other: who lacks one has no neighbors, and no place in the space.
+
     Args:
         one: an embedding.
         two: another, such as of another seed, epoch or checkpoint.
@@ -34,7 +37,9 @@ def stability(
         seed: of the draw and the intervals.
 
     Returns:
-        "neighbors": see `neighbor_churn`; "cka" and "cka_debiased": see `cka`.
+        "pins"; "compared", those with a vector in both, and "only_first" and "only_second", those
+        with a vector in one; "queries"; "neighbors": see `neighbor_churn`; "cka" and
+        "cka_debiased": see `cka`. Churn and CKA are null where fewer than two are compared.
 
     Raises:
         PinGraphError: they are of other pins, or a vector is not finite (names the pin).
@@ -42,14 +47,19 @@ def stability(
     for name, table in (("the first embedding", one), ("the second embedding", two)):
         check_table(table, name)
     require_same_pins(one, two)
-    queries = draw_queries(np.arange(len(one.pin_ids)), max_queries, seed)
-    found = [nearest_neighbors(table.fused, k, queries=queries).ids for table in (one, two)]
-    pins = len(one.pin_ids)
+    in_one, in_two = one.present["fused"], two.present["fused"]
+    vectors = [table.fused[in_one & in_two] for table in (one, two)]
+    compared = len(vectors[0])
+    queries = draw_queries(np.arange(compared), max_queries, seed)
+    found = [nearest_neighbors(some, k, queries=queries).ids for some in vectors]
     return {
-        "pins": pins,
+        "pins": len(one.pin_ids),
+        "compared": compared,
+        "only_first": int((in_one & ~in_two).sum()),
+        "only_second": int((in_two & ~in_one).sum()),
         "queries": len(queries),
-        "neighbors": neighbor_churn(*found, pins=pins, seed=seed),
-        **cka(one.fused, two.fused),
+        "neighbors": neighbor_churn(*found, pins=compared, seed=seed),
+        **cka(*vectors),
     }
 
 

@@ -258,6 +258,23 @@ def test_zero_vectors_change_nothing_of_the_spectrum():
     assert spectrum(np.vstack([vectors[:1], np.zeros((25, 6), np.float32)])) == []
 
 
+def test_runs_that_lack_vectors_say_over_whom_they_are_compared(tiny, tmp_path):
+    vectors = make_table(tiny).fused
+    lacking = [np.where(np.arange(60)[:, None] < count, 0, vectors) for count in (7, 10)]
+    names = ("one", "two")
+    pair = [
+        subject(tiny, name=name, fused=fused) for name, fused in zip(names, lacking, strict=True)
+    ]
+    _, numbers, _ = made(tmp_path, *pair)
+    words = "over the 50 of 60 pins that have a vector in both; 3 have one in one alone, 0 in two"
+    assert any(words in one.text for one in compare_runs(numbers))
+    shown = {section.key: section for section in sections(numbers)}["stability"]
+    assert any(words in note for note in shown.blocks[0].sheet.notes)
+    gone = np.where(np.arange(60)[:, None] == 20, vectors, 0)
+    _, numbers, _ = made(tmp_path, pair[0], subject(tiny, name="two", fused=gone))
+    assert any("two and one have no neighbors." in one.text for one in compare_runs(numbers))
+
+
 def test_all_vectors_alike_or_zero(tiny, tmp_path):
     for value in (0.0, 8**-0.5):
         _, numbers, _ = made(tmp_path, subject(tiny, fused=np.full((60, 8), value, np.float32)))

@@ -149,6 +149,32 @@ def test_stability_of_two_tables():
     json.dumps(alone, allow_nan=False)
 
 
+def test_pins_without_a_vector_change_nothing_of_the_others():
+    one, two = random_vectors(20, 50) + 0.4, random_vectors(21, 50) + 0.4
+    expected = stability(alike_table(np.arange(50), one), alike_table(np.arange(50), two), seed=0)
+    rows = np.random.default_rng(22).permutation(90)
+    both, first, second = np.sort(rows[:50]), rows[50:60], rows[60:75]  # 15 have none at all
+    padded = np.zeros((2, 90, 6), np.float32)
+    padded[:, both] = one, two
+    padded[0, first] = random_vectors(23, 10)
+    padded[1, second] = random_vectors(24, 15)
+    told = stability(*(alike_table(np.arange(90), vectors) for vectors in padded), seed=0)
+    counts = {"pins": 90, "compared": 50, "only_first": 10, "only_second": 15}
+    assert told == {**expected, **counts}
+    assert (expected["only_first"], expected["only_second"]) == (0, 0)
+
+
+@pytest.mark.parametrize("both", [0, 1])
+def test_fewer_than_two_pins_with_both_vectors_have_no_stability(both):
+    one, two = random_vectors(25, 8), random_vectors(26, 8)
+    one[: 4 - both], two[4:] = 0, 0
+    told = stability(*(alike_table(np.arange(8), vectors) for vectors in (one, two)), seed=0)
+    assert told["compared"] == both
+    assert told["neighbors"]["churn"] == {"value": None, "ci95": None}
+    assert told["neighbors"]["churn_by_chance"] is told["cka"]["value"] is None
+    json.dumps(told, allow_nan=False)
+
+
 def test_tables_of_other_pins_are_refused():
     one = alike_table(np.arange(9), random_vectors(18, 9))
     with pytest.raises(PinGraphError, match="other pins, or in another order"):

@@ -9,6 +9,7 @@ from pingraph.compatibility import compatibility
 from pingraph.report.layout import Section, block, plot_of
 from pingraph.report.plots import Mark, Series, dots
 from pingraph.report.sheets import values_sheet
+from pingraph.report.words import compared_pins
 from pingraph.results import Cell, Sheet, measured
 from pingraph.stability import stability
 
@@ -72,7 +73,8 @@ def stability_section(numbers: dict[str, Any], part: str | None) -> Section:
         for place, name in enumerate(pairs)
     ]
     title = "Neighbors that change, and likeness of the spaces"
-    blocks = [block(values_sheet("Stability", rows, list(pairs), _NOTES))]
+    notes = [*_NOTES, *filter(None, map(compared_pins, pairs.values()))]
+    blocks = [block(values_sheet("Stability", rows, list(pairs), notes))]
     if part is not None:
         blocks += [block(_index_sheet(name, one, part)) for name, one in pairs.items()]
     return Section(

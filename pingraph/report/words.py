@@ -112,6 +112,17 @@ def spoken_part(numbers: dict[str, Any]) -> str | None:
     return None
 
 
+def compared_pins(pair: dict[str, Any]) -> str:
+    """Say of two runs which pins are compared, where some have no vector in both; else nothing."""
+    if pair["compared"] == pair["pins"]:
+        return ""
+    return (
+        f"{pair['first']} and {pair['second']} are compared over the {pair['compared']:,} of "
+        f"{pair['pins']:,} pins that have a vector in both; {pair['only_first']:,} have one in "
+        f"{pair['first']} alone, {pair['only_second']:,} in {pair['second']} alone."
+    )
+
+
 def _vectors(run: dict[str, Any]) -> list[Sentence]:
     if not run["without_vector"]:
         return []
