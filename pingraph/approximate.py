@@ -46,6 +46,9 @@ def recall_speed(
 ) -> dict[str, Any]:
     """Search pin → pin through a faiss index with more and more effort, and exactly for comparison.
 
+    The index holds the pins that have a vector (one of zeros stands for none). A query without one
+    finds nobody, and has no recall.
+
     Recall of a query is the share of its 10 places that hold a pin whose exact score is at least
     that of the 10th nearest (as ann-benchmarks counts, Aumüller et al. 2020): which of some pins
     with one score are found is no mistake. The task metrics rank what was found among what may be
@@ -67,11 +70,11 @@ def recall_speed(
         seed: of the draw and the intervals.
 
     Returns:
-        "factory", "parameter", "threads", "pins", "build_seconds", "bytes_per_pin" (of the index on
-        disk), "queries" and "exact" by part and "points", one an effort. "exact" and the points
-        have "queries_per_second" and "tasks": by part, the metrics AT_K with "value" and "ci95",
-        null without queries; of points also "lift" and "lift_ci95" over the exact search. Points
-        have "effort" and "recall" ("value" and "ci95").
+        "factory", "parameter", "threads", "pins" (that the index holds), "build_seconds",
+        "bytes_per_pin" (of the index on disk), "queries" and "exact" by part and "points", one an
+        effort. "exact" and the points have "queries_per_second" and "tasks": by part, the metrics
+        AT_K with "value" and "ci95", null without queries; of points also "lift" and "lift_ci95"
+        over the exact search. Points have "effort" and "recall" ("value" and "ci95").
 
     Raises:
         PinGraphError: faiss is not installed, knows no such index or parameter, or cannot build it
@@ -81,17 +84,19 @@ def recall_speed(
     require_pins(table, dataset.pin_ids, dataset.name)
     check_table(table, f"{dataset.name}: embeddings")
     vectors = np.ascontiguousarray(table.fused, np.float32)
+    pins = np.flatnonzero(table.present["fused"])
     asked = _Asked(dataset, split, max_queries, seed)
-    index, seconds = _build(faiss, vectors, factory)
+    index, seconds = _build(faiss, vectors[pins], factory)
     flat = faiss.IndexFlatIP(vectors.shape[1])
-    flat.add(vectors)
-    found, speed = _search(flat, vectors[asked.queries], asked.places)
+    flat.add(vectors[pins])
+    found, speed = _search(flat, vectors, pins, asked.queries, asked.places)
     exact = asked.values(found)
     points = []
     for effort in efforts:
         _turn(faiss, index, factory, parameter, effort)
-        found, faster = _search(index, vectors[asked.queries], asked.places)
+        found, faster = _search(index, vectors, pins, asked.queries, asked.places)
         right = neighbor_recall(vectors, asked.queries, found)
+        right = right[~np.isnan(right)]
         points.append(
             {
                 "effort": effort,
@@ -104,9 +109,9 @@ def recall_speed(
         "factory": factory,
         "parameter": parameter,
         "threads": faiss.omp_get_max_threads(),
-        "pins": len(vectors),
+        "pins": len(pins),
         "build_seconds": seconds,
-        "bytes_per_pin": len(faiss.serialize_index(index)) / len(vectors),
+        "bytes_per_pin": len(faiss.serialize_index(index)) / max(1, len(pins)),
         "queries": {part: len(rows) for part, rows in asked.parts.items()},
         "exact": {"queries_per_second": speed, "tasks": asked.report(None, exact, seed)},
         "points": points,
@@ -118,22 +123,28 @@ def neighbor_recall(
 ) -> np.ndarray:
     """Return the share of the first k places that hold one of the nearest, float64 [Q].
 
+    A vector of zeros stands for none: such a query has no recall (NaN), and a place that holds such
+    a pin is wrong.
+
     Args:
         vectors: float32 [N, D].
         queries: int64 [Q], rows of them; a query itself holds no place.
         found: int64 [Q, S], rows of the vectors, best first, -1 for none.
-        k: places that count; there are N - 1 where that is fewer.
+        k: places that count; where fewer others have a vector, there are as many as these.
     """
-    nearest = nearest_neighbors(vectors, k, queries=queries)
-    k = nearest.ids.shape[1]
-    if not k:
+    present = np.asarray(vectors.any(axis=1))
+    k = min(k, int(present.sum()) - 1)
+    if k < 1:
         return np.empty(0)
+    nearest = nearest_neighbors(vectors, k, queries=queries)
     lists = _without(found, found == queries[:, None])[:, :k]
     wide = vectors[queries].astype(np.float64)[:, None]
-    scores = np.where(lists >= 0, (wide * vectors[lists]).sum(axis=2), -np.inf)
+    held = (lists >= 0) & present[lists]
+    scores = np.where(held, (wide * vectors[lists]).sum(axis=2), -np.inf)
     # The search sums in float32, in an order of its own: what is as near but for that is right.
     least = nearest.scores[:, -1:].astype(np.float64)
-    return (scores >= least - 1e-6 * np.maximum(1, np.abs(least))).sum(axis=1) / k
+    recall = (scores >= least - 1e-6 * np.maximum(1, np.abs(least))).sum(axis=1) / k
+    return np.where(present[queries], recall, np.nan)
 
 
 class _Asked:
@@ -205,16 +216,25 @@ def _turn(faiss: Any, index: Any, factory: str, parameter: str, effort: int) -> 
         raise PinGraphError(f"index {factory!r} has no parameter {parameter!r}") from error
 
 
-def _search(index: Any, queries: np.ndarray, places: int) -> tuple[np.ndarray, float | None]:
-    """Return what is found, int64 [Q, S], and the queries per second."""
-    if not len(queries):
-        return np.empty((0, places), np.int64), None
+def _search(
+    index: Any, vectors: np.ndarray, pins: np.ndarray, queries: np.ndarray, places: int
+) -> tuple[np.ndarray, float | None]:
+    """Return what is found, pins, int64 [Q, S], and the queries per second.
+
+    The index holds `pins`, those with a vector. A query without one finds nobody.
+    """
+    out = np.full((len(queries), places), -1, np.int64)
+    having = vectors[queries].any(axis=1)
+    asked = vectors[queries[having]]
+    if not len(asked):
+        return out, None
     seconds = []
     for _ in range(_REPEATS):
         start = time.perf_counter()
-        _, found = index.search(queries, places)
+        _, found = index.search(asked, places)
         seconds.append(time.perf_counter() - start)
-    return found, len(queries) / min(seconds)
+    out[having] = np.where(found >= 0, pins[found], -1)
+    return out, len(asked) / min(seconds)
 
 
 def _reason(error: RuntimeError) -> str:

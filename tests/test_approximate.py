@@ -9,7 +9,8 @@ import pytest
 from pingraph.approximate import AT_K, neighbor_recall, recall_speed
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
-from pingraph.evaluation import PARTS, evaluate_table
+from pingraph.evaluation import PARTS, evaluate_scorers, evaluate_table, table_scorers
+from pingraph.metrics import METRICS
 from pingraph.splits import EdgeSplit, PinSplit
 from tests.table_cases import alike_table, unit
 
@@ -101,6 +102,34 @@ def test_recall_equals_a_loop_and_takes_ties_as_right():
     assert neighbor_recall(vectors, queries, found) == pytest.approx(np.array(expected))
     assert neighbor_recall(vectors, np.array([35]), np.arange(29, 40)[None])[0] == 0.9
     assert neighbor_recall(vectors[:1], np.array([0]), np.array([[0]])).shape == (0,)
+
+
+def test_pins_without_a_vector_change_nothing_of_the_others(boards):
+    rng = np.random.default_rng(3)
+    vectors = unit(rng.normal(size=(40, 3)))
+    queries = np.array([0, 7, 35])
+    found = np.array([rng.permutation(40)[:30] for _ in queries])
+    rows = np.sort(rng.permutation(70)[:40])
+    padded = np.zeros((70, 3), np.float32)
+    padded[rows] = vectors
+    expected = neighbor_recall(vectors, queries, found, k=30)
+    assert np.array_equal(neighbor_recall(padded, rows[queries], rows[found], k=30), expected)
+    zeros = np.setdiff1d(np.arange(70), rows)
+    assert np.isnan(neighbor_recall(padded, zeros[:2], rows[found[:2]])).all()
+    assert neighbor_recall(padded, rows[queries], np.tile(zeros, (3, 1))).tolist() == [0, 0, 0]
+    fused = unit(rng.normal(size=(1500, 3)))
+    fused[::2] = 0
+    table, split = make_table(boards, fused), PinSplit(0.3).split(boards)
+    told = recall_speed(table, boards, split, factory="IVF1,Flat", parameter="nprobe", efforts=[1])
+    assert told["pins"] == 750
+    assert told["points"][0]["recall"]["value"] == 1
+    cold = split.cold_pins(boards.graph)
+    asked = cold[fused[cold].any(axis=1)]
+    scorers = table_scorers(table, boards, split)
+    alone = evaluate_scorers(scorers, boards, split, queries=asked).cold["pin_to_pin"]
+    share = len(alone.queries) / told["queries"]["cold"]
+    expected = alone.values[:, METRICS.index("recall@10")].mean() * share  # others find nobody
+    assert told["exact"]["tasks"]["cold"]["recall@10"]["value"] == pytest.approx(expected)
 
 
 def test_without_queries_it_is_null(write_folder):

@@ -40,9 +40,9 @@ def measure_served(subject: Subject, *, seed: int) -> dict[str, Any]:
 def _approximate(subject: Subject, seed: int) -> dict[str, Any] | None:
     """Return what `recall_speed` finds of an index of lists, without what no report has twice.
 
-    None without faiss, or with fewer than _LEAST_PINS pins.
+    None without faiss, or with fewer than _LEAST_PINS pins that have a vector.
     """
-    pins = subject.dataset.num_pins
+    pins = int(subject.table.present["fused"].sum())
     if pins < _LEAST_PINS or importlib.util.find_spec("faiss") is None:
         return None
     lists = 2 ** ((pins // _PER_LIST).bit_length() - 1)
