@@ -67,6 +67,8 @@ def evaluate_table(
 ) -> Evaluation:
     """Evaluate embeddings: pin → pin and board → pins by the fused vectors, and image ↔ text.
 
+    A table without image vectors or without text vectors is not asked the last: None stands there.
+
     Args:
         table: the vectors, in the order of the data set's pins.
         dataset: says who is relevant to whom.
@@ -134,8 +136,9 @@ def table_scorers(
 ) -> dict[str, Scorer]:
     """Return dot products of the vectors as scorers of the four tasks.
 
-    A board is asked by the mean of the fused vectors of its pins in training. A vector of zeros
-    stands for none: such a candidate comes after all others.
+    Without an image vector, or without a text vector, there are none of image ↔ text: nothing would
+    be measured but chance. A board is asked by the mean of the fused vectors of its pins in
+    training. A vector of zeros stands for none: such a candidate comes after all others.
 
     Raises:
         PinGraphError: the table is of other pins, or a vector is not finite (names the pin).
@@ -144,12 +147,14 @@ def table_scorers(
     check_table(table, f"{dataset.name}: embeddings")
     members = split.train_graph(dataset.graph).incidence().T.tocsr()
     members.data[:] = 1  # a sum ranks like the mean
-    return {
+    scorers: dict[str, Scorer] = {
         "pin_to_pin": dot_scorer(table.fused, lambda pins: table.fused[pins]),
-        "image_to_text": dot_scorer(table.text, lambda pins: table.image[pins]),
-        "text_to_image": dot_scorer(table.image, lambda pins: table.text[pins]),
         "board_to_pins": dot_scorer(table.fused, lambda boards: members[boards] @ table.fused),
     }
+    if table.has_image.any() and table.has_text.any():
+        scorers["image_to_text"] = dot_scorer(table.text, lambda pins: table.image[pins])
+        scorers["text_to_image"] = dot_scorer(table.image, lambda pins: table.text[pins])
+    return scorers
 
 
 def dot_scorer(candidates: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]) -> Scorer:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -273,6 +274,21 @@ def test_runs_that_lack_vectors_say_over_whom_they_are_compared(tiny, tmp_path):
     gone = np.where(np.arange(60)[:, None] == 20, vectors, 0)
     _, numbers, _ = made(tmp_path, pair[0], subject(tiny, name="two", fused=gone))
     assert any("two and one have no neighbors." in one.text for one in compare_runs(numbers))
+
+
+def test_a_run_beside_vectors_without_images_and_texts(tiny, tmp_path):
+    whole = subject(tiny)
+    none, nobody = np.zeros_like(whole.table.fused), np.zeros(60, bool)
+    bare = replace(whole.table, image=none, text=none, has_image=nobody, has_text=nobody)
+    other = replace(whole, name="bare", make_table=lambda: bare)
+    for pair in ((whole, other), (other, whole), (other, replace(other, name="too"))):
+        page, numbers, _ = made(tmp_path, *pair)
+        for part in ("cold", "warm"):
+            assert numbers["runs"]["bare"]["metrics"][part]["image_to_text"] is None
+        tasks = {test["task"] for test in numbers["differences"]}
+        assert not tasks & {"image_to_text", "text_to_image"}
+        if whole not in pair:
+            assert "image → text" not in "".join(page.words)
 
 
 def test_all_vectors_alike_or_zero(tiny, tmp_path):

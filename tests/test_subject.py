@@ -14,6 +14,7 @@ from pingraph.embeddings import nearest, write_embeddings
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import evaluate_table, table_scorers
 from pingraph.interfaces import EmbeddingTable
+from pingraph.significance import paired_tests
 from pingraph.splits import PinSplit, Split
 from pingraph.subject import SplitFile, open_subject
 from tests.command_line import contents
@@ -401,6 +402,24 @@ def test_a_pin_without_a_vector_is_found_last_and_guesses(tiny, tiny_folder, tmp
     assert scores[:, ~there].max() < scores[:, there].min()
 
 
+def test_who_gives_no_image_or_no_text_vectors_is_not_asked_for_them(tiny, tiny_folder, tmp_path):
+    split = PinSplit(0.3)
+    made = {}
+    for kinds in ((), ("image",), ("text",), ("image", "text")):
+        columns = {name: list(make_vectors(tiny, seed=9)) for name in ("fused", *kinds)}
+        name = "-".join(("fused", *kinds)) + ".parquet"
+        pq.write_table(pa.table({"pin_id": tiny.pin_ids, **columns}), tmp_path / name)
+        subject = open_subject(tmp_path / name, tiny_folder, split)
+        made[kinds] = evaluate_table(subject.table, tiny, subject.split)
+        for part in ("cold", "warm"):
+            tasks = made[kinds].to_dict()[part]
+            asked = {task for task, found in tasks.items() if found is not None}
+            other = {"image_to_text", "text_to_image"} if len(kinds) == 2 else set()
+            assert asked == {"pin_to_pin", "board_to_pins"} | other
+    told = paired_tests({"one": made[()], "two": made["image", "text"]})
+    assert {test.task for test in told} == {"pin_to_pin", "board_to_pins"}
+
+
 # ---- the commands ----
 
 
@@ -427,7 +446,8 @@ def test_evaluate_prints_what_must_be_known_and_writes_where_it_is_told(
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert metrics["split"]["kind"] == "pin"
     assert metrics["cold"]["pin_to_pin"]["queries"] > 0
-    assert metrics["warm"]["image_to_text"]["recall@10"]["value"] is not None
+    for part in ("cold", "warm"):  # the file has no image and no text vectors
+        assert metrics[part]["image_to_text"] is metrics[part]["text_to_image"] is None
     args = ["mine.parquet", "--data", tiny_folder, "--cold_fraction", "0.5", "-o", "half"]
     assert commands.run("evaluate", *args, cwd=tmp_path).status == 0
     metrics = json.loads((tmp_path / "half" / "metrics.json").read_text())
