@@ -160,21 +160,39 @@ def table_scorers(
 def dot_scorer(candidates: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]) -> Scorer:
     """Score candidates by dot products; one whose vector is zero has none, and comes last.
 
+    Equal vectors get equal scores, to the bit.
+
     Args:
         candidates: float32 [N, D].
         vectors: makes float32 [B, D] of queries.
     """
     absent = np.flatnonzero(~candidates.any(axis=1))
     longest = np.sqrt(np.einsum("nd,nd->n", candidates, candidates).max(initial=0))
+    copies, originals = _copies(candidates)
 
     def score(queries: np.ndarray) -> np.ndarray:
         asked = vectors(queries)
         scores = asked @ candidates.T
+        if len(copies):  # a product may sum the channels of each column in another order
+            scores[:, copies] = scores[:, originals]
         if len(absent):
             scores[:, absent] = -1 - longest * np.linalg.norm(asked, axis=1, keepdims=True)
         return scores
 
     return score
+
+
+def _copies(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows that equal an earlier one, and the first that each equals, int64 [C] each.
+
+    Zero vectors are left out.
+    """
+    rows = np.ascontiguousarray(vectors) + np.float32(0)  # -0 has other bytes than 0
+    whole = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))[:, 0]
+    _, first, group = np.unique(whole, return_index=True, return_inverse=True)
+    originals = first[group]
+    copies = np.flatnonzero((originals != np.arange(len(rows))) & rows.any(axis=1))
+    return copies, originals[copies]
 
 
 def compare(

@@ -10,7 +10,13 @@ import pytest
 from pingraph import relevance
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
-from pingraph.evaluation import compare, evaluate_scorers, evaluate_table, table_scorers
+from pingraph.evaluation import (
+    compare,
+    dot_scorer,
+    evaluate_scorers,
+    evaluate_table,
+    table_scorers,
+)
 from pingraph.interfaces import EmbeddingTable
 from pingraph.metrics import METRICS
 from pingraph.relevance import retrieval_tasks
@@ -263,12 +269,35 @@ def test_a_query_never_finds_itself(write_folder):
     assert by_pin[23][METRICS.index("mrr")] <= 1 / 3
 
 
-def test_vectors_that_are_all_alike_score_as_chance(write_folder):
-    dataset, split = two_boards(write_folder, count=400)
-    flat = np.zeros((400, 4), np.float32)
-    values = evaluate_table(make_table(dataset, fused=flat), dataset, split).warm["pin_to_pin"]
-    recall = values.values[:, METRICS.index("recall@10")]
-    assert abs(recall.mean() - 199 / 399) < 4.5 * recall.std() / np.sqrt(len(recall))
+@pytest.mark.parametrize("width", [1, 8, 37, 64])
+@pytest.mark.parametrize("count", [60, 400])
+def test_vectors_that_are_all_alike_score_as_chance(write_folder, count, width):
+    dataset, split = two_boards(write_folder, count=count)
+    one = np.random.default_rng(0).normal(size=width).astype(np.float32)
+    found = []
+    for flat in (np.zeros((count, width), np.float32), np.tile(one, (count, 1))):
+        done = evaluate_table(make_table(dataset, fused=flat), dataset, split)
+        found.append(done.warm["pin_to_pin"].values)
+    np.testing.assert_array_equal(*found)
+    recall = found[1][:, METRICS.index("recall@10")]
+    expected = (count / 2 - 1) / (count - 1)
+    assert abs(recall.mean() - expected) < 4.5 * recall.std() / np.sqrt(len(recall))
+
+
+@pytest.mark.parametrize("width", [1, 8, 37, 64])
+def test_equal_vectors_get_equal_scores_wherever_they_stand(width):
+    rng = np.random.default_rng(width)
+    kinds = rng.integers(30, size=403)
+    vectors = rng.normal(size=(30, width)).astype(np.float32)
+    vectors[0], vectors[1, 0] = 0, 0
+    table = vectors[kinds]
+    table[kinds == 1, 0] *= rng.choice([-1, 1], (kinds == 1).sum())  # -0 and 0 are equal
+    scores = dot_scorer(table, table.__getitem__)(np.arange(403))
+    for kind in range(30):
+        of_kind = scores[:, kinds == kind]
+        assert (of_kind == of_kind[:, :1]).all()
+    there = np.flatnonzero(table.any(axis=1))
+    np.testing.assert_allclose(scores[:, there], table @ table[there].T, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("block", [1, 7])
