@@ -25,7 +25,7 @@ from pingraph.report import served, write_report
 from pingraph.report.audit import audit
 from pingraph.report.cases import pick
 from pingraph.report.gather import gather
-from pingraph.report.measures import spectrum, words_of
+from pingraph.report.measures import occurrences, spectrum, words_of
 from pingraph.report.plots import Mark, Series, dots
 from pingraph.report.sections import sections
 from pingraph.report.served import served_section
@@ -257,6 +257,15 @@ def test_zero_vectors_change_nothing_of_the_spectrum():
     vectors = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32) + 2
     assert spectrum(np.vstack([vectors, np.zeros((25, 6), np.float32)])) == spectrum(vectors)
     assert spectrum(np.vstack([vectors[:1], np.zeros((25, 6), np.float32)])) == []
+
+
+def test_pins_without_a_vector_are_not_counted_as_never_found():
+    present = np.array([True, False, True, True, False])
+    told = occurrences(np.array([[2], [3], [2]]), present)  # 0 finds 2, 2 finds 3, 3 finds 2
+    assert (told["never"], told["most"], told["most_pin"]) == (pytest.approx(1 / 3), 2, 2)
+    assert told["shares"][:3] == pytest.approx([1 / 3, 1 / 3, 1 / 3])
+    nobody = occurrences(np.empty((0, 1), int), np.zeros(5, bool))
+    assert (nobody["never"], nobody["most"], nobody["most_pin"]) == (0, 0, None)
 
 
 def test_runs_that_lack_vectors_say_over_whom_they_are_compared(tiny, tmp_path):

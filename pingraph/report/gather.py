@@ -137,7 +137,7 @@ def _measure(subject: Subject, evaluation: Evaluation, seed: int) -> dict[str, A
         "agreement": _agreement(table, graph, knn, walks, seed),
         "similarities": similarities(table.fused, dataset, seed=seed),
         "spectrum": spectrum(table.fused),
-        "occurrences": occurrences(knn.ids[present], len(table.fused)),
+        "occurrences": occurrences(knn.ids[present], present),
         "by_age": shown["by_age"],
     }
     for part in PARTS:

@@ -184,21 +184,22 @@ def spectrum(vectors: np.ndarray) -> list[dict[str, Any]]:
     ]
 
 
-def occurrences(found: np.ndarray, count: int) -> dict[str, Any]:
+def occurrences(found: np.ndarray, present: np.ndarray) -> dict[str, Any]:
     """Return how often pins are among the nearest of others: shares by bucket, and the extremes.
 
     Args:
-        found: int [Q, k], the nearest pins of every pin.
-        count: N.
+        found: int [M, k], the nearest pins of every pin with a vector.
+        present: bool [N], which M pins have one; the others are not counted as never found.
     """
-    times = np.bincount(found.ravel(), minlength=count)
-    shares = np.bincount(bucket_of(times), minlength=len(BUCKETS)) / max(1, count)
+    pins = np.flatnonzero(present)
+    times = np.bincount(found.ravel(), minlength=len(present))[pins]
+    shares = np.bincount(bucket_of(times), minlength=len(BUCKETS)) / max(1, len(pins))
     return {
         "k": found.shape[1],
         "shares": shares.tolist(),
         "never": float(shares[0]),
         "most": int(times.max(initial=0)),
-        "most_pin": int(times.argmax()) if len(times) else None,
+        "most_pin": int(pins[times.argmax()]) if len(pins) else None,
     }
 
 

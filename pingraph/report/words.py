@@ -231,9 +231,10 @@ def _neighborhoods(run: dict[str, Any]) -> list[Sentence]:
     hubs, spectrum = run["occurrences"], run["spectrum"]
     if hubs["k"]:
         kind: Kind = "good" if hubs["never"] < FEW else "bad" if hubs["never"] > MANY else "note"
+        having = " with a vector" if run["without_vector"] else ""
         text = (
-            f"{hubs['never']:.0%} of the pins are among nobody's {hubs['k']} nearest; the most "
-            f"frequent one is among those of {hubs['most']:,} pins."
+            f"{hubs['never']:.0%} of the pins{having} are among nobody's {hubs['k']} nearest; the "
+            f"most frequent one is among those of {hubs['most']:,} pins."
         )
         out.append(Sentence(kind, text))
     half = next((one["directions"] for one in spectrum if one["share"] >= 0.5), None)
