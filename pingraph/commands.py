@@ -456,10 +456,14 @@ def experiment(
     if dry_run:
         print(*listing(chosen, out, jobs=jobs), sep="\n")
         return
-    # A scheduler stops a job by SIGTERM, and cells would run on without the command that started
-    # them. They are stopped by SIGINT, which they would ignore as well where this command does,
-    # as behind nohup.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # A scheduler stops a job by SIGTERM, a terminal that is closed by SIGHUP, and cells would run
+    # on without the command that started them. They are stopped by SIGINT, which they would ignore
+    # as well where this command does, as in the background of a script. SIGHUP that is ignored
+    # stays so: that is what nohup is for.
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         signal.signal(number, signal.default_int_handler)
     if note := older(chosen.cells(), out):
         sys.stderr.write(f"note: {note}\n")

@@ -70,14 +70,38 @@ def only_one(path: Path) -> Iterator[None]:
     import fcntl
 
     with _named_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+        handle = _lock_file(path)
         fcntl.flock(handle, fcntl.LOCK_EX)
     try:
         yield
     finally:
         # Not by closing alone: a process forked meanwhile has the file open too.
         fcntl.flock(handle, fcntl.LOCK_UN)
+        os.close(handle)
+
+
+@contextmanager
+def held_while_open(path: Path) -> Iterator[int | None]:
+    """Hold a file or folder until this process and all that inherit the lock have closed it.
+
+    Yields:
+        The lock's file descriptor, to be inherited; None if another process holds it.
+
+    Raises:
+        PinGraphError: its folder cannot be written.
+    """
+    import fcntl
+
+    with _named_os_errors(path):
+        handle = _lock_file(path)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except BlockingIOError:
+            free = False
+    try:
+        yield handle if free else None
+    finally:
         os.close(handle)
 
 
@@ -130,6 +154,11 @@ def read_tensors(
         found = f"{metadata.get('format')} version {metadata.get('version')}"
         raise PinGraphError(f"{path}: {found}, expected {form} version {version}")
     return metadata, arrays
+
+
+def _lock_file(path: Path) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -45,7 +46,7 @@ GIVEN = {
 def judged_here(monkeypatch):
     """Cells that are not trained run in this process, for one of their own takes 7 s of imports."""
 
-    def process(arguments, folder, jobs, stopped):
+    def process(arguments, *_):
         assert arguments[:2] == ["-m", "pingraph.experiment.cell"]
         main(*arguments[2:])
 
@@ -174,6 +175,101 @@ def test_a_stopped_cell_goes_on_from_its_checkpoint(tiny_folder, tmp_path):
     logs = [path.read_text().splitlines() for path in folder.glob("csv/*/metrics.csv")]
     steps = [int(line.split(",")[logs[0][0].split(",").index("step")]) for line in logs[-1][1:]]
     assert min(steps) >= done - 1  # what was trained before was not trained again
+
+
+@pytest.fixture
+def patient(tmp_path, monkeypatch):
+    """A method that waits for a file, and writes into another one who waits."""
+    (tmp_path / "patient.py").write_text(PATIENT)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)  # where a cell's process looks for modules as well
+    return {"class_path": "patient.Patient", "init_args": {"folder": str(tmp_path)}}
+
+
+PATIENT = """
+import os, time
+from pathlib import Path
+
+class Patient:
+    def __init__(self, folder: str):
+        self.folder = Path(folder)
+
+    def scorers(self, dataset, split, *, seed):
+        with open(self.folder / "waiting", "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        if len((self.folder / "waiting").read_text().split()) > 1:
+            raise RuntimeError("two wait")
+        while not (self.folder / "go").exists():
+            time.sleep(0.05)
+        return {}
+"""
+
+
+def until(true):
+    started = time.monotonic()
+    while not true():
+        assert time.monotonic() - started < 240
+        time.sleep(0.05)
+
+
+def waiting(folder):
+    """Return the process that waits, as soon as there is one."""
+    until(lambda: (folder / "waiting").exists() and (folder / "waiting").read_text())
+    return int((folder / "waiting").read_text())
+
+
+def gone(process):
+    """Whether a process that is not ours has ended; nobody may have taken note of it."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(process)], capture_output=True)
+    return state.stdout[:1] in (b"", b"Z")
+
+
+def test_a_cell_whose_runner_was_killed_is_not_run_twice(patient, tiny_folder, tmp_path):
+    methods = {"patient": patient, "TF-IDF": TF_IDF}
+    file = write(tmp_path / "a.yaml", data=[str(tiny_folder)], methods=methods)
+    code = "from pingraph.cli import main; main()"
+    command = [sys.executable, "-c", code, "experiment", str(file), "-o", str(tmp_path / "out")]
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    running = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    signal.signal(signal.SIGHUP, before)
+    left = waiting(tmp_path)
+    running.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert running.poll() is None
+    running.kill()
+    running.wait()
+    grid = Experiment.load(file)
+    folder = tmp_path / "out" / "tiny" / "patient" / "seed-0"
+    assert run_cells(grid, tmp_path / "out", jobs=1) == [
+        f"{folder}: runs already in another process"
+    ]
+    assert [finished(cell, tmp_path / "out") for cell in grid.cells()] == [False, True]
+    (tmp_path / "go").touch()
+    until(lambda: gone(left))
+    assert finished(grid.cells()[0], tmp_path / "out")
+    assert run_cells(grid, tmp_path / "out", jobs=1) == []
+    assert (tmp_path / "waiting").read_text().split() == [str(left)]
+
+
+@pytest.mark.xdist_group("commands")
+def test_a_terminal_that_is_closed_stops_the_cells(commands, patient, tiny_folder, tmp_path):
+    file = write(tmp_path / "a.yaml", data=[str(tiny_folder)], methods={"patient": patient})
+    ended = commands.run(
+        *("experiment", file, "-o", tmp_path / "out"),
+        cwd=tmp_path,
+        path=[tmp_path],
+        ready=lambda: waiting(tmp_path),
+        signal=signal.SIGHUP,
+    )
+    assert ended.status == 130, ended.err
+    assert gone(waiting(tmp_path))
+
+
+def test_a_cell_that_another_command_has_finished_meanwhile_is_left_alone(tmp_path):
+    cell = Experiment.load(write(tmp_path / "a.yaml", data=["icons"])).cells()[0]
+    write_json(tmp_path / cell.path / MADE_FILE, {"seconds": 1, "commit": None})
+    assert run._run(cell, tmp_path, 1, Event()) is None
+    assert [path.name for path in (tmp_path / cell.path).iterdir()] == [MADE_FILE]
 
 
 def test_without_images_there_is_a_dash(judged_here, tiny_folder, write_folder, tmp_path):

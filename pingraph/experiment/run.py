@@ -20,7 +20,7 @@ from typing import Any
 from pingraph.errors import PinGraphError
 from pingraph.experiment.cell import CELL_FILE, MADE_FILE, seen_data
 from pingraph.experiment.plan import Cell, Experiment
-from pingraph.files import read_json, write_json
+from pingraph.files import held_while_open, read_json, write_json
 from pingraph.progress import progress_bar
 from pingraph.run_files import CHECKPOINT_FILE, SPLIT_FILE
 
@@ -157,6 +157,17 @@ def _run(cell: Cell, out: Path, jobs: int, stopped: Event) -> str | None:
     folder = out / cell.path
     if stopped.is_set():
         return None
+    # The processes of the cell inherit the lock: they may outlive this one, if it is killed.
+    with held_while_open(folder) as lock:
+        if lock is None:
+            return f"{folder}: runs already in another process"
+        if finished(cell, out):  # by another one, meanwhile
+            return None
+        return _run_held(cell, out, jobs, stopped, lock)
+
+
+def _run_held(cell: Cell, out: Path, jobs: int, stopped: Event, lock: int) -> str | None:
+    folder = out / cell.path
     started = time.time()
     write_json(folder / CELL_FILE, {"cell": asdict(cell), "started": _commit()})
 
@@ -170,7 +181,7 @@ def _run(cell: Cell, out: Path, jobs: int, stopped: Event) -> str | None:
     if cell.is_fit:
         steps = [partial(step, "prepare"), fit, *steps]
     for arguments in steps:
-        failure = _process(arguments(), folder, jobs, stopped)
+        failure = _process(arguments(), folder, jobs, stopped, lock)
         if failure is not None:
             return f"{folder}: {failure} (see {LOG_FILE})"
         if stopped.is_set() or finished(cell, out):
@@ -193,7 +204,9 @@ def _fit(cell: Cell, folder: Path) -> list[str]:
     return arguments
 
 
-def _process(arguments: list[str], folder: Path, jobs: int, stopped: Event) -> str | None:
+def _process(
+    arguments: list[str], folder: Path, jobs: int, stopped: Event, lock: int
+) -> str | None:
     """Run Python as a process; return the last line that it wrote if it fails."""
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
     log = folder / LOG_FILE
@@ -204,6 +217,7 @@ def _process(arguments: list[str], folder: Path, jobs: int, stopped: Event) -> s
             stderr=file,
             stdin=subprocess.DEVNULL,
             env={"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+            pass_fds=[lock],
             start_new_session=True,  # Ctrl-C comes by way of `stopped`, to each process once
         )
         while process.poll() is None:
