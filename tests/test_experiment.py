@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,7 @@ GIVEN = {
     "options": {**FIT, "trainer.max_steps": 2, "data.num_workers": 0},
     "methods": {"TF-IDF": TF_IDF, "own": WORDS},
 }
+MADE = {"seconds": 1, "commit": None, "dirty": None, "continued": []}
 
 
 @pytest.fixture
@@ -267,7 +269,7 @@ def test_a_terminal_that_is_closed_stops_the_cells(commands, patient, tiny_folde
 
 def test_a_cell_that_another_command_has_finished_meanwhile_is_left_alone(tmp_path):
     cell = Experiment.load(write(tmp_path / "a.yaml", data=["icons"])).cells()[0]
-    write_json(tmp_path / cell.path / MADE_FILE, {"seconds": 1, "commit": None})
+    write_json(tmp_path / cell.path / MADE_FILE, MADE)
     assert run._run(cell, tmp_path, 1, Event()) is None
     assert [path.name for path in (tmp_path / cell.path).iterdir()] == [MADE_FILE]
 
@@ -354,12 +356,12 @@ def test_costs_are_those_of_the_cells_that_are_most_alike(tmp_path):
     for cell in cells:
         if cell.seed < 2 and cell.data == "icons":
             took = 10 * (cell.seed + 1) + len(cell.method)
-            write_json(tmp_path / cell.path / MADE_FILE, {"seconds": took, "commit": None})
+            write_json(tmp_path / cell.path / MADE_FILE, {**MADE, "seconds": took})
             write_json(tmp_path / cell.path / CELL_FILE, {"cell": asdict(cell), "started": {}})
     found = dict(zip([cell.path for cell in cells], costs(cells, cells, tmp_path), strict=True))
     for cell in cells:
         assert found[cell.path] == 15 + len(cell.method)
-    write_json(tmp_path / "world/own/seed-0" / MADE_FILE, {"seconds": 100, "commit": None})
+    write_json(tmp_path / "world/own/seed-0" / MADE_FILE, {**MADE, "seconds": 100})
     found = dict(zip([cell.path for cell in cells], costs(cells, cells, tmp_path), strict=True))
     assert found[Path("world/own/seed-2")] == 100
     assert found[Path("icons/own/seed-2")] == 18
@@ -372,7 +374,7 @@ def test_cells_of_another_commit_are_told(tmp_path, monkeypatch):
     grid = Experiment.load(write(tmp_path / "a.yaml", data=["icons"], seeds=[0, 1, 2, 3]))
     commits = ["a" * 40, "b" * 40, "b" * 40, None]  # None: made where there is no git
     for cell in grid.cells():
-        made = {"seconds": 1, "commit": commits[cell.seed]}
+        made = {**MADE, "commit": commits[cell.seed]}
         write_json(tmp_path / cell.path / MADE_FILE, made)
         write_json(tmp_path / cell.path / CELL_FILE, {"cell": asdict(cell), "started": {}})
 
@@ -389,6 +391,67 @@ def test_cells_of_another_commit_are_told(tmp_path, monkeypatch):
     some = grid.of(seeds=[0, 3])
     monkeypatch.setattr("pingraph.experiment.run._commit", lambda: {"commit": "a" * 40})
     assert older(some.cells(), tmp_path) == ""
+
+
+def test_a_cell_that_goes_on_names_every_commit_that_took_part(tmp_path, monkeypatch):
+    grid = Experiment.load(write(tmp_path / "a.yaml", data=["icons"], methods=TEXT_ALONE))
+    cell, made = grid.cells()[0], [{"commit": 40 * sign, "dirty": False} for sign in "abc"]
+    folder, resumed = tmp_path / cell.path, []
+
+    def process(words, *_):
+        resumed.append("--ckpt_path" in words[-1])
+
+    monkeypatch.setattr(run, "_process", process)
+
+    def go_on(now):
+        monkeypatch.setattr(run, "_commit", lambda: now)
+        run._run(cell, tmp_path, 1, Event())
+        found = read_json(folder / CELL_FILE)
+        return found["started"], found["continued"]
+
+    assert go_on(made[0]) == (made[0], [])
+    assert go_on(made[1]) == (made[1], [])  # nothing was there to go on from
+    (folder / CHECKPOINT_FILE).parent.mkdir()
+    (folder / CHECKPOINT_FILE).touch()
+    assert go_on(made[1]) == (made[1], [])
+    changed = {**made[2], "dirty": True}
+    for now, others in ((made[2], 1), (made[1], 1), (made[2], 1), (changed, 2)):
+        assert go_on(now) == (made[1], [made[2], changed][:others])
+    assert sum(resumed) == 5
+    write_json(folder / MADE_FILE, {**MADE, **made[1], "continued": [made[2], changed]})
+    monkeypatch.setattr(run, "_commit", lambda: made[0])
+    assert set(re.findall(r"\d of \w+", older([cell], tmp_path))) == {
+        "1 of bbbbbbbbbb",
+        "1 of cccccccccc",
+    }
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+def test_a_repository_around_the_package_is_not_its_own(tmp_path, monkeypatch):
+    def git(*words):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        command = ["git", "-C", tmp_path, *who, *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    package = tmp_path / ".venv" / "pingraph"
+    package.mkdir(parents=True)
+    (package / "run.py").touch()
+    (tmp_path / "theirs").touch()
+    monkeypatch.setattr(run, "__file__", str(package / "run.py"))
+    nothing = {"commit": None, "dirty": None}
+    assert run._commit() == nothing  # no repository
+    git("init")
+    assert run._commit() == nothing
+    git("add", "theirs")
+    git("commit", "-m", "theirs")
+    assert run._commit() == nothing
+    git("add", ".venv")
+    git("commit", "-m", "ours")
+    assert run._commit() == {"commit": git("rev-parse", "HEAD"), "dirty": False}
+    (package / "run.py").write_text("changed")
+    assert run._commit()["dirty"] is True
+    monkeypatch.setenv("PATH", "")
+    assert run._commit() == nothing
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from pingraph.experiment.figures import Figures
 from pingraph.experiment.files import latex, write_all
 from pingraph.experiment.plan import Experiment
 from pingraph.experiment.statistics import averaged, compared
-from pingraph.files import write_json
+from pingraph.files import read_json, write_json
 
 TASKS = ("pin_to_pin", "image_to_text", "text_to_image", "board_to_pins")
 
@@ -165,6 +165,16 @@ def test_the_table_compares_the_queries_that_both_answered(tmp_path):
     ]
     assert shown["b"][0].startswith(f"{np.mean(means):.3f} [")
     assert any("cccccccccc (6 cells)" in note for note in sheets[0].notes)
+
+
+def test_the_footer_names_who_went_on_with_a_cell(tmp_path):
+    grid, out = experiment(tmp_path)
+    made = out / grid.cells()[0].path / MADE_FILE
+    others = [{"commit": "d" * 40, "dirty": True}, {"commit": None, "dirty": None}]
+    write_json(made, {**read_json(made), "continued": others})
+    notes = write_all(Figures(grid, out), out)[0][0].notes
+    both = "cccccccccc and dddddddddd with changes and no commit (1 cells), cccccccccc (5 cells)"
+    assert f"Made at {both}, threads" in notes[-1]
 
 
 def test_saves_and_conditions_make_columns(tmp_path):

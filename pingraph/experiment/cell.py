@@ -147,8 +147,10 @@ def _finish(folder: Path, trial: Trial, found: Evaluation, started: float) -> No
     write_json(folder / JUDGED_FILE, found.to_dict())
     with atomic_file(folder / QUERIES_FILE) as temporary:
         pq.write_table(query_table(found, trial), temporary)
+    asked = read_json(folder / CELL_FILE)
     made = {
-        **read_json(folder / CELL_FILE)["started"],
+        **asked["started"],
+        "continued": asked["continued"],
         "seconds": round(time.time() - started, 1),
         "threads": int(os.environ.get("OMP_NUM_THREADS", 0)) or None,
         "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",

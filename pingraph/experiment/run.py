@@ -113,14 +113,23 @@ def made(cell: Cell, out: Path) -> dict[str, Any]:
     return read_json(out / cell.path / MADE_FILE)
 
 
+def took_part(how: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the commits that a cell was begun and gone on with by, of what `made` says."""
+    return [{key: how[key] for key in ("commit", "dirty")}, *how.get("continued", [])]
+
+
 def older(cells: list[Cell], out: Path) -> str:
-    """Say how many finished cells other code made than what would make the rest; "" if none.
+    """Say in how many finished cells other code took part than would make the rest; "" if none.
 
     Cells are compared by what was asked for, which says nothing of what a default was then.
     """
     now = _commit()["commit"]
-    commits = [made(cell, out)["commit"] for cell in cells if finished(cell, out)]
-    others = Counter(commit[:10] for commit in commits if commit and commit != now)
+    others = Counter(
+        commit[:10]
+        for cell in cells
+        if finished(cell, out)
+        for commit in {one["commit"] for one in took_part(made(cell, out))} - {None, now}
+    )
     if now is None or not others:
         return ""
     counts = ", ".join(f"{count} of {commit}" for commit, count in others.items())
@@ -169,7 +178,7 @@ def _run(cell: Cell, out: Path, jobs: int, stopped: Event) -> str | None:
 def _run_held(cell: Cell, out: Path, jobs: int, stopped: Event, lock: int) -> str | None:
     folder = out / cell.path
     started = time.time()
-    write_json(folder / CELL_FILE, {"cell": asdict(cell), "started": _commit()})
+    write_json(folder / CELL_FILE, {"cell": asdict(cell), **_makers(folder)})
 
     def step(name: str) -> list[str]:
         return ["-m", "pingraph.experiment.cell", name, str(folder), str(started)]
@@ -187,6 +196,17 @@ def _run_held(cell: Cell, out: Path, jobs: int, stopped: Event, lock: int) -> st
         if stopped.is_set() or finished(cell, out):
             return None
     return None
+
+
+def _makers(folder: Path) -> dict[str, Any]:
+    """Return the commit that a cell is begun by, and the others that have gone on with it."""
+    now = _commit()
+    if not (folder / CHECKPOINT_FILE).exists():  # all of it is made by this one
+        return {"started": now, "continued": []}
+    then = read_json(folder / CELL_FILE)
+    others = then.get("continued", [])
+    known = now in [then["started"], *others]
+    return {"started": then["started"], "continued": others if known else [*others, now]}
 
 
 def _fit(cell: Cell, folder: Path) -> list[str]:
@@ -232,13 +252,22 @@ def _process(
 
 
 def _commit() -> dict[str, Any]:
-    """Return the commit that pingraph runs from, and whether files differ from it; null if none."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    """Return the commit that pingraph runs from, and whether files differ from it; null if none.
+
+    A repository that pingraph is merely installed in, as in a .venv of another project, says
+    nothing of it: this file has to be among its own.
+    """
+    file = Path(__file__)
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        command = ["git", "-C", str(file.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True)
+
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-        if head.returncode:
-            return {"commit": None, "dirty": None}
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True)
+        tracked = git("ls-files", "--error-unmatch", file.name)
+        head, changed = git("rev-parse", "HEAD"), git("diff", "--quiet", "HEAD")
     except OSError:  # there is no git
+        return {"commit": None, "dirty": None}
+    if tracked.returncode or head.returncode:
         return {"commit": None, "dirty": None}
     return {"commit": head.stdout.strip(), "dirty": changed.returncode != 0}

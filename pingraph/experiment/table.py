@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from statistics import mean
+from typing import Any
 
 from pingraph.experiment.figures import Figures, Slice, Tested, measure_name
+from pingraph.experiment.run import took_part
 from pingraph.experiment.statistics import Mean
 from pingraph.results import TASKS, Sheet
 from pingraph.results import Cell as Place
@@ -170,14 +172,17 @@ def _seconds(figures: Figures, data: str, method: str) -> Place:
     return Place(f"{mean(took):,.0f}" if took else "")
 
 
+def _commit(one: dict[str, Any]) -> str:
+    if not one["commit"]:
+        return "no commit"
+    return f"{one['commit'][:10]}{' with changes' * one['dirty']}"
+
+
 def _notes(figures: Figures) -> list[str]:
     experiment = figures.experiment
     seeds = ", ".join(map(str, experiment.seeds))
     made = figures.made.values()
-    commits = Counter(
-        f"{one['commit'][:10]}{' with changes' * one['dirty']}" if one["commit"] else "no commit"
-        for one in made
-    )
+    commits = Counter(" and ".join(map(_commit, took_part(one))) for one in made)
     threads = sorted({str(one["threads"] or "all") for one in made})
     return [
         f"Means over seeds {seeds}; intervals are 95%, by bootstrap over seeds and their queries. "
