@@ -23,6 +23,8 @@ from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.table import Table
 
+from pingraph.cores import cores
+
 
 @dataclass(frozen=True, kw_only=True)
 class Heat:
@@ -161,10 +163,8 @@ def finish(heats: Sequence[Heat], arguments: Namespace) -> None:
 def machine() -> str:
     """Return the machine and the versions that the figures belong to, in one line."""
     packages = ", ".join(f"{name} {_version(name)}" for name in ("numpy", "numba", "scipy", "dgl"))
-    cores = len(os.sched_getaffinity(0))
-    return (
-        f"{cores} CPU cores ({platform.machine()}), Python {platform.python_version()}, {packages}"
-    )
+    machine = f"{cores()} CPU cores ({platform.machine()})"
+    return f"{machine}, Python {platform.python_version()}, {packages}"
 
 
 def _table(heat: Heat) -> Table:

@@ -6,7 +6,6 @@ The model has the sizes of openai/clip-vit-base-patch16 and random weights: noth
 Without a GPU only --quick runs, a much smaller model on the CPU: it shows that the code is right.
 """
 
-import os
 import tempfile
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,6 +16,7 @@ from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from pingraph.batches import PinBatches
+from pingraph.cores import cores
 from pingraph.devices import default_device, moved
 from pingraph.encoders import HybridEncoder
 from pingraph.experiments.benchmarks.common import Heat, finish, parse_arguments, show
@@ -34,7 +34,7 @@ from pingraph.world import World
 # Dense bf16 FLOP/s of NVIDIA's data sheets, of the SXM form.
 DATA_SHEET = {"NVIDIA H100 80GB HBM3": 989.4e12, "NVIDIA H200": 989.4e12}
 CHUNK = 4096  # pins: a batch is one chunk
-WORKERS = min(12, max(1, len(os.sched_getaffinity(0)) - 2))
+WORKERS = min(12, max(1, cores() - 2))
 
 
 def main() -> None:

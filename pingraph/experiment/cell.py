@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pingraph.cores import cores
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import PARTS, Evaluation, evaluate_scorers, table_scorers
@@ -153,7 +154,7 @@ def _finish(folder: Path, trial: Trial, found: Evaluation, started: float) -> No
         "continued": asked["continued"],
         "seconds": round(time.time() - started, 1),
         "threads": int(os.environ.get("OMP_NUM_THREADS", 0)) or None,
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        "machine": f"{platform.machine()}, {cores()} cores",
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "python": platform.python_version(),
         "data": trial.dataset.fingerprint,

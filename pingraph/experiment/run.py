@@ -17,6 +17,7 @@ from statistics import mean
 from threading import Event
 from typing import Any
 
+from pingraph.cores import cores
 from pingraph.errors import PinGraphError
 from pingraph.experiment.cell import CELL_FILE, MADE_FILE, seen_data
 from pingraph.experiment.plan import Cell, Experiment
@@ -228,7 +229,7 @@ def _process(
     arguments: list[str], folder: Path, jobs: int, stopped: Event, lock: int
 ) -> str | None:
     """Run Python as a process; return the last line that it wrote if it fails."""
-    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    threads = max(1, cores() // jobs)
     log = folder / LOG_FILE
     with log.open("ab") as file:
         process = subprocess.Popen(
