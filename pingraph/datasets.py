@@ -20,6 +20,7 @@ from pingraph.graph import PinBoardGraph
 from pingraph.pin_images import BrokenImageError as BrokenImageError  # its public home is here
 from pingraph.pin_images import PinImages
 from pingraph.tables import (
+    check_columns,
     first_null,
     hash_column,
     is_bytes,
@@ -213,6 +214,20 @@ def open_dataset(name_or_folder: str | Path, *, pins_only: bool = False) -> PinB
     if not pins_only:
         dataset.graph  # noqa: B018 (made once and kept; its checks are what we want here)
     return dataset
+
+
+def check_source(name_or_folder: str | Path) -> None:
+    """Check that there is a data set, as far as that is told without reading or making it.
+
+    Raises:
+        PinGraphError: there is no such folder, or a file or a required column of it is missing.
+    """
+    if str(name_or_folder) in BUILT_IN:
+        return
+    folder = resolve_folder(name_or_folder)
+    check_columns(folder / "pins.parquet", ("pin_id",))
+    check_columns(folder / "boards.parquet", ("board_id", "title"))
+    check_columns(folder / "edges.parquet", ("pin_id", "board_id"))
 
 
 def resolve_folder(name_or_folder: str | Path) -> Path:

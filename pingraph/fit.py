@@ -200,7 +200,7 @@ def fit(args: list[str]) -> Path:
     Raises:
         PinGraphError: something in the arguments, the data or the folder is wrong.
     """
-    _quiet()
+    quiet()
     return Path(PinCLI(args).trainer.default_root_dir)
 
 
@@ -218,7 +218,7 @@ def _uses_logq(objective: Any) -> bool:
     return getattr(objective, "logq", False)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Leave out Lightning's advertisements and the advice that does not fit this job."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

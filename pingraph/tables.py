@@ -18,22 +18,23 @@ from pingraph.ids import IdIndex, id_array, id_column
 LAYOUT = "a data set folder holds pins.parquet, boards.parquet and edges.parquet"
 
 
+def check_columns(path: Path, required: tuple[str, ...]) -> None:
+    """Check that a Parquet file has the required columns; its rows are not read.
+
+    Raises:
+        PinGraphError: see `read_table`.
+    """
+    _opened(path, required).close()
+
+
 def read_table(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> pa.Table:
     """Read the named columns of a Parquet file; dictionaries and views come out plain.
 
     Raises:
         PinGraphError: the file is missing, damaged or no Parquet file, or lacks a required column.
     """
-    if not path.is_file():
-        raise PinGraphError(f"{path}: no such file; {LAYOUT}")
-    with unreadable(path):
-        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-        names = file.schema_arrow.names
-    for column in (*required, *optional):
-        found = names.count(column)
-        if found > 1 or (found == 0 and column in required):
-            among = ", ".join(names)
-            raise PinGraphError(f"{path}: {found} columns '{column}' among {among}; expected one")
+    file = _opened(path, required, optional)
+    names = file.schema_arrow.names
     with unreadable(path), file:
         table = file.read([name for name in (*required, *optional) if name in names])
         table.validate(full=True)
@@ -111,6 +112,22 @@ def hash_column(digest: hashlib._Hash, column: pa.ChunkedArray) -> None:
 def lengths(column: pa.ChunkedArray) -> np.ndarray:
     """Return the bytes of each string or byte string, int64; 0 for null."""
     return pc.fill_null(pc.binary_length(column).cast(pa.int64()), 0).to_numpy()
+
+
+def _opened(
+    path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> pq.ParquetFile:
+    if not path.is_file():
+        raise PinGraphError(f"{path}: no such file; {LAYOUT}")
+    with unreadable(path):
+        file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+        names = file.schema_arrow.names
+    for column in (*required, *optional):
+        found = names.count(column)
+        if found > 1 or (found == 0 and column in required):
+            among = ", ".join(names)
+            raise PinGraphError(f"{path}: {found} columns '{column}' among {among}; expected one")
+    return file
 
 
 @contextmanager

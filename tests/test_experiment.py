@@ -1,6 +1,7 @@
 """Experiments: grids that are checked, run once a cell, stopped and gone on with, and refused."""
 
 import json
+import math
 import re
 import shutil
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
 from threading import Event
 
@@ -299,8 +301,9 @@ def test_a_cell_of_other_options_is_not_taken_for_this_one(judged_here, tiny_fol
     for other in (replace(grid, methods={"TF-IDF": pixels}), replace(grid, conditions=half)):
         with pytest.raises(PinGraphError, match=r"TF-IDF/seed-0 was run with other options"):
             run_cells(other, tmp_path / "out", jobs=1)
-    with pytest.raises(PinGraphError, match="jobs is 0: expected 1 or more"):
-        run_cells(grid, tmp_path / "out", jobs=0)
+    for begin in (listing, run_cells):
+        with pytest.raises(PinGraphError, match="jobs is 0: expected 1 or more"):
+            begin(grid, tmp_path / "out", jobs=0)
 
 
 def test_the_cells_are_the_product_of_data_methods_and_seeds(tmp_path):
@@ -501,12 +504,79 @@ def test_a_repository_around_the_package_is_not_its_own(tmp_path, monkeypatch):
         ({"seeds": [True]}, "seeds has True"),
         ({"reference": "nobody"}, "reference is 'nobody': expected one of the methods"),
         ({"sedes": [1]}, "unknown key 'sedes': expected title, data, seeds"),
+        ({"data": [3]}, "data has 3: expected names and folders"),
+        (
+            {"methods": {"a": {"model.objective.neigbor_weight": 0}}},
+            "methods.a: unknown option 'model.objective.neigbor_weight' of .*; "
+            "did you mean model.objective.neighbor_weight",
+        ),
+        (
+            {"methods": {"a": {"data.batch_size": "many"}}},
+            "methods.a: data.batch_size is 'many': expected a whole number",
+        ),
+        (
+            {"methods": TEXT_ALONE, "options": {"modle.dim": 3}},
+            "methods.text alone: unknown option --modle.dim",
+        ),
+        (
+            {"methods": {"a": {"data.sampler": {"class_path": "nowhere.Walks"}}}},
+            "methods.a: data.sampler is 'nowhere.Walks'",
+        ),
+        (
+            {"methods": {"a": {"x": date(2024, 1, 2)}}},
+            r"methods.a.x is .*2024, 1, 2\): expected text",
+        ),
+        ({"methods": {"a": {"x": {1: 2}}}}, "methods.a.x has the key 1: expected text"),
+        ({"options": {"x": [0, math.nan]}}, r"options.x\[1\] is nan: expected .* finite number"),
+        (
+            {"conditions": {"c": {"init_args": {"x": {1: 2}}}}},
+            "conditions.c.init_args.x has the key",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused(changes, words, tmp_path):
     file = write(tmp_path / "grid.yaml", **{"data": ["icons"], **changes})
     with pytest.raises(PinGraphError, match=rf"grid\.yaml: {words}"):
         Experiment.load(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("methods:\n  a: {x: 1}\n  b:\n  a:\n", "line 5: the key 'a' is in line 3 too"),
+        ("methods:\n  1:\n  '1':\n", "line 4: the key '1' is in line 3 too"),
+        ("methods: {a: {x: 1, x: 2}}\n", "line 2: the key 'x' is in line 2 too"),
+        ("methods: {a: }\nconditions:\n  c:\n  c:\n", "line 5: the key 'c' is in line 4 too"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(text, words, tmp_path):
+    (tmp_path / "a.yaml").write_text(f"data: [icons]\n{text}")
+    with pytest.raises(PinGraphError, match=rf"a\.yaml: {words}"):
+        Experiment.load(tmp_path / "a.yaml")
+
+
+def test_what_is_merged_may_be_changed(tmp_path):
+    text = "options: &all {trainer.max_steps: 2}\nmethods: {a: {<<: *all, trainer.max_steps: 3}}"
+    (tmp_path / "a.yaml").write_text(f"data: [icons]\n{text}\n")
+    assert Experiment.load(tmp_path / "a.yaml").methods == {"a": {"trainer.max_steps": 3}}
+
+
+def test_a_file_whose_data_is_not_there_is_refused(tiny_folder, write_folder, tmp_path):
+    tables = {n: pq.read_table(tiny_folder / f"{n}.parquet") for n in ("pins", "boards", "edges")}
+    lacking = {**tables, "boards": tables["boards"].drop(["title"])}
+    (tmp_path / "empty").mkdir()
+    for folder, words in (
+        (tmp_path / "nowhere", "nowhere: no such folder; the built-in"),
+        (tmp_path / "empty", r"pins\.parquet: no such file"),
+        (write_folder("untitled", **lacking), r"boards\.parquet: 0 columns 'title'"),
+    ):
+        grid = Experiment.load(write(tmp_path / "a.yaml", data=["icons", str(folder)]))
+        for begin in (listing, run_cells):
+            with pytest.raises(PinGraphError, match=words):
+                begin(grid, tmp_path / "out", jobs=1)
+    for cell in grid.of(data=[str(tmp_path / "gone")]).cells():
+        write_json(tmp_path / cell.path / MADE_FILE, MADE)
+    assert listing(grid.of(data=[str(tmp_path / "gone")]), tmp_path, jobs=1)  # is finished
 
 
 def test_a_missing_file_and_an_unknown_method_are_refused(tmp_path):

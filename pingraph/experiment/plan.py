@@ -10,11 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pingraph.datasets import BUILT_IN
 from pingraph.errors import PinGraphError
 from pingraph.experiment.parts import built
+from pingraph.experiment.reading import check_json, read_yaml
 from pingraph.results import PARTS, TASKS
 
 EMBEDDINGS = ("fused", "image", "text")
@@ -112,18 +111,15 @@ class Experiment:
         """Read a YAML file; docs/experiments.md describes it.
 
         Raises:
-            PinGraphError: it is missing or no YAML, or a key is unknown, missing or of another
-                form, or a class cannot be made; names the file and the key.
+            PinGraphError: it is missing or no YAML, or a key is unknown, missing, twice there or of
+                another form, a class cannot be made, or `pingraph fit` does not know an option;
+                names the file and the key.
         """
         path = Path(path)
-        try:
-            given = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            reason = getattr(error, "strerror", None) or str(error).replace("\n", " ")
-            raise PinGraphError(f"{path}: cannot be read as YAML ({reason})") from error
+        given = read_yaml(path)
         _check(path, given)
         methods = {str(name): changes or {} for name, changes in given["methods"].items()}
-        return cls(
+        experiment = cls(
             title=given.get("title", path.stem),
             data=tuple(given["data"]),
             seeds=tuple(given.get("seeds") or [0]),
@@ -135,6 +131,8 @@ class Experiment:
             by_saves=given.get("by_saves", False),
             curves=given.get("curves") or {},
         )
+        _check_arguments(path, experiment)
+        return experiment
 
     def of(
         self,
@@ -207,13 +205,18 @@ def _check(path: Path, given: Any) -> None:
         missing = key in ("data", "methods") and not found
         if missing or (found is not None and type(found) is not kind):
             raise PinGraphError(f"{path}: {key} is {found!r}: expected {what}")
+    for one in given["data"]:
+        if not isinstance(one, str):
+            raise PinGraphError(f"{path}: data has {one!r}: expected names and folders")
     for seed in given.get("seeds") or []:
         if type(seed) is not int or seed < 0:
             raise PinGraphError(f"{path}: seeds has {seed!r}: expected whole numbers from 0")
     _check_options(f"{path}: options", given.get("options") or {})
     for name, spec in (given.get("conditions") or {}).items():
+        check_json(f"{path}: conditions.{name}", spec)
         built(spec, "trial", f"{path}: conditions.{name}")
     for name, changes in given["methods"].items():
+        check_json(f"{path}: methods.{name}", changes)
         _check_method(f"{path}: methods.{name}", changes)
     for name, sizes in (given.get("curves") or {}).items():
         _check_curve(f"{path}: curves.{name}", sizes, given)
@@ -262,7 +265,19 @@ def _check_curve(where: str, sizes: Any, given: dict[str, Any]) -> None:
             raise PinGraphError(f"{where}.{name} is {size!r}: expected a number above 0")
 
 
+def _check_arguments(path: Path, experiment: Experiment) -> None:
+    """Check the options of each method together with those of all, as `pingraph fit` would."""
+    for cell in {cell.method: cell for cell in experiment.cells() if cell.is_fit}.values():
+        from pingraph.fit_options import check_options  # imports torch and Lightning
+
+        try:
+            check_options(cell.arguments())
+        except PinGraphError as error:
+            raise PinGraphError(f"{path}: methods.{cell.method}: {error}") from error
+
+
 def _check_options(where: str, options: dict[str, Any]) -> None:
+    check_json(where, options)
     for key in options:
-        if any(key == name or str(key).startswith(f"{name}.") for name in GIVEN):
+        if any(key == name or key.startswith(f"{name}.") for name in GIVEN):
             raise PinGraphError(f"{where} has {key!r}, which the grid gives to each cell itself")

@@ -18,6 +18,7 @@ from threading import Event
 from typing import Any
 
 from pingraph.cores import cores
+from pingraph.datasets import check_source
 from pingraph.errors import PinGraphError
 from pingraph.experiment.cell import CELL_FILE, MADE_FILE, seen_data
 from pingraph.experiment.plan import Cell, Experiment
@@ -41,14 +42,11 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
         A line for each cell that failed.
 
     Raises:
-        PinGraphError: `jobs` is below 1, two cells have one folder, or a cell in the folder was run
-            with other options.
+        PinGraphError: `jobs` is below 1, a data set is not there, two cells have one folder, or a
+            cell in the folder was run with other options.
         KeyboardInterrupt: Ctrl-C; what runs is stopped, keeps its state, and goes on next time.
     """
-    if jobs < 1:
-        raise PinGraphError(f"jobs is {jobs}: expected 1 or more")
-    cells = experiment.cells()
-    check_cells(cells, out)
+    cells = _checked(experiment, out, jobs)
     waiting = [cell for cell in cells if not finished(cell, out)]
     stopped, failures = Event(), []
     with (
@@ -70,9 +68,12 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
 
 
 def listing(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
-    """Return a line for each cell, with the seconds that it took or may take, and one for all."""
-    cells = experiment.cells()
-    check_cells(cells, out)
+    """Return a line for each cell, with the seconds that it took or may take, and one for all.
+
+    Raises:
+        PinGraphError: where `run_cells` would refuse to begin.
+    """
+    cells = _checked(experiment, out, jobs)
     lines: list[str] = []
     left: list[float | None] = []
     for cell, cost in zip(cells, costs(cells, cells, out), strict=True):
@@ -85,7 +86,18 @@ def listing(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
     return [*lines, *filter(None, notes)]
 
 
-def check_cells(cells: list[Cell], out: Path) -> None:
+def _checked(experiment: Experiment, out: Path, jobs: int) -> list[Cell]:
+    if jobs < 1:
+        raise PinGraphError(f"jobs is {jobs}: expected 1 or more")
+    cells = experiment.cells()
+    _check_folders(cells, out)
+    # Of what is finished the data may be gone: its tables are made without.
+    for source in dict.fromkeys(cell.source for cell in cells if not finished(cell, out)):
+        check_source(source)
+    return cells
+
+
+def _check_folders(cells: list[Cell], out: Path) -> None:
     """Raise PinGraphError where two cells share a folder, or one was run with other options."""
     paths = [cell.path for cell in cells]
     for path in paths:
