@@ -181,7 +181,9 @@ def test_saves_and_conditions_make_columns(tmp_path):
     held_out = {"class_path": "pingraph.experiments.conditions.HeldOut"}
     grid, out = experiment(tmp_path, by_saves=True, conditions={"one": held_out})
     means, lifts = write_all(Figures(grid, out), out)[0]
-    assert means.columns == ["", "0 saves", "1 save", "2 saves"]
+    assert means.columns == ["", "0 saves", "1 save", "2 saves", "s"]
+    assert [row[-1].text for row in means.sections["icons"]] == ["3", "3", "3"]
+    assert lifts.columns == means.columns[:-1]
     table = [pq.read_table(out / "icons/one/a" / f"seed-{s}" / QUERIES_FILE) for s in (0, 1)]
     expected = np.mean(
         [t["recall@10"].to_numpy()[t["saves"].to_numpy() == 1].mean() for t in table]
@@ -191,7 +193,7 @@ def test_saves_and_conditions_make_columns(tmp_path):
     (tmp_path / "two").mkdir()
     grid, out = experiment(tmp_path / "two", conditions={"one": held_out, "the other": held_out})
     means, _ = write_all(Figures(grid, out), out)[0]
-    assert means.columns == ["", "one", "the other"]
+    assert means.columns == ["", "one", "the other", "s"]
     assert means.sections["icons"][0][1].text != means.sections["icons"][0][2].text
 
 
@@ -203,9 +205,11 @@ def test_more_columns_than_methods_become_rows(tmp_path):
     means, lifts = write_all(figures, out)[0]
     assert means.columns == ["", "a", "b", HOSTILE]
     assert lifts.columns == ["", "b", HOSTILE]
-    for sheet in (means, lifts):
-        assert [row[0].text for row in sheet.sections["icons"]] == names
-    for row, of in zip(means.sections["icons"], figures.slices(), strict=True):
+    assert [row[0].text for row in lifts.sections["icons"]] == names
+    *rows, costs = means.sections["icons"]
+    assert [row[0].text for row in rows] == names
+    assert [cell.text for cell in costs] == ["s", "3", "3", "3"]
+    for row, of in zip(rows, figures.slices(), strict=True):
         for cell, method in zip(row[1:], grid.methods, strict=True):
             assert cell.text.startswith(f"{figures.mean('icons', method, of).value:.3f} [")
     assert all(row[1].text.startswith("+") for row in lifts.sections["icons"])  # b has more than a

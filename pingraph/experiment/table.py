@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from statistics import mean
 from typing import Any
 
@@ -90,24 +91,30 @@ def _others(figures: Figures, comparisons: Comparisons, slices: list[Slice]) -> 
 
 def _by_slice(figures: Figures, slices: list[Slice], notes: list[str]) -> Sheet:
     experiment = figures.experiment
+
+    def value(of: Slice, data: str, method: str) -> Place:
+        return _value(figures.mean(data, method, of), ends=True)
+
     return _crossed(
         figures,
         f"{experiment.title}: {measure_name(experiment)}",
         list(experiment.methods),
-        slices,
-        lambda data, method, of: _value(figures.mean(data, method, of), ends=True),
-        notes,
+        [*((of.label, partial(value, of)) for of in slices), ("s", partial(_seconds, figures))],
+        ["s: mean seconds of a cell.", *notes],
     )
 
 
 def _lifts(figures: Figures, comparisons: Comparisons, slices: list[Slice]) -> Sheet:
     experiment = figures.experiment
+
+    def lift(of: Slice, data: str, method: str) -> Place:
+        return _lift(comparisons.get((data, method, of)), starred=True)
+
     return _crossed(
         figures,
         f"{experiment.title}: lift over {experiment.reference}",
         [method for method in experiment.methods if method != experiment.reference],
-        slices,
-        lambda data, method, of: _lift(comparisons.get((data, method, of)), starred=True),
+        [(of.label, partial(lift, of)) for of in slices],
         ["* p < 0.05, corrected by Holm for all comparisons of a data set."],
     )
 
@@ -116,21 +123,23 @@ def _crossed(
     figures: Figures,
     title: str,
     methods: list[str],
-    slices: list[Slice],
-    place: Callable[[str, str, Slice], Place],
+    told: list[tuple[str, Callable[[str, str], Place]]],
     notes: list[str],
 ) -> Sheet:
-    """Return a table of methods and slices; there is more room for what there is more of below."""
-    if len(slices) > len(figures.experiment.methods):
+    """Return a table of methods and of what is told of each, mostly slices.
+
+    There is more room for what there is more of below.
+    """
+    if len(figures.slices()) > len(figures.experiment.methods):
         columns = methods
         rows = {
-            data: [[Place(of.label), *(place(data, one, of) for one in methods)] for of in slices]
+            data: [[Place(label), *(place(data, one) for one in methods)] for label, place in told]
             for data in figures.data
         }
     else:
-        columns = [of.label for of in slices]
+        columns = [label for label, _ in told]
         rows = {
-            data: [[Place(one), *(place(data, one, of) for of in slices)] for one in methods]
+            data: [[Place(one), *(place(data, one) for _, place in told)] for one in methods]
             for data in figures.data
         }
     return Sheet(title=title, columns=["", *columns], sections=rows, notes=notes)
