@@ -59,6 +59,20 @@ def subject(dataset, split=None, name="mine", seed=0, **changes):
     )
 
 
+# Colors the map, and returns the signs of its legend and the color of each pin's dot.
+PAINTED = """
+    const dots = [], pen = CanvasRenderingContext2D.prototype, arc = pen.arc;
+    pen.arc = function (...place) { dots.push(this.fillStyle); return arc.apply(this, place); };
+    const box = document.getElementById('map-color');
+    box.value = arguments[0];
+    box.dispatchEvent(new Event('change'));
+    pen.arc = arc;
+    const chips = [...document.querySelectorAll('#map-legend span')].map(
+        (sign) => [sign.textContent, sign.querySelector('i').style.background]);
+    return [chips, dots];
+"""
+
+
 class Page(HTMLParser):
     """The elements of a page, what stands in its scripts, and the text that is seen."""
 
@@ -348,6 +362,56 @@ def test_a_map_of_some_pins(tiny, tmp_path):
     pictured = [place for place in pins["picture"] if place >= 0]
     assert pictured == list(range(tiny.has_image[rows].sum()))
     assert [place >= 0 for place in pins["picture"]] == tiny.has_image[rows].tolist()
+
+
+def hub(write_folder):
+    """Pins 0 to 19 are on two boards that all of them share, pin 20 on these and 18 of its own."""
+    shared = [(pin, board) for pin in range(21) for board in (18, 19)]
+    ends = np.array([*shared, *((20, board) for board in range(18))])
+    return open_dataset(
+        write_folder(
+            pins={"pin_id": np.arange(21), "text": [f"word{pin}" for pin in range(21)]},
+            boards={"board_id": np.arange(20), "title": [f"b{board:02d}" for board in range(20)]},
+            edges={"pin_id": ends[:, 0], "board_id": ends[:, 1]},
+        )
+    )
+
+
+def test_the_map_knows_all_boards_of_a_pin(write_folder, tmp_path):
+    dataset = hub(write_folder)
+    page, _, _ = made(tmp_path, subject(dataset, NoSplit().split(dataset)))
+    pins = json.loads(page.scripts[0])
+    assert pins["titles"][:2] == ["b18", "b19"]
+    boards = [[pins["titles"][board] for board in own] for own in pins["boards"]]
+    assert boards == [["b18", "b19"]] * 20 + [[f"b{board:02d}" for board in range(20)]]
+
+
+@pytest.mark.skipif(not (DRIVER and CHROMIUM), reason=MISSING)
+def test_a_pin_on_many_boards_is_colored_and_found_by_all_of_them(write_folder, tmp_path):
+    dataset = hub(write_folder)
+    made(tmp_path, subject(dataset, NoSplit().split(dataset)))
+    (tmp_path / "profile").mkdir()
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.open(tmp_path / "report.html")
+        chips, dots = browser.run(PAINTED, "board")
+        assert [name for name, _ in chips][:2] == ["b18", "b19"]
+        assert len(dots) == 21
+        assert len(set(dots)) == 1  # all are on the most common board, the last pin too
+        look = """
+            const box = document.getElementById('map-search');
+            box.value = 'b19';
+            box.dispatchEvent(new Event('input'));
+            const count = document.getElementById('map-count').textContent;
+            box.value = 'word20';
+            box.dispatchEvent(new Event('input'));
+            return [count, document.getElementById('map-card').textContent];
+        """
+        count, card = browser.run(look)
+        assert count.startswith("21 of 21 pins")
+        assert "b10, b11 and 8 more" in card
+    finally:
+        browser.close()
 
 
 def test_chance_is_what_random_vectors_get(tiny):

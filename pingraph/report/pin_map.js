@@ -6,6 +6,7 @@
   const canvas = byId("map-canvas"), pen = canvas.getContext("2d");
   const card = byId("map-card"), search = byId("map-search");
   const parts = ["cold", "warm", "neither"];
+  const named = 12;  // boards on the card of a pin; the smallest ones say most
   const looks = [0, 1, 2, 3, 4, 5, 6].map((look) => `--s${look}`);
   const ramp = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"];
   const sprite = new Image();
@@ -127,7 +128,9 @@
     card.append(line("h3", data.text[pin] || data.id[pin]));
     const hit = run.hit[pin] === null ? "not asked" : `recall@10 ${run.hit[pin].toFixed(2)}`;
     card.append(line("p", `${data.id[pin]} · ${parts[data.part[pin]]} · ${data.degree[pin]} board${data.degree[pin] === 1 ? "" : "s"} · ${hit}`));
-    if (data.boards[pin].length) card.append(line("p", data.boards[pin].map((board) => data.titles[board]).join(", ")));
+    const own = data.boards[pin], more = own.length - named;
+    const titles = own.slice(0, named).map((board) => data.titles[board]).join(", ");
+    if (own.length) card.append(line("p", more > 0 ? `${titles} and ${more} more` : titles));
     const near = document.createElement("div");
     near.className = "near";
     for (const other of run.near[pin]) {

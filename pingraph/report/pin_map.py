@@ -26,7 +26,6 @@ CELL = 48  # pixels of a picture
 GRID = 4095  # coordinates are whole numbers from 0 to this
 _NEAR = 6  # neighbors that are shown of a pin
 _KEPT = 10  # neighbors by which the map is judged
-_TITLES = 12  # boards of a pin that are named
 
 
 def draw_pins(dataset: PinBoardDataset, most: int, *, seed: int) -> np.ndarray:
@@ -101,16 +100,16 @@ def _kept(near: np.ndarray, places: np.ndarray) -> float | None:
 
 
 def _boards(dataset: PinBoardDataset, pins: np.ndarray) -> tuple[list[list[int]], list[str]]:
-    """Return the boards of each pin, as places in a list of titles, and the list.
+    """Return all boards of each pin, as places in a list of titles, and the list.
 
-    Boards with more pins on the map come first in the list; of a pin the smallest ones are named.
+    Boards with more pins on the map come first in the list; of a pin the smallest ones come first.
     """
     graph = dataset.graph
     own = []
     for pin in pins.tolist():
         boards = graph.boards_of(pin)
         order = np.argsort(graph.board_degrees[boards], kind="stable")
-        own.append(boards[order][:_TITLES].tolist())
+        own.append(boards[order].tolist())
     counts = Counter(board for boards in own for board in boards)
     place = {board: number for number, (board, _) in enumerate(counts.most_common())}
     titles = [dataset.board_titles[board] or str(dataset.board_ids[board]) for board in place]
