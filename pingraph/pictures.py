@@ -17,7 +17,7 @@ from pingraph.images import load_pixels
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
 
-SPRITE_COLUMNS = 50
+SPRITE_COLUMNS = 100  # a WebP image has 16,383 pixels each way at most: 34,100 pictures of 48
 _QUALITY = 72
 
 

@@ -21,11 +21,13 @@ from pingraph.errors import PinGraphError
 from pingraph.evaluation import evaluate_table
 from pingraph.explain import explain
 from pingraph.metrics import METRICS
+from pingraph.pictures import SPRITE_COLUMNS
 from pingraph.report import served, write_report
 from pingraph.report.audit import audit
 from pingraph.report.cases import pick
 from pingraph.report.gather import gather
 from pingraph.report.measures import occurrences, spectrum, words_of
+from pingraph.report.pin_map import CELL
 from pingraph.report.plots import Mark, Series, dots
 from pingraph.report.sections import sections
 from pingraph.report.served import served_section
@@ -412,6 +414,11 @@ def test_a_pin_on_many_boards_is_colored_and_found_by_all_of_them(write_folder, 
         assert "b10, b11 and 8 more" in card
     finally:
         browser.close()
+
+
+def test_the_pictures_of_the_largest_map_fit_into_one_image():
+    rows = -(-20_000 // SPRITE_COLUMNS)
+    assert CELL * max(rows, SPRITE_COLUMNS) <= 16_383  # of WebP
 
 
 def test_chance_is_what_random_vectors_get(tiny):
