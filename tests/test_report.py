@@ -21,13 +21,13 @@ from pingraph.errors import PinGraphError
 from pingraph.evaluation import evaluate_table
 from pingraph.explain import explain
 from pingraph.metrics import METRICS
-from pingraph.pictures import SPRITE_COLUMNS
+from pingraph.pictures import SPRITE_COLUMNS, Pictures
 from pingraph.report import served, write_report
 from pingraph.report.audit import audit
 from pingraph.report.cases import pick
 from pingraph.report.gather import gather
 from pingraph.report.measures import occurrences, spectrum, words_of
-from pingraph.report.pin_map import CELL
+from pingraph.report.pin_map import CELL, describe_pins
 from pingraph.report.plots import Mark, Series, dots
 from pingraph.report.sections import sections
 from pingraph.report.served import served_section
@@ -366,14 +366,17 @@ def test_a_map_of_some_pins(tiny, tmp_path):
     assert [place >= 0 for place in pins["picture"]] == tiny.has_image[rows].tolist()
 
 
-def hub(write_folder):
-    """Pins 0 to 19 are on two boards that all of them share, pin 20 on these and 18 of its own."""
-    shared = [(pin, board) for pin in range(21) for board in (18, 19)]
-    ends = np.array([*shared, *((20, board) for board in range(18))])
+def hub(write_folder, own=18):
+    """Pins 0 to 20 are on the last two boards, and pin 20 on `own` boards where it is alone."""
+    shared = [(pin, board) for pin in range(21) for board in (own, own + 1)]
+    ends = np.array([*shared, *((20, board) for board in range(own))])
     return open_dataset(
         write_folder(
             pins={"pin_id": np.arange(21), "text": [f"word{pin}" for pin in range(21)]},
-            boards={"board_id": np.arange(20), "title": [f"b{board:02d}" for board in range(20)]},
+            boards={
+                "board_id": np.arange(own + 2),
+                "title": [f"b{board:02d}" for board in range(own + 2)],
+            },
             edges={"pin_id": ends[:, 0], "board_id": ends[:, 1]},
         )
     )
@@ -388,21 +391,32 @@ def test_the_map_knows_all_boards_of_a_pin(write_folder, tmp_path):
     assert boards == [["b18", "b19"]] * 20 + [[f"b{board:02d}" for board in range(20)]]
 
 
+def test_the_map_buckets_pins_by_their_boards_alone(write_folder, tmp_path):
+    dataset = hub(write_folder)
+    page, _, _ = made(tmp_path, subject(dataset, NoSplit().split(dataset)))
+    pins = json.loads(page.scripts[0])
+    buckets = ["0", "1", "2\N{EN DASH}4", "5\N{EN DASH}16", "17\N{EN DASH}64"]
+    assert pins["buckets"] == buckets
+    assert pins["bucket"] == [2] * 20 + [4]
+    few = describe_pins(dataset, NoSplit().split(dataset), np.arange(20), Pictures(dataset))
+    assert few["buckets"] == buckets[:3]  # though two boards have 21 pins
+
+
 @pytest.mark.skipif(not (DRIVER and CHROMIUM), reason=MISSING)
 def test_a_pin_on_many_boards_is_colored_and_found_by_all_of_them(write_folder, tmp_path):
-    dataset = hub(write_folder)
+    dataset = hub(write_folder, own=300)
     made(tmp_path, subject(dataset, NoSplit().split(dataset)))
     (tmp_path / "profile").mkdir()
     browser = Browser(tmp_path / "profile")
     try:
         browser.open(tmp_path / "report.html")
         chips, dots = browser.run(PAINTED, "board")
-        assert [name for name, _ in chips][:2] == ["b18", "b19"]
+        assert [name for name, _ in chips][:2] == ["b300", "b301"]
         assert len(dots) == 21
         assert len(set(dots)) == 1  # all are on the most common board, the last pin too
         look = """
             const box = document.getElementById('map-search');
-            box.value = 'b19';
+            box.value = 'b301';
             box.dispatchEvent(new Event('input'));
             const count = document.getElementById('map-count').textContent;
             box.value = 'word20';
@@ -410,8 +424,17 @@ def test_a_pin_on_many_boards_is_colored_and_found_by_all_of_them(write_folder, 
             return [count, document.getElementById('map-card').textContent];
         """
         count, card = browser.run(look)
+        chips, dots = browser.run(PAINTED, "bucket")
         assert count.startswith("21 of 21 pins")
-        assert "b10, b11 and 8 more" in card
+        assert "b10, b11 and 290 more" in card
+        names = [name.replace("\N{EN DASH}", "-") for name, _ in chips]
+        assert names[:4] == ["0 boards", "1 board", "2-4 boards", "5-16 boards"]
+        assert names[4:] == ["17-64 boards", "65-256 boards", "257-1024 boards"]
+        colors = [color for _, color in chips]
+        assert len(set(colors)) == 7
+        assert "" not in colors
+        assert [colors[0], colors[-1]] == ["rgb(68, 1, 84)", "rgb(253, 231, 37)"]
+        assert len(set(dots)) == 2
     finally:
         browser.close()
 

@@ -6,9 +6,19 @@
   const canvas = byId("map-canvas"), pen = canvas.getContext("2d");
   const card = byId("map-card"), search = byId("map-search");
   const parts = ["cold", "warm", "neither"];
+  const boards = (count) => `${count} board${String(count) === "1" ? "" : "s"}`;
   const named = 12;  // boards on the card of a pin; the smallest ones say most
   const looks = [0, 1, 2, 3, 4, 5, 6].map((look) => `--s${look}`);
   const ramp = ["#440154", "#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"];
+  // The color at a share of the way along the ramp, 0 to 1, between its two nearest.
+  const shade = (share) => {
+    const place = share * (ramp.length - 1), first = Math.min(Math.floor(place), ramp.length - 2);
+    const part = (color, byte) => parseInt(color.slice(1 + 2 * byte, 3 + 2 * byte), 16);
+    const mixed = [0, 1, 2].map((byte) =>
+      Math.round(part(ramp[first], byte) + (place - first) * (part(ramp[first + 1], byte) - part(ramp[first], byte))));
+    return `rgb(${mixed.join(", ")})`;
+  };
+  const shades = data.buckets.map((_, bucket) => shade(bucket / Math.max(1, data.buckets.length - 1)));
   const sprite = new Image();
   const haystack = data.id.map((id, pin) =>
     [id, data.text[pin], ...data.boards[pin].map((board) => data.titles[board])].join("\n").toLowerCase());
@@ -43,7 +53,7 @@
   const ways = {
     part: () => ({ of: (pin) => [inks.series[1], inks.series[0], inks.soft][data.part[pin]], legend: parts.map((name, part) => [[inks.series[1], inks.series[0], inks.soft][part], name]) }),
     hit: () => ({ of: (pin) => run.hit[pin] === null ? inks.line : ramp[Math.round(run.hit[pin] * 5)], legend: [...ramp.map((shade, step) => [shade, (step / 5).toFixed(1)]), [inks.line, "not asked"]] }),
-    bucket: () => ({ of: (pin) => ramp[data.bucket[pin]], legend: data.buckets.map((name, bucket) => [ramp[bucket], `${name} boards`]) }),
+    bucket: () => ({ of: (pin) => shades[data.bucket[pin]], legend: data.buckets.map((name, bucket) => [shades[bucket], boards(name)]) }),
     board: () => ({
       of: (pin) => { const own = Math.min(...data.boards[pin], 99); return own < 7 ? inks.series[own] : inks.line; },
       legend: [...data.titles.slice(0, 7).map((title, board) => [inks.series[board], title]), [inks.line, "others"]],
@@ -127,7 +137,7 @@
     if (large) card.append(large);
     card.append(line("h3", data.text[pin] || data.id[pin]));
     const hit = run.hit[pin] === null ? "not asked" : `recall@10 ${run.hit[pin].toFixed(2)}`;
-    card.append(line("p", `${data.id[pin]} · ${parts[data.part[pin]]} · ${data.degree[pin]} board${data.degree[pin] === 1 ? "" : "s"} · ${hit}`));
+    card.append(line("p", `${data.id[pin]} · ${parts[data.part[pin]]} · ${boards(data.degree[pin])} · ${hit}`));
     const own = data.boards[pin], more = own.length - named;
     const titles = own.slice(0, named).map((board) => data.titles[board]).join(", ");
     if (own.length) card.append(line("p", more > 0 ? `${titles} and ${more} more` : titles));

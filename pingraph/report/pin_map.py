@@ -44,6 +44,7 @@ def describe_pins(
     part[split.cold_pins(graph)] = 0
     boards, titles = _boards(dataset, pins)
     buckets = degree_buckets(graph)
+    bucket = buckets.pins[pins]
     return {
         "grid": GRID,
         "cell": CELL,
@@ -53,8 +54,8 @@ def describe_pins(
         "id": [str(pin) for pin in dataset.pin_ids[pins].tolist()],
         "text": [words(dataset, pin) for pin in pins.tolist()],
         "degree": graph.pin_degrees[pins].tolist(),
-        "bucket": buckets.pins[pins].tolist(),
-        "buckets": list(buckets.labels),
+        "bucket": bucket.tolist(),
+        "buckets": list(buckets.labels[: bucket.max(initial=0) + 1]),  # boards may need more
         "part": part[pins].tolist(),
         "boards": boards,
         "titles": titles,
