@@ -459,6 +459,23 @@ def test_chance_is_what_random_vectors_get(tiny):
         assert chance[part] == pytest.approx(np.mean(means), abs=4 * spread)
 
 
+def test_the_map_leaves_out_who_has_no_vector(tiny, tmp_path):
+    first, second = (make_table(tiny, seed=seed).fused.copy() for seed in (0, 1))
+    first[:7] = 0
+    second[5:9] = 0
+    page, _, _ = made(
+        tmp_path, subject(tiny, fused=first), subject(tiny, fused=second, name="b", seed=1)
+    )
+    pins = json.loads(page.scripts[0])
+    assert pins["id"] == [str(pin) for pin in tiny.pin_ids[9:].tolist()]
+    for run, vectors in zip(pins["runs"], (first, second), strict=True):
+        scores = vectors[9:] @ vectors[9:].T
+        np.fill_diagonal(scores, -2)
+        assert run["near"] == np.argsort(-scores, axis=1)[:, :6].tolist()
+        assert len(run["x"]) == 51
+    assert "Left out for lack of a vector in one of the runs: 9." in " ".join(page.words)
+
+
 def test_the_picked_queries_follow_the_rule(tiny):
     mine = subject(tiny)
     result = evaluate_table(mine.table, tiny, mine.split).warm["pin_to_pin"]

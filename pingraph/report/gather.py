@@ -33,7 +33,7 @@ from pingraph.report.measures import (
     similarities,
     spectrum,
 )
-from pingraph.report.pin_map import describe_pins, draw_pins, lay_out
+from pingraph.report.pin_map import describe_pins, lay_out, placed_pins
 from pingraph.report.served import measure_served
 from pingraph.report.stability import measure_stability
 from pingraph.samplers import PinSAGESampler
@@ -59,7 +59,9 @@ class Findings:
 
     numbers: dict[str, Any]  # docs/report.md describes the keys
     cases: dict[str, dict[str, Any]]  # by run, see `report.cases.cases`
-    map: dict[str, Any]  # of the pins, see `pin_map.describe_pins`, and "runs": their layouts
+    map: dict[
+        str, Any
+    ]  # see `pin_map.describe_pins`; "runs": layouts; "placeless": pins without a vector
 
 
 def gather(subjects: Sequence[Subject], *, seed: int, map_pins: int) -> Findings:
@@ -78,7 +80,8 @@ def gather(subjects: Sequence[Subject], *, seed: int, map_pins: int) -> Findings
     first = subjects[0]
     dataset, split = first.dataset, first.split
     pictures = Pictures(dataset)
-    pins = draw_pins(dataset, map_pins, seed=seed)
+    placed = placed_pins([subject.table for subject in subjects])
+    pins = draw_queries(placed, map_pins, seed)
     runs, shown, layouts, evaluations = {}, {}, [], {}
     for subject in subjects:
         evaluation = evaluate_table(subject.table, dataset, split, seed=seed)
@@ -107,7 +110,8 @@ def gather(subjects: Sequence[Subject], *, seed: int, map_pins: int) -> Findings
         "stability": measure_stability(subjects, seed=seed),
         "notes": notes,
     }
-    return Findings(numbers=numbers, cases=shown, map={**described, "runs": layouts})
+    shown_map = {**described, "placeless": dataset.num_pins - len(placed), "runs": layouts}
+    return Findings(numbers=numbers, cases=shown, map=shown_map)
 
 
 def _check(subjects: Sequence[Subject]) -> None:

@@ -93,6 +93,7 @@ def render(found: Findings) -> str:
         why_blocks=why_blocks,
         map_notes=found.map["runs"],
         map_pins=len(found.map["id"]),
+        map_placeless=found.map["placeless"],
         map_data=_data(found.map),
         metrics_data=_data(numbers),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,6 @@ from pingraph.knn import nearest_neighbors
 from pingraph.pictures import SPRITE_COLUMNS
 from pingraph.planar import plane
 from pingraph.popularity import degree_buckets
-from pingraph.ranking import draw_queries
 from pingraph.report.cases import words
 from pingraph.report.measures import main_values
 
@@ -28,9 +28,9 @@ _NEAR = 6  # neighbors that are shown of a pin
 _KEPT = 10  # neighbors by which the map is judged
 
 
-def draw_pins(dataset: PinBoardDataset, most: int, *, seed: int) -> np.ndarray:
-    """Return the pins of the map, int64 ascending: all, or `most` drawn with the seed."""
-    return draw_queries(np.arange(dataset.num_pins), most, seed)
+def placed_pins(tables: Sequence[EmbeddingTable]) -> np.ndarray:
+    """Return the pins that have a place in every space, int64 ascending: those with a vector."""
+    return np.flatnonzero(np.all([table.present["fused"] for table in tables], axis=0))
 
 
 def describe_pins(
@@ -64,6 +64,15 @@ def describe_pins(
 
 def lay_out(table: EmbeddingTable, pins: np.ndarray, evaluation: Evaluation) -> dict[str, Any]:
     """Return where the pins of one run lie, who is near to whom, and how each did as a query.
+
+    Args:
+        table: the embeddings of the run.
+        pins: of the map, int64; each has a vector.
+        evaluation: of the run.
+
+    Returns:
+        By name, lists in the order of the pins: "x" and "y" from 0 to GRID, "near" (places among
+        the pins), "hit" (MAIN, None for who is not asked); and "kept".
 
     "kept" is the share of the 10 nearest pins in the space (among those of the map) that are among
     the 10 nearest on the map.
