@@ -55,10 +55,14 @@ def tf_idf(dataset: PinBoardDataset, split: Split) -> Scorer | None:
     return lambda queries: (vectors[queries] @ transposed).toarray()
 
 
-def raw_pixels(dataset: PinBoardDataset) -> Scorer | None:
+def raw_pixels(dataset: PinBoardDataset, *, broken: set[int] | None = None) -> Scorer | None:
     """Score by the correlation of images shrunk to SIDE × SIDE pixels in three colors.
 
     Pins without an image score 0 with everybody.
+
+    Args:
+        dataset: the data set.
+        broken: see `shrunken_images`.
 
     Returns:
         A scorer, or None where no pin has an image.
@@ -68,34 +72,36 @@ def raw_pixels(dataset: PinBoardDataset) -> Scorer | None:
     """
     if not dataset.has_image.any():
         return None
-    vectors = shrunken_images(dataset, np.arange(dataset.num_pins))
+    vectors = shrunken_images(dataset, np.arange(dataset.num_pins), broken=broken)
     return lambda queries: vectors[queries] @ vectors.T
 
 
 def shrunken_images(
-    dataset: PinBoardDataset, pins: np.ndarray, *, skip_broken: bool = False
+    dataset: PinBoardDataset, pins: np.ndarray, *, broken: set[int] | None = None
 ) -> np.ndarray:
     """Return the pixels of SIDE × SIDE images, whose dot products are correlations.
 
     Args:
         dataset: the data set.
         pins: int64 [n].
-        skip_broken: take a pin whose image is broken for one without.
+        broken: gets the pins whose image is broken, which count as pins without one; where it is
+            None, such an image is an error.
 
     Returns:
         float32 [n, 3 · SIDE²], of mean 0 and length 1; zero for a pin without an image, and for an
         image of one color.
 
     Raises:
-        BrokenImageError: an image cannot be decoded, and broken ones are not skipped.
+        BrokenImageError: an image cannot be decoded, and `broken` is None.
     """
 
     def read(pin: int) -> np.ndarray | None:
         try:
             return dataset.pixels(pin, SIDE)
         except BrokenImageError:
-            if not skip_broken:
+            if broken is None:
                 raise
+            broken.add(pin)
             return None
 
     vectors = np.zeros((len(pins), 3 * SIDE * SIDE), np.float32)

@@ -22,7 +22,7 @@ _QUALITY = 72
 
 
 class Pictures:
-    """Reads the pictures of a data set's pins, and remembers which of them are broken.
+    """Reads the pictures of a data set's pins.
 
     Args:
         dataset: the data set.
@@ -30,7 +30,6 @@ class Pictures:
 
     def __init__(self, dataset: PinBoardDataset):
         self.dataset = dataset
-        self.broken: set[int] = set()
 
     def small(self, pin: int, side: int) -> Image.Image | None:
         """Return the picture of a pin, RGB [side, side], or None where it has none or a broken one.
@@ -42,7 +41,6 @@ class Pictures:
                 pin, lambda image: load_pixels(image, min(side, max(image.size)))
             )
         except BrokenImageError:
-            self.broken.add(pin)
             return None
         if pixels is None:
             return None

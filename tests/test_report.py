@@ -6,10 +6,13 @@ import hashlib
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -165,7 +168,7 @@ def test_hostile_words_stay_words(hostile, tmp_path):
     assert list(numbers["runs"]) == HOSTILE[:2]
     assert not re.search(r"(?<![\d.])49(?![\d.%])", "".join(page.words))  # 7 * 7
     assert "onerror" in "".join(page.words)  # shown as what it is
-    assert numbers["data"]["broken_images_met"] == 1
+    assert numbers["data"]["broken_images"] == 1
     assert any("pixels" in note for note in numbers["notes"])
 
 
@@ -615,6 +618,26 @@ def test_the_audit_counts_what_content_gives_away(write_folder):
     checks = audit(dataset, twin)["checks"]
     assert checks[0]["verdict"] == "fail"  # b shows the image of a
     assert "leak" in checks[0]["means"] or "both sides" in checks[0]["means"]
+
+
+def test_broken_images_are_counted_wherever_they_are(tiny_folder, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_folder, folder)
+    pins = pq.read_table(folder / "pins.parquet").to_pydict()
+    had = [place for place, image in enumerate(pins["image"]) if image is not None]
+    spoiled = had[::2]
+    for place in spoiled:
+        pins["image"][place] = b"no image %d" % place
+    pq.write_table(pa.table(pins), folder / "pins.parquet")
+    dataset = open_dataset(folder)
+    split = PinSplit(0.3).split(dataset)
+    page, numbers, _ = made(tmp_path, subject(dataset, split), map_pins=0)
+    assert numbers["data"]["broken_images"] == len(spoiled) > 12  # more than the queries show
+    assert f"{len(spoiled)} of {len(had)} images cannot be decoded" in "".join(page.words)
+    assert "raw_pixels" not in numbers["baselines"]
+    cold = set(split.cold_pins(dataset.graph).tolist()) & set(had)
+    check = numbers["audit"]["checks"][2]
+    assert check["of"] == len(cold - set(spoiled)) < len(cold)
 
 
 def test_nearly_equal_images_are_found(write_folder):

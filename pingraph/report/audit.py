@@ -83,17 +83,17 @@ def _near_images(
 ) -> dict[str, Any]:
     cold, trained = cold[dataset.has_image[cold]], trained[dataset.has_image[trained]]
     cold = draw_queries(cold, _DRAWN, seed)
-    found = 0
+    found, broken = 0, set[int]()
     if len(cold) and len(trained):
-        known = shrunken_images(dataset, trained, skip_broken=True)
+        known = shrunken_images(dataset, trained, broken=set())
         for start in range(0, len(cold), _BLOCK):
-            block = shrunken_images(dataset, cold[start : start + _BLOCK], skip_broken=True)
+            block = shrunken_images(dataset, cold[start : start + _BLOCK], broken=broken)
             found += int(((block @ known.T).max(axis=1) >= NEAR).sum())
     means = (
         f"Cold pins whose image, shrunk to {SIDE} by {SIDE} pixels, correlates to "
         f"{NEAR} or more with that of a pin in training."
     )
-    return _graded("nearly the same image", found, len(cold), means)
+    return _graded("nearly the same image", found, len(cold) - len(broken), means)
 
 
 def _told_titles(dataset: PinBoardDataset, split: Split) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pingraph.baselines import raw_pixels, tf_idf
-from pingraph.datasets import BrokenImageError
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import PARTS, Evaluation, evaluate_scorers, evaluate_table
 from pingraph.geometry import geometry
@@ -93,13 +92,14 @@ def gather(subjects: Sequence[Subject], *, seed: int, map_pins: int) -> Findings
         layout = lay_out(subject.table, pins, evaluation)
         layouts.append({"name": subject.name, **layout})
     described = describe_pins(dataset, split, pins, pictures)
-    baselines, notes = _baselines(dataset, split, seed)
+    baselines, broken = _baselines(dataset, split, seed)
+    notes = ["No baseline from pixels, as images are broken."] if broken else []
     numbers = {
         "format": FORMAT,
         "version": VERSION,
         "pingraph": importlib.metadata.version("pingraph"),
         "seed": seed,
-        "data": _describe(dataset, pictures),
+        "data": _describe(dataset, broken),
         "split": {"kind": split.kind, "seed": split.seed, **split.parameters},
         "audit": audit(dataset, split, seed=seed),
         "chance": {part: _chance(dataset, split, one) for part, one in _parts(evaluations)},
@@ -220,19 +220,24 @@ def _chance(dataset: PinBoardDataset, split: Split, result: TaskResult | None) -
 
 def _baselines(
     dataset: PinBoardDataset, split: Split, seed: int
-) -> tuple[dict[str, Evaluation], list[str]]:
-    """Return how the cheap baselines do, and what kept one from being made."""
-    out: dict[str, Evaluation] = {}
-    notes: list[str] = []
-    scorers: dict[str, Scorer | None] = {"tf_idf": tf_idf(dataset, split)}
-    try:
-        scorers["raw_pixels"] = raw_pixels(dataset)
-    except BrokenImageError as error:
-        notes.append(f"No baseline from pixels: {error}")
-    for name, scorer in scorers.items():
-        if scorer is not None:
-            out[name] = evaluate_scorers({"pin_to_pin": scorer}, dataset, split, seed=seed)
-    return out, notes
+) -> tuple[dict[str, Evaluation], set[int]]:
+    """Return how the cheap baselines do, and the pins whose image is broken.
+
+    There is no baseline from pixels where one is, as it would rank these pins by nothing.
+    """
+    broken: set[int] = set()
+    scorers: dict[str, Scorer | None] = {
+        "tf_idf": tf_idf(dataset, split),
+        "raw_pixels": raw_pixels(dataset, broken=broken),
+    }
+    if broken:
+        del scorers["raw_pixels"]
+    evaluations = {
+        name: evaluate_scorers({"pin_to_pin": scorer}, dataset, split, seed=seed)
+        for name, scorer in scorers.items()
+        if scorer is not None
+    }
+    return evaluations, broken
 
 
 def _differences(evaluations: dict[str, Evaluation], seed: int) -> list[dict[str, Any]]:
@@ -257,7 +262,7 @@ def _over_baselines(
     return out
 
 
-def _describe(dataset: PinBoardDataset, pictures: Pictures) -> dict[str, Any]:
+def _describe(dataset: PinBoardDataset, broken: set[int]) -> dict[str, Any]:
     graph = dataset.graph
     return {
         "name": dataset.name,
@@ -267,5 +272,5 @@ def _describe(dataset: PinBoardDataset, pictures: Pictures) -> dict[str, Any]:
         "edges": graph.num_edges,
         "with_image": int(dataset.has_image.sum()),
         "with_text": int(dataset.has_text.sum()),
-        "broken_images_met": len(pictures.broken),
+        "broken_images": len(broken),
     }

@@ -92,8 +92,8 @@ def describe_data(numbers: dict[str, Any]) -> list[Sentence]:
         out.append(
             Sentence("good", "The leak audit found nothing that gives held-out answers away.")
         )
-    if data["broken_images_met"]:
-        text = f"{data['broken_images_met']:,} images could not be decoded."
+    if data["broken_images"]:
+        text = f"{data['broken_images']:,} of {data['with_image']:,} images cannot be decoded."
         out.append(Sentence("bad", text))
     for kind in ("image", "text"):
         missing = data["pins"] - data[f"with_{kind}"]
