@@ -813,4 +813,10 @@ def test_vectors_of_others(tiny, tiny_folder, commands, tmp_path):
     assert ended.status == 0, ended.err
     numbers = json.loads(out.with_suffix(".metrics.json").read_text(encoding="utf-8"))
     assert numbers["split"]["kind"] == "none"
+    assert {check["verdict"] for check in numbers["audit"]["checks"]} == {"none"}
+    words = " ".join(Page(out.read_text(encoding="utf-8")).words)
+    told = words.index("Nothing was held out of the embeddings")
+    assert words.index("Summary", words.index("Queries")) < told < words.index("warm pins")
+    assert "The leak audit had nothing to check." in words
+    assert "The leak audit found nothing" not in words
     assert numbers["runs"]["theirs.npy"]["metrics"]["warm"]["pin_to_pin"]["queries"] > 0

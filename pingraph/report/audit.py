@@ -63,6 +63,8 @@ def _guard(dataset: PinBoardDataset, split: Split) -> dict[str, Any]:
         split.check_leaks(dataset)
     except PinGraphError as error:
         return _check("leak guard", "fail", 1, None, str(error))
+    if split.kind == "none":
+        return _check("leak guard", "none", 0, None, "Nothing is held out that could leak.")
     means = (
         "No held-out edge is in the training graph; no held-out pin has a training edge; no image "
         "(to the byte) is on both sides."

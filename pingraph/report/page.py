@@ -21,7 +21,7 @@ from pingraph.report.cases import RULE
 from pingraph.report.gather import Findings, gather
 from pingraph.report.sections import sections
 from pingraph.report.why import WHY_RULE, why_blocks, why_title
-from pingraph.report.words import compare_runs, describe_data, describe_run
+from pingraph.report.words import compare_runs, describe_data, describe_run, describe_split
 from pingraph.subject import told_apart
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def render(found: Findings) -> str:
         policy=policy,
         style=style,
         script=script,
+        first=describe_split(numbers),
         compared=compare_runs(numbers),
         described={name: describe_run(numbers, name) for name in numbers["runs"]},
         trust=describe_data(numbers),

@@ -52,6 +52,17 @@ def compare_runs(numbers: dict[str, Any]) -> list[Sentence]:
     return out + [_changed(pair) for pair in numbers["stability"]]
 
 
+def describe_split(numbers: dict[str, Any]) -> list[Sentence]:
+    """Say what stands above all figures where nothing was held out; nothing else."""
+    if numbers["split"]["kind"] != "none":
+        return []
+    text = (
+        "Nothing was held out of the embeddings: all figures are of pins that they may have been "
+        "trained on, which flatters them."
+    )
+    return [Sentence("note", text)]
+
+
 def describe_run(numbers: dict[str, Any], name: str) -> list[Sentence]:
     """Say what is good and bad of one run."""
     run, part = numbers["runs"][name], spoken_part(numbers)
@@ -88,10 +99,12 @@ def describe_data(numbers: dict[str, Any]) -> list[Sentence]:
                     "bad", f"Leak through content ({check['name']}), {share}: {check['means']}"
                 )
             )
-    if not out:
+    if not out and any(check["verdict"] == "pass" for check in checks):
         out.append(
             Sentence("good", "The leak audit found nothing that gives held-out answers away.")
         )
+    elif not out:
+        out.append(Sentence("note", "The leak audit had nothing to check."))
     if data["broken_images"]:
         text = f"{data['broken_images']:,} of {data['with_image']:,} images cannot be decoded."
         out.append(Sentence("bad", text))
