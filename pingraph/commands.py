@@ -236,7 +236,8 @@ def report(
     A summary in words, metrics, for whom they are good, geometry, agreement with the graph, what
     served forms still find, a map, queries with their neighbors and why these are near, and a leak
     audit. The numbers go to a JSON file beside it. Several runs stand side by side, with how far
-    they agree; they must be of one data set and split.
+    they agree; they must be of one data set and split. Prints what is wrong with the data, a line
+    each, and the two files.
 
       pingraph report runs/mine
       pingraph report runs/mine runs/other -o both.html
@@ -261,7 +262,8 @@ def report(
         _check_writable(path)
     chosen = chosen_split(split, cold_fraction, split_seed)
     subjects = open_subjects(runs, data, chosen, progress=True)
-    print(*write_report(subjects, out, seed=seed, map_pins=map_pins), sep="\n")
+    written = write_report(subjects, out, seed=seed, map_pins=map_pins)
+    print(*written.caveats, written.page, written.numbers, sep="\n")
 
 
 def explore(

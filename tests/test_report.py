@@ -101,7 +101,7 @@ class Page(HTMLParser):
 
 
 def made(folder, *subjects, **options):
-    out, numbers = write_report(subjects, folder / "report.html", **options)
+    out, numbers, _ = write_report(subjects, folder / "report.html", **options)
     text = out.read_text(encoding="utf-8")
     return Page(text), json.loads(numbers.read_text(encoding="utf-8")), text
 
@@ -269,7 +269,7 @@ def test_pins_without_a_vector_are_counted(tiny, tmp_path):
     queries = [case["pin"]["id"] for kind in shown.values() for case in kind]
     assert queries
     assert not set(queries) & set(map(str, tiny.pin_ids[:7]))
-    assert "7 pins have no vector" in "".join(page.words)
+    assert "7 of 60 pins have no vector" in "".join(page.words)
 
 
 def test_zero_vectors_change_nothing_of_the_spectrum():
@@ -803,6 +803,35 @@ def test_command_line(run, commands, tmp_path):
     assert "expected the name of an .html" in commands.run("report", run, "-o", "x.txt").refusal()
     commands.run("report").refusal()
     commands.run("report", tmp_path / "nowhere").refusal()
+
+
+def test_the_console_tells_what_is_wrong_with_the_data(write_folder, commands, tmp_path):
+    tables = plain_tables()
+    tables["pins"]["image"][3] = b"no image"
+    tables["edges"] = {"pin_id": ["a", "b"], "board_id": np.array([10, 20])}
+    folder = write_folder(**tables)
+    for name, rows in (("one", 3), ("two", 2)):
+        np.save(tmp_path / f"{name}.npy", np.eye(4, dtype=np.float32)[:rows])
+        np.save(tmp_path / f"{name}.ids.npy", np.array(["a", "b", "c"][:rows]))
+    out = tmp_path / "both.html"
+    files = tmp_path / "one.npy", tmp_path / "two.npy"
+    ended = commands.run("report", *files, "--data", folder, "-o", out)
+    assert ended.status == 0, ended.err
+    *caveats, page, numbers = ended.out.splitlines()
+    assert [page, numbers] == [str(out), str(out.with_suffix(".metrics.json"))]
+    assert len(caveats) == 5
+    told = [
+        "Nothing was held out",
+        "No pin has a board-mate",
+        "one.npy: 1 of 4 pins",
+        "two.npy: 2 of 4 pins",
+        "1 of 4 images",
+    ]
+    assert all(line.startswith(start) for line, start in zip(caveats, told, strict=True))
+    words = " ".join(Page(out.read_text(encoding="utf-8")).words)
+    assert all(
+        line.removeprefix("one.npy: ").removeprefix("two.npy: ") in words for line in caveats
+    )
 
 
 def test_vectors_of_others(tiny, tiny_folder, commands, tmp_path):

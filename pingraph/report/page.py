@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file, write_json
@@ -21,7 +21,7 @@ from pingraph.report.cases import RULE
 from pingraph.report.gather import Findings, gather
 from pingraph.report.sections import sections
 from pingraph.report.why import WHY_RULE, why_blocks, why_title
-from pingraph.report.words import compare_runs, describe_data, describe_run, describe_split
+from pingraph.report.words import caveats, compare_runs, describe_data, describe_run, describe_split
 from pingraph.subject import told_apart
 
 if TYPE_CHECKING:
@@ -30,9 +30,17 @@ if TYPE_CHECKING:
 _CONTENT = "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:"
 
 
+class Written(NamedTuple):
+    """What `write_report` has written, and what whoever reads it must know."""
+
+    page: Path
+    numbers: Path
+    caveats: list[str]  # what is wrong with the data, a sentence each; see `words.caveats`
+
+
 def write_report(
     subjects: Sequence[Subject], out: Path, *, seed: int = 0, map_pins: int = 2000
-) -> list[Path]:
+) -> Written:
     """Measure embeddings of one data set and write the report, and its numbers as JSON beside it.
 
     Args:
@@ -42,7 +50,7 @@ def write_report(
         map_pins: pins of the map at most, 0 to 20,000.
 
     Returns:
-        The two files.
+        The two files, and what is wrong with the data.
 
     Raises:
         PinGraphError: an argument is out of its range, the embeddings do not belong together (see
@@ -58,7 +66,7 @@ def write_report(
     write_json(numbers, found.numbers)
     with atomic_file(out) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
-    return [out, numbers]
+    return Written(page=out, numbers=numbers, caveats=caveats(found.numbers))
 
 
 def numbers_file(out: Path) -> Path:

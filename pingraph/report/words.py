@@ -66,10 +66,9 @@ def describe_split(numbers: dict[str, Any]) -> list[Sentence]:
 def describe_run(numbers: dict[str, Any], name: str) -> list[Sentence]:
     """Say what is good and bad of one run."""
     run, part = numbers["runs"][name], spoken_part(numbers)
-    out = [*_vectors(run), *(Sentence("note", note) for note in run["notes"])]
+    out = [*_vectors(numbers, run), *(Sentence("note", note) for note in run["notes"])]
     if part is None:
-        text = "No pin has a board-mate that could be found, so nothing can be said of retrieval."
-        return [*out, Sentence("bad", text), *_neighborhoods(run)]
+        return [*out, *_mates(numbers), *_neighborhoods(run)]
     out += _baselines(numbers, name, part)
     out += _images_and_texts(run, part)
     out += _cold_and_warm(numbers, run)
@@ -115,6 +114,18 @@ def describe_data(numbers: dict[str, Any]) -> list[Sentence]:
     return out + [Sentence("note", note) for note in numbers["notes"]]
 
 
+def caveats(numbers: dict[str, Any]) -> list[str]:
+    """Return what is wrong with the data or with what was held out, as the page says it."""
+    vectors = [
+        f"{name}: {one.text}"
+        for name, run in numbers["runs"].items()
+        for one in _vectors(numbers, run)
+    ]
+    data = [one.text for one in describe_data(numbers) if one.kind == "bad"]
+    first = [one.text for one in (*describe_split(numbers), *_mates(numbers))]
+    return [*first, *vectors, *data]
+
+
 def spoken_part(numbers: dict[str, Any]) -> str | None:
     """Return "cold" or "warm", whichever has queries first, or None."""
     run = next(iter(numbers["runs"].values()))
@@ -136,14 +147,18 @@ def compared_pins(pair: dict[str, Any]) -> str:
     )
 
 
-def _vectors(run: dict[str, Any]) -> list[Sentence]:
+def _mates(numbers: dict[str, Any]) -> list[Sentence]:
+    if spoken_part(numbers) is not None:
+        return []
+    text = "No pin has a board-mate that could be found, so nothing can be said of retrieval."
+    return [Sentence("bad", text)]
+
+
+def _vectors(numbers: dict[str, Any], run: dict[str, Any]) -> list[Sentence]:
     if not run["without_vector"]:
         return []
-    return [
-        Sentence(
-            "bad", f"{run['without_vector']:,} pins have no vector (zero), and are never found."
-        )
-    ]
+    count = f"{run['without_vector']:,} of {numbers['data']['pins']:,} pins"
+    return [Sentence("bad", f"{count} have no vector (zero), and are never found.")]
 
 
 def _headline(numbers: dict[str, Any], run: dict[str, Any], part: str) -> list[Sentence]:
