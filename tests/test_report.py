@@ -750,6 +750,44 @@ def test_queries_are_told_apart_by_the_words_that_training_has_seen(write_folder
     assert words_of("Red, RED's 3 Äpfel") == {"red", "s", "3", "äpfel"}
 
 
+def test_who_is_shown_and_the_young_have_their_tables(numbers):
+    blocks = {section.key: section.blocks for section in sections(numbers)}["whom"]
+    sheets = {block.sheet.title: block for block in blocks}
+    run = numbers["runs"]["mine"]
+    for part in ("cold", "warm"):
+        found = run[part]["exposure"]
+        shown = sheets[f"Who is shown to {part} queries"]
+        assert set(shown.copies) == {"Markdown", "LaTeX", "CSV"}
+        rows = {row[0].text: row[1].text for row in shown.sheet.sections[""]}
+        assert rows["average popularity"].startswith(f"{found['popularity']['value']:.3f}")
+        assert rows["coverage"] == f"{found['coverage']:.3f}"
+        assert rows["Gini"] == f"{found['gini']:.3f}"
+        assert len(shown.sheet.notes) == len(rows) == 7
+        ages = sheets[f"recall@10 by age of the query, {part} queries"].sheet
+        groups = [one for one in run["by_age"][part]["pin_to_pin"] if one["queries"]]
+        assert [row[0].text for row in ages.sections[""]] == [one["bucket"] for one in groups]
+        values = [f"{one['recall@10']['value']:.3f}" for one in groups]
+        assert [row[2].text[:5] for row in ages.sections[""]] == values
+        assert "first save" in ages.notes[0]
+    without = json.loads(json.dumps(numbers))
+    for one in without["runs"].values():
+        one["by_age"] = None  # data without times
+    titles = [block.sheet.title for section in sections(without) for block in section.blocks]
+    assert not any("age of the query" in title for title in titles)
+
+
+def test_means_over_boards_have_their_tables(numbers):
+    blocks = {section.key: section.blocks for section in sections(numbers)}["retrieval"]
+    sheets = {block.sheet.title: block for block in blocks}
+    shown = sheets["Cold pins: all metrics by board"]
+    assert set(shown.copies) == {"Markdown", "LaTeX", "CSV"}
+    task = numbers["runs"]["mine"]["metrics"]["cold"]["pin_to_pin"]
+    rows = shown.sheet.sections[f"pin → pin ({task['boards']} boards)"]
+    values = [f"{task[metric]['macro']['value']:.3f}" for metric in METRICS]
+    assert [row[1].text.split(" ")[0] for row in rows] == values
+    assert "each of which is the mean over its queries" in shown.sheet.notes[0]
+
+
 def sheet(cells):
     return Sheet(
         title="t", columns=["a", "b"], sections={"s": [[Cell(c) for c in cells]]}, notes=["n"]

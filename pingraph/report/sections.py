@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pingraph.metrics import METRICS
-from pingraph.report.layout import Plot, Section, block, blocks_of, looks_of, plot_of
+from pingraph.report.layout import Block, Plot, Section, block, blocks_of, looks_of, plot_of
 from pingraph.report.measures import MAIN, bucket_names, named_groups
 from pingraph.report.plots import Mark, Series, dots, lines, steps, swatch
 from pingraph.report.served import served_section
@@ -23,12 +23,36 @@ from pingraph.report.stability import stability_section
 from pingraph.report.words import spoken_part
 from pingraph.results import PARTS, TASKS
 
-_GROUPS = (  # key, title, and the axis of the plot, where there is one
-    ("by_degree", f"{MAIN} by boards of the query", "boards of the query"),
-    ("reach", "Found, by boards of who is to be found", "boards in training"),
-    ("by_content", f"{MAIN} by what the query has", ""),
-    ("by_words", f"{MAIN} by how many words of the query training has seen", ""),
+_GROUPS = (  # key, title, the axis of the plot, where there is one, and notes
+    ("by_degree", f"{MAIN} by boards of the query", "boards of the query", ()),
+    ("reach", "Found, by boards of who is to be found", "boards in training", ()),
+    ("by_content", f"{MAIN} by what the query has", "", ()),
+    ("by_words", f"{MAIN} by how many words of the query training has seen", "", ()),
+    (
+        "by_age",
+        f"{MAIN} by age of the query",
+        "",
+        (
+            "Age: from the first save of a pin to the last save of all, in the unit of the times; "
+            "youngest first. Where the young do worse, what is new is hard to place.",
+        ),
+    ),
 )
+EXPOSURE = {  # of `pingraph.popularity.exposure`: what it is called, and what it means
+    "popularity": (
+        "average popularity",
+        "boards in training of the pins that are found, a mean over the lists of 10.",
+    ),
+    "popularity_of_relevant": (
+        "… of the relevant pins",
+        "what a fair list would show; more than this favors popular pins.",
+    ),
+    "popularity_of_all": ("… of all pins", "what random lists would show."),
+    "coverage": ("coverage", "share of the pins that are on any list."),
+    "coverage_possible": ("… possible", "the share that so many places could hold."),
+    "gini": ("Gini", "0 where all pins are shown alike, near 1 where few get all places."),
+    "gini_even": ("… at least", "what the most even lists with so many places would have."),
+}
 GEOMETRY = {  # of `pingraph.geometry`: what it is called, and what it means
     "alignment": ("alignment", "mean squared distance of board-mates; 0 is together."),
     "uniformity": ("uniformity", "lower is more even; about -4 where nothing is alike."),
@@ -115,9 +139,9 @@ def _whom(numbers: dict[str, Any]) -> Section:
     plots, blocks = [], []
     runs, looks = numbers["runs"], looks_of(numbers)
     for part in PARTS:
-        for key, title, axis in _GROUPS:
-            found = {name: named_groups(run[part][key]) for name, run in runs.items()}
-            sheet = group_sheet(f"{title}, {part} queries", found)
+        for key, title, axis, notes in _GROUPS:
+            found = {name: named_groups(_groups_of(run, part, key)) for name, run in runs.items()}
+            sheet = group_sheet(f"{title}, {part} queries", found, list(notes))
             if sheet is None:
                 continue
             blocks.append(block(sheet, folded=True))
@@ -135,6 +159,7 @@ def _whom(numbers: dict[str, Any]) -> Section:
                 ]
                 svg = lines(names, series, title=sheet.title, axis=axis, wide=False)
                 plots.append(plot_of(svg, sheet.title, series))
+        blocks += _exposure(runs, part)
     spoken = spoken_part(numbers)
     if spoken is not None:
         for name, run in runs.items():
@@ -149,6 +174,21 @@ def _whom(numbers: dict[str, Any]) -> Section:
         plots=plots,
         blocks=blocks,
     )
+
+
+def _groups_of(run: dict[str, Any], part: str, key: str) -> list[dict[str, Any]] | None:
+    if key != "by_age":
+        return run[part][key]
+    return run["by_age"] and run["by_age"][part]["pin_to_pin"]  # None for data without times
+
+
+def _exposure(runs: dict[str, Any], part: str) -> list[Block]:
+    shown = {name: run[part]["exposure"] for name, run in runs.items()}
+    if not all(shown.values()):
+        return []
+    rows = {title: [one[key] for one in shown.values()] for key, (title, _) in EXPOSURE.items()}
+    notes = [f"{title}: {meaning}" for title, meaning in EXPOSURE.values()]
+    return [block(values_sheet(f"Who is shown to {part} queries", rows, list(runs), notes))]
 
 
 def _geometry(numbers: dict[str, Any]) -> Section:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Callable
 from typing import Any
 
 from pingraph.metrics import METRICS
@@ -55,30 +56,50 @@ def comma_separated(sheet: Sheet) -> str:
 
 
 def retrieval_sheets(numbers: dict[str, Any]) -> list[Sheet]:
-    """Lay out every metric of every run: a table each of cold and warm pins, if it has queries."""
+    """Lay out every metric of every run, over queries and over boards.
+
+    A table each of cold and warm pins, if it has queries.
+    """
+    over_queries = "Mean over queries [95% interval]. docs/evaluation.md says what each is."
+    over_boards = (
+        "Mean over boards [95% interval], each of which is the mean over its queries: small boards "
+        "count as much as large ones. A metric that is lower here than over queries is better on "
+        "boards with many queries."
+    )
+    kinds = [
+        ("all metrics", "queries", lambda entry: entry, over_queries),
+        ("all metrics by board", "boards", lambda entry: entry["macro"], over_boards),
+    ]
+    sheets = [
+        _metrics_sheet(numbers, part, title, counted, figure, note)
+        for part in PARTS
+        for title, counted, figure, note in kinds
+    ]
+    return [sheet for sheet in sheets if sheet.sections]
+
+
+def _metrics_sheet(
+    numbers: dict[str, Any],
+    part: str,
+    title: str,
+    counted: str,
+    figure: Callable[[dict[str, Any]], dict[str, Any]],
+    note: str,
+) -> Sheet:
+    """Lay out a figure of every metric of the tasks that have something `counted`."""
     named = methods(numbers)
-    out = []
-    for part, name in PARTS.items():
-        sections = {}
-        for task, words in TASKS.items():
-            found = {name: one[part].get(task) for name, one in named.items()}
-            counts = [one["queries"] for one in found.values() if one]
-            if counts and max(counts):
-                sections[f"{words} ({max(counts):,} queries)"] = [
-                    [Cell(metric), *(measured(one and one[metric]) for one in found.values())]
-                    for metric in METRICS
-                ]
-        if sections:
-            notes = ["Mean over queries [95% interval]. docs/evaluation.md says what each is."]
-            out.append(
-                Sheet(
-                    title=f"{name}: all metrics",
-                    columns=["", *named],
-                    sections=sections,
-                    notes=notes,
-                )
-            )
-    return out
+    sections = {}
+    for task, words in TASKS.items():
+        found = [one[part].get(task) for one in named.values()]
+        count = max((one[counted] for one in found if one), default=0)
+        if count:
+            sections[f"{words} ({count:,} {counted})"] = [
+                [Cell(metric), *(measured(one and figure(one[metric])) for one in found)]
+                for metric in METRICS
+            ]
+    return Sheet(
+        title=f"{PARTS[part]}: {title}", columns=["", *named], sections=sections, notes=[note]
+    )
 
 
 def methods(numbers: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +108,9 @@ def methods(numbers: dict[str, Any]) -> dict[str, Any]:
     return runs | {METHODS.get(name, name): one for name, one in numbers["baselines"].items()}
 
 
-def group_sheet(title: str, groups: dict[str, list[dict[str, Any]]]) -> Sheet | None:
+def group_sheet(
+    title: str, groups: dict[str, list[dict[str, Any]]], notes: list[str]
+) -> Sheet | None:
     """Lay out MAIN by group: a row each that has queries, a column each run; see `named_groups`."""
     rows = []
     for entries in zip(*groups.values(), strict=True):
@@ -96,7 +119,7 @@ def group_sheet(title: str, groups: dict[str, list[dict[str, Any]]]) -> Sheet | 
             rows.append([Cell(entries[0]["name"]), queries, *map(measured, entries)])
     if not rows:
         return None
-    return Sheet(title=title, columns=["", "queries", *groups], sections={"": rows}, notes=[])
+    return Sheet(title=title, columns=["", "queries", *groups], sections={"": rows}, notes=notes)
 
 
 def board_sheet(run: dict[str, Any], part: str, name: str) -> Sheet | None:
