@@ -23,6 +23,7 @@ from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import evaluate_table
 from pingraph.explain import explain
+from pingraph.geometry import uniformity, unit_rows
 from pingraph.metrics import METRICS
 from pingraph.pictures import SPRITE_COLUMNS, Pictures
 from pingraph.report import served, write_report
@@ -786,6 +787,22 @@ def test_means_over_boards_have_their_tables(numbers):
     values = [f"{task[metric]['macro']['value']:.3f}" for metric in METRICS]
     assert [row[1].text.split(" ")[0] for row in rows] == values
     assert "each of which is the mean over its queries" in shown.sheet.notes[0]
+
+
+def test_uniformity_is_of_all_pins_up_to_a_bound_that_the_page_names(write_folder, numbers):
+    pins = np.arange(2100)
+    dataset = open_dataset(
+        write_folder(
+            pins={"pin_id": pins, "text": [f"word{pin}" for pin in pins]},
+            boards={"board_id": [0], "title": ["all"]},
+            edges={"pin_id": pins[:9], "board_id": np.zeros(9, np.int64)},
+        )
+    )
+    mine = subject(dataset, NoSplit().split(dataset))
+    found = gather([mine], seed=0, map_pins=0).numbers["runs"]["mine"]["geometry"]
+    assert found["uniformity"] == uniformity(unit_rows(mine.table.fused)[0])
+    table = {section.key: section.blocks for section in sections(numbers)}["geometry"][0].sheet
+    assert any("10,000 drawn pins" in note for note in table.notes)
 
 
 def sheet(cells):

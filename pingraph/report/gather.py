@@ -23,6 +23,7 @@ from pingraph.report.audit import audit
 from pingraph.report.cases import cases
 from pingraph.report.measures import (
     MAIN,
+    UNIFORM,
     K,
     by_board,
     by_content,
@@ -137,7 +138,7 @@ def _measure(subject: Subject, evaluation: Evaluation, seed: int) -> dict[str, A
         "metrics": evaluation.to_dict(),
         "dimensions": table.fused.shape[1],
         "without_vector": int((~present).sum()),
-        "geometry": _known(geometry(table, graph, knn, sample=_SAMPLED, seed=seed)),
+        "geometry": _known(geometry(table, graph, knn, sample=UNIFORM, seed=seed)),
         "agreement": _agreement(table, graph, knn, walks, seed),
         "similarities": similarities(table.fused, dataset, seed=seed),
         "spectrum": spectrum(table.fused),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAIN = "recall@10"
 K = 10  # neighbors of a pin, where the report asks who finds whom
+UNIFORM = 10_000  # pins from which uniformity is taken at most: all pairs of more take seconds
 LEAST_QUERIES = 5  # of a board or a group, to be named in the report
 BUCKETS = ((0, 0), (1, 1), (2, 4), (5, 16), (17, 64), (65, None))  # of counts, ends included
 _SAMPLED_PAIRS = 20_000

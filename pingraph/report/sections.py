@@ -6,7 +6,7 @@ from typing import Any
 
 from pingraph.metrics import METRICS
 from pingraph.report.layout import Block, Plot, Section, block, blocks_of, looks_of, plot_of
-from pingraph.report.measures import MAIN, bucket_names, named_groups
+from pingraph.report.measures import MAIN, UNIFORM, bucket_names, named_groups
 from pingraph.report.plots import Mark, Series, dots, lines, steps, swatch
 from pingraph.report.served import served_section
 from pingraph.report.sheets import (
@@ -55,7 +55,11 @@ EXPOSURE = {  # of `pingraph.popularity.exposure`: what it is called, and what i
 }
 GEOMETRY = {  # of `pingraph.geometry`: what it is called, and what it means
     "alignment": ("alignment", "mean squared distance of board-mates; 0 is together."),
-    "uniformity": ("uniformity", "lower is more even; about -4 where nothing is alike."),
+    "uniformity": (
+        "uniformity",
+        "lower is more even; about -4 where nothing is alike. "
+        f"Of {UNIFORM:,} drawn pins where there are more.",
+    ),
     "effective_rank": ("effective rank", "directions that are in use (RankMe)."),
     "anisotropy": ("anisotropy", "mean cosine of all pairs; 0 where directions are even."),
     "hubness_skew": ("hubness skew", "of how often pins are found; 0 where nobody is a hub."),
