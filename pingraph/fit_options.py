@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jsonargparse
 
 from pingraph.errors import PinGraphError
-from pingraph.fit import FitParser, PinCLI, quiet
+from pingraph.fit import PinCLI, quiet
 from pingraph.mistakes import explain, own_error
 
 
@@ -32,7 +32,7 @@ def check_options(args: Sequence[str]) -> None:
 
 
 @functools.cache
-def _parser() -> FitParser:
+def _parser() -> jsonargparse.ArgumentParser:
     quiet()
     parser = _ParserAlone(["--data.folder=icons"])._parser("fit")
     parser.exit_on_error = False
