@@ -28,9 +28,11 @@ from pingraph.experiment.parts import Trial
 from pingraph.experiment.plan import Cell, Experiment
 from pingraph.experiment.run import costs, finished, listing, older, run_cells
 from pingraph.files import read_json, write_json
-from pingraph.run_files import CHECKPOINT_FILE, SPLIT_FILE
+from pingraph.fit import fit
+from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE, SPLIT_FILE
 from pingraph.runs import Run
 from pingraph.splits import Split
+from pingraph.weights import read_state
 from tests.command_line import TINY
 
 FIT = dict(option.removeprefix("--").split("=") for option in TINY)
@@ -179,6 +181,12 @@ def test_a_stopped_cell_goes_on_from_its_checkpoint(tiny_folder, tmp_path):
     logs = [path.read_text().splitlines() for path in folder.glob("csv/*/metrics.csv")]
     steps = [int(line.split(",")[logs[0][0].split(",").index("step")]) for line in logs[-1][1:]]
     assert min(steps) >= done - 1  # what was trained before was not trained again
+    # What the folder keeps is enough to train the same once more, stop or no stop.
+    again = ["--config", str(folder / CONFIG_FILE), "--ckpt_path=null"]
+    replayed = fit([*again, f"--trainer.default_root_dir={tmp_path / 'replayed'}"])
+    kept, found = (read_state(path / CHECKPOINT_FILE) for path in (folder, replayed))
+    assert kept.keys() == found.keys()
+    assert all(torch.equal(kept[name], found[name]) for name in kept)
 
 
 @pytest.fixture
