@@ -139,8 +139,11 @@ def test_other_texts_are_other_features(encoder, tmp_path):
         reader = TextReader(texts, tokenizer, encoder.preparation)
         made[tuple(texts)] = with_features(reader, tmp_path).read(np.arange(2))
     one, two = made["one", "two"].text_features
-    assert torch.equal(made["two", "one"].text_features, torch.stack([two, one]))
-    assert torch.equal(made["one", " "].text_features, torch.stack([one, torch.zeros_like(one)]))
+    assert (one - two).abs().max() > 0.05
+    near = {"atol": 1e-4, "rtol": 0}  # some processors round a text otherwise that stands alone
+    torch.testing.assert_close(made["two", "one"].text_features, torch.stack([two, one]), **near)
+    torch.testing.assert_close(made["one", " "].text_features[0], one, **near)
+    assert not made["one", " "].text_features[1].any()
     assert made["one", "two"].image_features.shape == (2, WIDTH)
     assert not made["one", "two"].image_features.any()
 
