@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pingraph.errors import PinGraphError
+from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE, SPLIT_FILE, TOKENIZER_FILE
+
+_OF_DATA = ("pins.parquet", "boards.parquet", "edges.parquet")
 
 
 def fit(args: list[str]) -> None:
@@ -22,7 +25,6 @@ def fit(args: list[str]) -> None:
     from lightning.pytorch.utilities import rank_zero_only
 
     from pingraph import fit as training
-    from pingraph.run_files import CHECKPOINT_FILE
 
     folder = training.fit(args)
     if getattr(rank_zero_only, "rank", 0):  # of several processes that trained together one speaks
@@ -134,6 +136,8 @@ def embed(run: Path, data: str, out: Path) -> None:
     from pingraph.runs import Run
 
     _check_writable(out)
+    if out.resolve() == Path(data, "pins.parquet").resolve():
+        raise PinGraphError(f"cannot write {out}: it holds the pins that are to be embedded")
     trained = Run.open(run)
     table = trained.embed(open_dataset(data, pins_only=True), progress=True)
     write_embeddings(out, table)
@@ -487,8 +491,21 @@ def _check_seed(seed: int) -> None:
         raise PinGraphError(f"--seed is {seed}: expected 0 to {2**32 - 1}")
 
 
+def _is_part(path: Path) -> bool:
+    """Whether a data set or a run has this file: by its name, and by those that it stands with."""
+    for names in (_OF_DATA, (CONFIG_FILE, SPLIT_FILE, TOKENIZER_FILE, CHECKPOINT_FILE)):
+        for name in names:
+            folder = path.parents[name.count("/")]
+            beside = any((folder / other).exists() for other in names if other != name)
+            if beside and path == folder / name:
+                return True
+    return False
+
+
 def _check_writable(path: Path) -> None:
-    """Refuse, before the work is done, a file that could not be written after it."""
+    """Refuse, before the work is done, a file that could not be written after it, or should not."""
+    if path.exists() and _is_part(path.resolve()):
+        raise PinGraphError(f"cannot write {path}: it is a part of a data set or of a run")
     folder = path.parent
     while not folder.exists():
         folder = folder.parent

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -243,6 +244,33 @@ def test_evaluate_writes_what_it_prints(run, commands):
     other_seed = commands.run("evaluate", run, "--seed", "1")
     assert other_seed.status == 0
     assert json.loads((run / "metrics.json").read_text()) != metrics  # other intervals
+
+
+def test_no_command_writes_over_a_data_set_or_a_run(trained, commands, tiny_folder, tmp_path):
+    data, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(tiny_folder, data)
+    shutil.copytree(trained, run)
+    (tmp_path / "bare").mkdir()
+    shutil.copy(data / "pins.parquet", tmp_path / "bare")
+    before = contents(tmp_path)
+    one, other = "3", "5"
+    for args, file in (
+        (["embed", run, data, "-o"], "data/pins.parquet"),
+        (["embed", run, "bare", "-o"], "bare/pins.parquet"),
+        (["embed", run, data, "-o"], "run/config.yaml"),
+        (["export", run, "-o"], "data/pins.parquet"),
+        (["explain", run, one, other, "--json"], "data/edges.parquet"),
+        (["neighbors", run, one, "-o"], "run/checkpoints/last.ckpt"),
+        (["neighbors", run, one, "-o"], "run/split.safetensors"),
+    ):
+        error = commands.run(*args, file, cwd=tmp_path).refusal()
+        assert f"cannot write {file}: it " in error
+    ended = commands.run("neighbors", "run", one, "-o", "last.ckpt", cwd=run / "checkpoints")
+    assert ended.status == 2
+    assert contents(tmp_path) == before
+    # A file of vectors may have the name of a table of pins, and be written again.
+    for _ in range(2):
+        assert commands.run("embed", run, data, "-o", tmp_path / "pins.parquet").status == 0
 
 
 def test_embed_agrees_with_neighbors(trained, commands, tiny, tiny_folder, tmp_path):
