@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import socket
 from multiprocessing.resource_sharer import DupFd
 from multiprocessing.resource_sharer import _resource_sharer as ResourceSharer
@@ -263,6 +264,43 @@ def test_negatives_come_into_the_batch_unless_they_are_held_out(make, split, tin
     others = [pin for pin in split.train_pins.tolist() if pin not in plain]
     batch = make(negatives=[Fixed(others[0], -1, cold), Fixed(others[1])])[0]
     assert set(batch.relations.pins.tolist()) == plain | set(others[:2])
+
+
+class Wrong:
+    """PinSAGE's answers, changed."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def sample(self, graph, seeds, *, seed, epoch=0):
+        return self.change(SAMPLER.sample(graph, seeds, seed=seed, epoch=epoch))
+
+
+def other(**changes):
+    return lambda found: dataclasses.replace(
+        found, **{name: change(getattr(found, name)) for name, change in changes.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda found: None, "returned NoneType; expected pingraph.interfaces.Neighbors"),
+        (other(seeds=lambda seeds: seeds[::-1].copy()), "was asked for pin"),
+        (
+            other(ids=lambda ids: np.where(ids < 0, ids, ids + 10**6)),
+            "expected a pin of the graph, 0 to",
+        ),
+        (other(weights=lambda weights: weights * np.float32(np.nan)), "weights"),
+        (other(weights=lambda weights: weights / 2), "sum to 0.5, not 1"),
+        (other(ids=lambda ids: ids[:3]), "returned ids of shape (3, 6); expected (8, k)"),
+    ],
+)
+def test_a_wrong_answer_of_a_sampler_trains_nothing(make, change, words):
+    batches = make()
+    batches.sampler = Wrong(change)
+    with pytest.raises(PinGraphError, match=rf"^Wrong: .*{re.escape(words)}"):
+        batches.relations(0)
 
 
 def test_log_counts_are_nan_unless_pins_are_counted(make, direct):
