@@ -23,7 +23,6 @@ from pingraph.interfaces import (
 )
 from pingraph.pin_counts import expected_counts
 from pingraph.samplers import check_rows
-from pingraph.samplers.check_rows import malformed
 
 if TYPE_CHECKING:
     from pingraph.augmentation import Augmentation
@@ -173,7 +172,7 @@ class PinBatches(Dataset[PinBatch]):
     def _check(self, found: Neighbors, anchors: np.ndarray) -> None:
         """Refuse an answer that would train something else than the graph, such as a user's own."""
         checks = (check(self.graph, anchors, found) for check in _CHECKS)
-        fault = malformed(found, len(anchors)) or next(filter(None, checks), None)
+        fault = check_rows.malformed(found, len(anchors)) or next(filter(None, checks), None)
         if fault is not None:
             raise PinGraphError(f"{type(self.sampler).__name__}: {fault}")
 

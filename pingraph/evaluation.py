@@ -27,6 +27,7 @@ from pingraph.relevance import Task, board_task, retrieval_tasks
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
+    from pingraph.graph import PinBoardGraph
     from pingraph.interfaces import EmbeddingTable
     from pingraph.splits import Split
 
@@ -145,33 +146,45 @@ def table_scorers(
     """
     require_pins(table, dataset.pin_ids, dataset.name)
     check_table(table, f"{dataset.name}: embeddings")
-    members = split.train_graph(dataset.graph).incidence().T.tocsr()
-    members.data[:] = 1  # a sum ranks like the mean
-    scorers: dict[str, Scorer] = {
-        "pin_to_pin": dot_scorer(table.fused, lambda pins: table.fused[pins]),
-        "board_to_pins": dot_scorer(table.fused, lambda boards: members[boards] @ table.fused),
-    }
+    scorers = fused_scorers(table.fused, split.train_graph(dataset.graph))
     if table.has_image.any() and table.has_text.any():
         scorers["image_to_text"] = dot_scorer(table.text, lambda pins: table.image[pins])
         scorers["text_to_image"] = dot_scorer(table.image, lambda pins: table.text[pins])
     return scorers
 
 
-def dot_scorer(candidates: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]) -> Scorer:
-    """Score candidates by dot products; one whose vector is zero has none, and comes last.
-
-    Equal vectors get equal scores, to the bit.
+def fused_scorers(vectors: np.ndarray, graph: PinBoardGraph) -> dict[str, Scorer]:
+    """Return scorers of "pin_to_pin" and "board_to_pins" by dot products; see `dot_products`.
 
     Args:
-        candidates: float32 [N, D].
-        vectors: makes float32 [B, D] of queries.
+        vectors: float32 [N, D], of the pins.
+        graph: of the training edges; a board is asked by the sum of its pins' vectors, which ranks
+            as their mean does.
+    """
+    products, members = dot_products(vectors), graph.members()
+    return {
+        "pin_to_pin": lambda pins: products(vectors[pins]),
+        "board_to_pins": lambda boards: products(members[boards] @ vectors),
+    }
+
+
+def dot_scorer(candidates: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]) -> Scorer:
+    """Score candidates by `dot_products`; `vectors` makes float32 [B, D] of queries."""
+    products = dot_products(candidates)
+    return lambda queries: products(vectors(queries))
+
+
+def dot_products(candidates: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what multiplies vectors [B, D] with candidates float32 [N, D] to scores [B, N].
+
+    A candidate whose vector is zero has none, and comes last. Equal vectors get equal scores, to
+    the bit.
     """
     absent = np.flatnonzero(~candidates.any(axis=1))
     longest = np.sqrt(np.einsum("nd,nd->n", candidates, candidates).max(initial=0))
     copies, originals = _copies(candidates)
 
-    def score(queries: np.ndarray) -> np.ndarray:
-        asked = vectors(queries)
+    def score(asked: np.ndarray) -> np.ndarray:
         scores = asked @ candidates.T
         if len(copies):  # a product may sum the channels of each column in another order
             scores[:, copies] = scores[:, originals]

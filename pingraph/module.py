@@ -111,8 +111,7 @@ class PinModule(LightningModule):
         return total + 0 * sum(p.sum() for p in self.parameters() if p.requires_grad)
 
     def _audit(self, embeddings: Embeddings, terms: dict[str, Tensor]) -> None:
-        weights = {"neighbor": self.objective.neighbor_weight}
-        weighted = {name: weights.get(name, 1.0) * term for name, term in terms.items()}
+        weighted = {**terms, "neighbor": self.objective.neighbor_weight * terms["neighbor"]}
         pulls = gradient_norms(weighted, embeddings, ranks=self.trainer.world_size)
         self.log_dict(
             {

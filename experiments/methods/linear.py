@@ -8,12 +8,13 @@ import numpy as np
 
 from pingraph.datasets import PinBoardDataset
 from pingraph.encoders.lexicon import MINILM
+from pingraph.evaluation import fused_scorers
 from pingraph.experiments.methods.features import (
     content_features,
     lexicon_features,
     word_parts,
 )
-from pingraph.experiments.methods.walk_pairs import cosine_scorers, embed_all, train_on_walks
+from pingraph.experiments.methods.walk_pairs import embed_all, train_on_walks
 from pingraph.frozen_features import TextSource, frozen_features
 from pingraph.interfaces import Sampler
 from pingraph.ranking import Scorer
@@ -98,7 +99,7 @@ class LinearContent:
             learning_rate=self.learning_rate,
         )
         vectors = embed_all(embed, dataset.num_pins)
-        return cosine_scorers(vectors, split.train_graph(dataset.graph))
+        return fused_scorers(vectors, split.train_graph(dataset.graph))
 
     def _frozen(self, dataset: PinBoardDataset, titles: list[str]) -> np.ndarray:
         """The frozen features of pins and titles, float32 [N + M, F], F 0 without them."""

@@ -12,8 +12,9 @@ import numpy as np
 
 from pingraph.datasets import PinBoardDataset
 from pingraph.encoders.lexicon import MINILM
+from pingraph.evaluation import fused_scorers
 from pingraph.experiments.methods.features import content_features
-from pingraph.experiments.methods.walk_pairs import cosine_scorers, embed_all, train_on_walks
+from pingraph.experiments.methods.walk_pairs import embed_all, train_on_walks
 from pingraph.interfaces import Neighbors, Sampler
 from pingraph.ranking import Scorer
 from pingraph.splits import Split
@@ -81,7 +82,7 @@ class GraphSAGE:
             seed=seed,
         )
         vectors = self.embedded(dataset, split, features, seed=seed)
-        return cosine_scorers(vectors, split.train_graph(dataset.graph))
+        return fused_scorers(vectors, split.train_graph(dataset.graph))
 
     def embedded(
         self, dataset: PinBoardDataset, split: Split, features: np.ndarray, *, seed: int

@@ -5,15 +5,12 @@ N pins, B pairs of a batch, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pingraph.evaluation import dot_scorer
-from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Neighbors
-from pingraph.ranking import Scorer
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -69,21 +66,6 @@ def embed_all(embed: Callable[[np.ndarray], Tensor], count: int) -> np.ndarray:
     with torch.inference_mode():
         parts = np.array_split(np.arange(count), -(-count // _AT_ONCE))
         return torch.cat([embed(part) for part in parts]).numpy()
-
-
-def cosine_scorers(vectors: np.ndarray, graph: PinBoardGraph) -> Mapping[str, Scorer]:
-    """Return scorers of "pin_to_pin" and "board_to_pins": of a board, the sum of its pins.
-
-    Args:
-        vectors: float32 [N, D], of length 1.
-        graph: of the training edges.
-    """
-    members = graph.incidence().T.tocsr()
-    members.data[:] = 1
-    return {
-        "pin_to_pin": dot_scorer(vectors, lambda pins: vectors[pins]),
-        "board_to_pins": dot_scorer(vectors, lambda boards: members[boards] @ vectors),
-    }
 
 
 def _contrast(

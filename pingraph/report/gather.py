@@ -59,9 +59,8 @@ class Findings:
 
     numbers: dict[str, Any]  # docs/report.md describes the keys
     cases: dict[str, dict[str, Any]]  # by run, see `report.cases.cases`
-    map: dict[
-        str, Any
-    ]  # see `pin_map.describe_pins`; "runs": layouts; "placeless": pins without a vector
+    # See `pin_map.describe_pins`; "runs" are their layouts, "placeless" the pins left out.
+    map: dict[str, Any]
 
 
 def gather(subjects: Sequence[Subject], *, seed: int, map_pins: int) -> Findings:
