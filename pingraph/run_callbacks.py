@@ -16,8 +16,10 @@ from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file
 from pingraph.run_files import CONFIG_FILE
+from pingraph.weights import first_not_finite
 
 # A large model takes seconds to save; this keeps it to a few percent of the time.
 EVERY = timedelta(minutes=2)
@@ -108,8 +110,14 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Write a checkpoint.
 
         Raises:
-            PinGraphError: it cannot be written.
+            PinGraphError: it cannot be written; or weights are not finite, and what stands at
+                `path` is kept.
         """
+        if name := first_not_finite(checkpoint["state_dict"]):
+            raise PinGraphError(
+                f"after step {checkpoint['global_step']} {name} is not finite, so nothing is saved "
+                "of it; a lower --model.learning_rate may help"
+            )
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         with atomic_file(path) as temporary:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from zipfile import ZipFile
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise PinGraphError(f"{path}: no such checkpoint")
     try:
+        with ZipFile(path) as archive:  # torch.load does not look at the checksums
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} has another checksum")
         return torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     except Exception as error:  # torch raises many kinds for a damaged or foreign file
         raise PinGraphError(f"{path}: not a checkpoint, or a damaged one") from error
@@ -43,6 +48,11 @@ def check_state(module: nn.Module, state: dict[str, Tensor], source: str) -> Non
                 f"{source} is of another model: {name} is {_shape(found.get(name))} there, "
                 f"and {_shape(expected.get(name))} in this model"
             )
+
+
+def first_not_finite(values: Mapping[str, Tensor]) -> str | None:
+    """Return the name of the first tensor that holds NaN or an infinity, or None if none does."""
+    return next((name for name, value in values.items() if not value.isfinite().all()), None)
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

@@ -36,6 +36,12 @@ def test_a_checkpoint_that_does_not_fit_is_refused(run, commands, tiny_folder):
         assert "last.ckpt is of another model" in commands.run(*args).refusal()
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     assert "last.ckpt: not a checkpoint" in commands.run("neighbors", run, "3").refusal()
+    flipped = bytearray(before["checkpoints/last.ckpt"])
+    flipped[len(flipped) // 2] ^= 1
+    checkpoint.write_bytes(flipped)
+    assert (
+        "last.ckpt: not a checkpoint, or a damaged one" in commands.run("evaluate", run).refusal()
+    )
     checkpoint.write_bytes(before["checkpoints/last.ckpt"])
     assert contents(run) == before
 

@@ -13,6 +13,7 @@ import torch
 
 from pingraph.errors import PinGraphError
 from pingraph.fit_failures import clean_failure
+from pingraph.weights import first_not_finite
 from tests.command_line import TINY, contents
 from tests.conftest import plain_tables
 
@@ -252,6 +253,58 @@ def test_a_full_disk_costs_nothing_that_was_there(commands, tiny_folder, mounted
     for args in (embed, ["make-world", "-o", folder / "w"]):
         assert "o space left on device" in commands.run(*args).refusal()
     assert contents(folder) == before
+
+
+SPOILED = """
+import torch
+
+from pingraph.objectives import AlignmentObjective
+
+
+class SpoiledObjective(AlignmentObjective):
+    def __init__(self, spoiled: str):
+        super().__init__()
+        self.spoiled, self.calls = spoiled, 0
+
+    def forward(self, *args, **kwargs):
+        losses = super().forward(*args, **kwargs)
+        self.calls += 1
+        if self.calls == 3:
+            if self.spoiled == "loss":
+                losses.terms["neighbor"] = losses.terms["neighbor"] * torch.nan
+            losses.total.register_hook(lambda gradient: gradient * torch.nan)
+        return losses
+"""
+
+
+@pytest.mark.parametrize("spoiled", ["loss", "gradient"])
+def test_a_loss_that_is_not_finite_ends_a_run_at_the_step_before(
+    spoiled, commands, tiny_folder, tmp_path
+):
+    (tmp_path / "spoiled.py").write_text(SPOILED)
+    objective = ["--model.objective=spoiled.SpoiledObjective"]
+    objective.append(f"--model.objective.spoiled={spoiled}")
+    run = tmp_path / "run"
+    ended = commands.run(*fit_args(tiny_folder, run, *objective, steps=9), path=[tmp_path])
+    error = ended.refusal()
+    assert "the loss of step 3 or its gradient is not finite (image_text" in error
+    assert ("neighbor nan" in error) == (spoiled == "loss")
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 2
+    assert first_not_finite(state["state_dict"]) is None
+
+
+def test_weights_that_are_not_finite_replace_no_checkpoint(commands, tiny_folder, tmp_path):
+    run = tmp_path / "run"
+    commands.run(*fit_args(tiny_folder, run))
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    state = torch.load(checkpoint, weights_only=True)
+    state["optimizer_states"][0]["param_groups"][0]["weight_decay"] = float("inf")
+    torch.save(state, checkpoint)
+    spoiled = checkpoint.read_bytes()
+    args = fit_args(tiny_folder, run, f"--ckpt_path={checkpoint}", steps=5)
+    assert "is not finite, so nothing is saved" in commands.run(*args).refusal()
+    assert checkpoint.read_bytes() == spoiled
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
