@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
+from pingraph.errors import PinGraphError
 from pingraph.samplers.randomness import draw, follow, pick
 from pingraph.samplers.tally import rank_scores, rank_visits
 
@@ -79,6 +80,19 @@ class Second(NamedTuple):
     far: float  # to any other pin
 
 
+class ProbabilityError(PinGraphError):
+    """What a user's `accept` or `bias` returned is none; compiled code gives it numbers alone."""
+
+    def __init__(self, *args: Any):
+        if len(args) == 3:  # else it comes from another process, with its words
+            pin, to, found = args
+            args = (
+                f"the probability to accept a traversal from pin {pin} to pin {to} is {found}; "
+                "expected 0 to 1",
+            )
+        super().__init__(*args)
+
+
 def choose_edge(step, walk, start, end, word):
     """Return the place of an edge in start … end - 1, and what is left of the random word."""
 
@@ -133,8 +147,15 @@ def _compile_acceptance(accept, walk, pin, word):
     if isinstance(accept, types.NoneType):
         return lambda accept, walk, pin, word: True
     if isinstance(accept, types.Dispatcher):
-        return lambda accept, walk, pin, word: _coin(word) < accept(walk, pin)
+        return _accepted_by_user
     return lambda accept, walk, pin, word: _coin(word) < _second(accept, walk, pin)
+
+
+def _accepted_by_user(accept, walk, pin, word):
+    probability = accept(walk, pin)
+    if not 0 <= probability <= 1:
+        raise ProbabilityError(walk.pin, pin, probability)
+    return _coin(word) < probability
 
 
 @njit(forceinline=True)

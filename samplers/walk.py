@@ -41,14 +41,15 @@ class WalkSampler(WalkingSampler):
             `walk.board` to `pin` is made; else another one is proposed from `walk.pin`, up to 1,000
             times, then the walk ends. By default all are accepted.
         score: score(walk, pin, visits) returns what a visited pin is ranked and weighted by; only
-            `graph`, `data` and `seed` of this walk mean anything. A pin whose score is not above 0
-            is left out. By default its visits.
+            `graph`, `data` and `seed` of this walk mean anything. A pin whose score is NaN or not
+            above 0 is left out. By default its visits.
         data: data(graph) returns arrays or numbers, or a tuple of some, that the functions find in
             `walk.data`; called once in the life of a graph.
 
     Raises:
         PinGraphError: an argument is out of its range, or a function takes other arguments; when it
-            is first used, that numba cannot compile it, with its file, line and reason.
+            is first used, that numba cannot compile it, with its file, line and reason; in a call,
+            that `step` left the row or `accept` returned no number from 0 to 1, with the pin.
     """
 
     step: Callable | None = None

@@ -10,7 +10,13 @@ from scipy.stats import chisquare
 
 from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
-from pingraph.samplers import Node2VecSampler, PinSAGESampler, TemporalSampler, WalkSampler
+from pingraph.samplers import (
+    Node2VecSampler,
+    PinSAGESampler,
+    PixieSampler,
+    TemporalSampler,
+    WalkSampler,
+)
 from pingraph.samplers.alias import alias_tables
 from pingraph.samplers.randomness import draw, pick
 from tests.chance import assert_chance
@@ -427,6 +433,27 @@ def test_rules_that_allow_nothing_find_nothing():
     ):
         assert not sampler.sample(graph, range(80), seed=1).mask.any()
         assert (sampler.walk(graph, range(80), seed=1).pins[:, :, 1:] == -1).all()
+
+
+def half_but_for_one(walk, pin):
+    """Accept half of all traversals, and those to pin 7 by what `data` says."""
+    return walk.data if pin == 7 else 0.5
+
+
+@pytest.mark.parametrize("found", [1.5, -0.25, np.nan])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_acceptance_that_is_no_probability_is_refused(found, threads):
+    def data(graph):
+        return found
+
+    graph = skewed_graph(80, 20, 78)
+    walks = WalkSampler(accept=half_but_for_one, data=data, num_threads=threads)
+    pixie = PixieSampler(bias=half_but_for_one, data=data, num_threads=threads)
+    for call in (walks.sample, walks.walk, pixie.sample):
+        with pytest.raises(
+            PinGraphError, match=f"from pin \\d+ to pin 7 is {found}; expected 0 to 1"
+        ):
+            call(graph, range(80), seed=1)
 
 
 def test_scores_choose_and_weigh_the_neighbors():
