@@ -22,7 +22,7 @@ from pingraph.interfaces import (
     Sampler,
 )
 from pingraph.pin_counts import expected_counts
-from pingraph.samplers import check_rows
+from pingraph.samplers.asking import blame, neighbors_of
 
 if TYPE_CHECKING:
     from pingraph.augmentation import Augmentation
@@ -30,13 +30,6 @@ if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
     from pingraph.training_pins import TrainingPins
 
-_CHECKS = (
-    check_rows.seeds_come_back,
-    check_rows.padded_at_the_end,
-    check_rows.ids_in_range,
-    check_rows.seed_not_among_them,
-    check_rows.weights_sum_to_one,
-)
 # Streams of the random generator, so that no draw is used for two things.
 _ORDER, _DRAW, _AUGMENT = range(3)
 
@@ -149,8 +142,7 @@ class PinBatches(Dataset[PinBatch]):
     def relations(self, index: int) -> Relations:
         """Return who is in batch `index`, and how they belong together."""
         epoch, anchors = self._anchors(index)
-        neighbors = self.sampler.sample(self.graph, anchors, seed=self.seed, epoch=epoch)
-        self._check(neighbors, anchors)
+        neighbors = neighbors_of(self.sampler, self.graph, anchors, seed=self.seed, epoch=epoch)
         drawn = _draw(neighbors, self.neighbors_per_anchor, self._rng(_DRAW, index))
         pins = np.unique(np.concatenate([anchors, drawn, *self._negatives(anchors, epoch)]))
         rows, columns, weights = _positives(neighbors, pins)
@@ -169,13 +161,6 @@ class PinBatches(Dataset[PinBatch]):
         }
         return Relations(**{name: torch.from_numpy(array) for name, array in arrays.items()})
 
-    def _check(self, found: Neighbors, anchors: np.ndarray) -> None:
-        """Refuse an answer that would train something else than the graph, such as a user's own."""
-        checks = (check(self.graph, anchors, found) for check in _CHECKS)
-        fault = check_rows.malformed(found, len(anchors)) or next(filter(None, checks), None)
-        if fault is not None:
-            raise PinGraphError(f"{type(self.sampler).__name__}: {fault}")
-
     def _anchors(self, index: int) -> tuple[int, np.ndarray]:
         # Pins left over at the end of a pass are not lost: another order leaves out others.
         epoch, place = divmod(index, len(self.train_pins) // self.batch_size)
@@ -187,7 +172,8 @@ class PinBatches(Dataset[PinBatch]):
         """The negatives that may be trained on: a sampler may know of pins that are held out."""
         found = []
         for sampler in self.negatives:
-            drawn = sampler.sample_negatives(self.graph, anchors, seed=self.seed, epoch=epoch)
+            with blame(type(sampler).__name__, sampler):
+                drawn = sampler.sample_negatives(self.graph, anchors, seed=self.seed, epoch=epoch)
             pins = drawn.ids[drawn.mask]
             found.append(pins[self._trained[pins]])
         return found

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -85,6 +86,12 @@ class PinModule(LightningModule):
         """Return this rank's part of a batch's loss, and log its terms and what they rest on."""
         rank, ranks = self.global_rank, self.trainer.world_size
         relations = batch.relations
+        if not batch_idx and self.objective.neighbor_weight and (relations.neighbors < 0).all():
+            rank_zero_warn(
+                f"none of the {len(relations.anchors)} anchors of the first batch has a neighbor; "
+                "if it stays so, nothing is learned from the graph: `pingraph sample` tells what "
+                "the sampler finds"
+            )
         embeddings = self.embed(batch)
         losses = self.objective(embeddings, relations, rank=rank, ranks=ranks)
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pingraph.progress import progress_bar
+from pingraph.samplers.asking import blame, neighbors_of
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
@@ -54,11 +55,12 @@ def expected_counts(
         for epoch, start in itertools.product(epochs, starts):
             step("counting how often pins are drawn")
             anchors = train_pins[start : start + _BLOCK]
-            found = sampler.sample(graph, anchors, seed=seed, epoch=epoch)
+            found = neighbors_of(sampler, graph, anchors, seed=seed, epoch=epoch)
             draws = neighbors_per_anchor * found.weights[found.mask].astype(float)
             np.add.at(counts, found.ids[found.mask], draws)
             for source in negatives:
-                drawn = source.sample_negatives(graph, anchors, seed=seed, epoch=epoch)
+                with blame(type(source).__name__, source):
+                    drawn = source.sample_negatives(graph, anchors, seed=seed, epoch=epoch)
                 np.add.at(counts, drawn.ids[drawn.mask], 1)
     return np.maximum(counts, 0.5) / len(epochs)
 

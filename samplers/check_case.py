@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from copy import copy
 from dataclasses import dataclass, is_dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pingraph.interfaces import Neighbors
+from pingraph.samplers.asking import place_of
 from pingraph.samplers.check_rows import malformed
 
 if TYPE_CHECKING:
@@ -59,7 +57,7 @@ def call(
     try:
         found = sampler.sample(graph, seeds, seed=seed, epoch=epoch)
     except Exception as error:
-        where = _where(error, sampler)
+        where = place_of(error, sampler)
         raise BrokenCall(f"{words} raised {type(error).__name__}: {error} ({where})") from error
     fault = malformed(found, len(seeds))
     if fault:
@@ -143,11 +141,3 @@ def listed(values: Any) -> str:
     if len(texts) > 8:
         return f"[{', '.join(texts[:4])}, … {texts[-1]}] ({len(texts)})"
     return f"[{', '.join(texts)}]"
-
-
-def _where(error: Exception, sampler: Any) -> str:
-    """Return the line that raised, of the sampler's own file if it took part."""
-    own = getattr(sys.modules.get(type(sampler).__module__), "__file__", None)
-    frames = traceback.extract_tb(error.__traceback__)
-    frame = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
-    return f"{Path(frame.filename).name}, line {frame.lineno}"

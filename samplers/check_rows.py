@@ -75,13 +75,14 @@ def seed_not_among_them(graph: PinBoardGraph, seeds: np.ndarray, found: Neighbor
 
 def none_twice(graph: PinBoardGraph, seeds: np.ndarray, found: Neighbors) -> str | None:
     """No pin stands twice in a row."""
-    for row, (ids, valid) in enumerate(zip(found.ids, found.mask, strict=True)):
-        pins, counts = np.unique(ids[valid], return_counts=True)
-        if (counts > 1).any():
-            pin = pins[counts > 1][0]
-            places = np.flatnonzero(valid & (ids == pin)).tolist()
-            return f"pin {seeds[row]}: neighbor {pin} stands in places {places} of row {row}"
-    return None
+    ids = np.sort(np.where(found.mask, found.ids, -1), axis=1)
+    again = np.argwhere((ids[:, 1:] == ids[:, :-1]) & (ids[:, 1:] != -1))
+    if not len(again):
+        return None
+    row, column = again[0]
+    pin = ids[row, column]
+    places = np.flatnonzero(found.mask[row] & (found.ids[row] == pin)).tolist()
+    return f"pin {seeds[row]}: neighbor {pin} stands in places {places} of row {row}"
 
 
 def weights_sum_to_one(graph: PinBoardGraph, seeds: np.ndarray, found: Neighbors) -> str | None:
@@ -116,7 +117,8 @@ def best_first(graph: PinBoardGraph, seeds: np.ndarray, found: Neighbors) -> str
     return None
 
 
-ROW_CHECKS = (
+RowCheck = Callable[["PinBoardGraph", np.ndarray, Neighbors], str | None]
+ROW_CHECKS: tuple[RowCheck, ...] = (
     seeds_come_back,
     padded_at_the_end,
     ids_in_range,

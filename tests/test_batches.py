@@ -293,6 +293,7 @@ def other(**changes):
         ),
         (other(weights=lambda weights: weights * np.float32(np.nan)), "weights"),
         (other(weights=lambda weights: weights / 2), "sum to 0.5, not 1"),
+        (other(ids=lambda ids: ids[:, :1].repeat(6, axis=1)), "stands in places [0, 1"),
         (other(ids=lambda ids: ids[:3]), "returned ids of shape (3, 6); expected (8, k)"),
     ],
 )
@@ -301,6 +302,22 @@ def test_a_wrong_answer_of_a_sampler_trains_nothing(make, change, words):
     batches.sampler = Wrong(change)
     with pytest.raises(PinGraphError, match=rf"^Wrong: .*{re.escape(words)}"):
         batches.relations(0)
+
+
+class Failing:
+    def sample(self, graph, seeds, *, seed, epoch=0):
+        return {}[int(seeds[0])]
+
+    def sample_negatives(self, graph, seeds, *, seed, epoch=0):
+        return 1 // 0
+
+
+def test_a_sampler_that_raises_is_named_with_its_line(make):
+    batches = make(negatives=[Failing()])
+    for words in ("ZeroDivisionError: integer", "KeyError: [0-9]"):
+        with pytest.raises(PinGraphError, match=rf"^Failing: test_batches.py, line \d+: {words}"):
+            batches.relations(0)
+        batches.sampler = Failing()
 
 
 def test_log_counts_are_nan_unless_pins_are_counted(make, direct):

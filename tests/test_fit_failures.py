@@ -350,6 +350,47 @@ class Killed:
 """
 
 
+OWN_SAMPLERS = """
+import numpy as np
+
+from pingraph.graph import PinBoardGraph
+from pingraph.interfaces import Neighbors
+
+
+class Fails:
+    def sample(
+        self, graph: PinBoardGraph, seeds: np.ndarray, *, seed: int, epoch: int = 0
+    ) -> Neighbors:
+        return self.table[seeds]
+
+
+class FindsNobody:
+    def sample(
+        self, graph: PinBoardGraph, seeds: np.ndarray, *, seed: int, epoch: int = 0
+    ) -> Neighbors:
+        ids = np.full((len(seeds), 3), -1)
+        return Neighbors.from_scores(seeds=seeds, ids=ids, scores=np.zeros(ids.shape))
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_sampler_that_fails_is_told_with_its_line(workers, commands, tiny_folder, tmp_path):
+    (tmp_path / "own.py").write_text(OWN_SAMPLERS)
+    args = fit_args(tiny_folder, tmp_path / "run", "--data.sampler=own.Fails", workers=workers)
+    error = commands.run(*args, path=[tmp_path]).refusal()
+    assert error.startswith("error: Fails: own.py, line 12: AttributeError: 'Fails' object has no")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("weight", "warned"), [(1, True), (0, False)])
+def test_a_graph_that_teaches_nothing_is_told(weight, warned, commands, tiny_folder, tmp_path):
+    (tmp_path / "own.py").write_text(OWN_SAMPLERS)
+    more = ["--data.sampler=own.FindsNobody", f"--model.objective.neighbor_weight={weight}"]
+    ended = commands.run(*fit_args(tiny_folder, tmp_path / "run", *more), path=[tmp_path])
+    assert ended.status == 0
+    assert ended.err.count("none of the 16 anchors of the first batch has a neighbor") == warned
+
+
 def test_a_worker_that_is_killed_is_told(commands, tiny_folder, tmp_path):
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "killed.py").write_text(KILLED_SAMPLER)

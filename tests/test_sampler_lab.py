@@ -301,13 +301,16 @@ def test_a_sampler_that_raises_is_told_with_its_line(sample, place, tiny_folder)
     ("name", "words"),
     [
         ("Refuses", "^it: no such luck$"),
-        ("Lists", "^it returned list; expected Neighbors$"),
-        ("Outside", "^it: row 0 .pin [0-9]+. holds 10000.*; expected pins of the graph, 0 to 79$"),
-        ("Twice", "^it: row 0 .* holds a pin twice$"),
-        ("Heavy", "has weights that sum to 2; expected none below 0, and a sum of 1$"),
-        ("Short", "weights are float32 .3, 2.; expected floating-point numbers .75, 2."),
-        ("Masked", "has weight where the mask is False"),
-        ("Others", "^it returned other seeds than it was given$"),
+        ("Lists", "^it: returned list; expected pingraph.interfaces.Neighbors$"),
+        (
+            "Outside",
+            "^it: pin [0-9]+: neighbor 0 .* is 10000.*; expected a pin of the graph, 0 to 79$",
+        ),
+        ("Twice", r"^it: pin .* stands in places \[0, 1\] of row 0$"),
+        ("Heavy", "the weights of row 0 sum to 2, not 1$"),
+        ("Short", "weights as float32 of shape .3, 2.; expected float32 of shape .75, 2.$"),
+        ("Masked", "is [0-9]+ where the mask is False; expected -1$"),
+        ("Others", "^it: row 0 was asked for pin"),
     ],
 )
 def test_a_sampler_at_fault_is_named(name, words):

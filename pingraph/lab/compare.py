@@ -16,13 +16,16 @@ from pingraph.errors import PinGraphError
 from pingraph.lab import statistics
 from pingraph.lab.choice import class_path, settings
 from pingraph.lab.convergence import WALKS, Convergence, ExactPageRank, can_converge, converge
-from pingraph.lab.guard import blame, check_result
+from pingraph.samplers.asking import blame, kept_promises, neighbors_of
+from pingraph.samplers.check_rows import ROW_CHECKS, seed_not_among_them
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
     from pingraph.interfaces import Neighbors, Sampler
 
 FORMAT, VERSION = "pingraph-sample", 1
+# How often a pin is among its own neighbors is one of the measures.
+_PROMISES = tuple(promise for promise in ROW_CHECKS if promise is not seed_not_among_them)
 CALLS, SECONDS = 5, 2.0  # timed calls of a sampler: so many, or as many as start in this time
 
 
@@ -121,9 +124,7 @@ def compare_samplers(
     found = {}
     for one, sampler in samplers.items():
         step(f"{one}: sampling")
-        with blame(one, sampler):
-            found[one] = sampler.sample(graph, seeds, seed=seed)
-        check_result(found[one], one, graph, seeds)
+        found[one] = neighbors_of(sampler, graph, seeds, seed=seed, name=one, promises=_PROMISES)
     times, again = _time_calls(graph, samplers, seeds, seed, step)
     curves, missing = _convergences(graph, samplers, seeds, seed, step)
     results = {
@@ -177,8 +178,7 @@ def _time_calls(
                     found = sampler.sample(graph, seeds, seed=seed, epoch=epoch)
                     times[name].append(time.perf_counter() - begun)
                 if epoch == 1:
-                    check_result(found, name, graph, seeds)
-                    first[name] = found
+                    first[name] = kept_promises(found, graph, seeds, name, _PROMISES)
     return times, first
 
 

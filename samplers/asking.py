@@ -1,0 +1,90 @@
+"""Asks a sampler that a user may have written: what goes wrong is told with its name and place."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pingraph.errors import PinGraphError
+from pingraph.interfaces import Neighbors
+from pingraph.samplers.check_rows import ROW_CHECKS, RowCheck, malformed
+
+if TYPE_CHECKING:
+    from pingraph.graph import PinBoardGraph
+    from pingraph.interfaces import Sampler
+
+
+def neighbors_of(
+    sampler: Sampler,
+    graph: PinBoardGraph,
+    seeds: np.ndarray,
+    *,
+    seed: int,
+    epoch: int = 0,
+    name: str = "",
+    promises: Sequence[RowCheck] = ROW_CHECKS,
+) -> Neighbors:
+    """Return what a sampler finds, if it is what a sampler promises.
+
+    Args:
+        sampler: any; it is called once.
+        graph: to sample on.
+        seeds: int [B], pins of the graph.
+        seed: the random seed.
+        epoch: the epoch.
+        name: what to call the sampler; by default its class.
+        promises: those that its answer is held to, beside types and shapes.
+
+    Raises:
+        PinGraphError: the sampler raised it; or any other error, if the sampler is not one of
+            pingraph's; or its answer breaks a promise. Names the sampler, and the line that raised
+            or the pin.
+    """
+    name = name or type(sampler).__name__
+    with blame(name, sampler):
+        found = sampler.sample(graph, seeds, seed=seed, epoch=epoch)
+    return kept_promises(found, graph, seeds, name, promises)
+
+
+def kept_promises(
+    found: Any,
+    graph: PinBoardGraph,
+    seeds: np.ndarray,
+    name: str,
+    promises: Sequence[RowCheck] = ROW_CHECKS,
+) -> Neighbors:
+    """Return the answer of the sampler `name`; raise a PinGraphError where it breaks a promise."""
+    faults = (check(graph, seeds, found) for check in promises)
+    fault = malformed(found, len(seeds)) or next(filter(None, faults), None)
+    if fault is not None:
+        raise PinGraphError(f"{name}: {fault}")
+    return found
+
+
+@contextmanager
+def blame(name: str, sampler: Any) -> Iterator[None]:
+    """Put the sampler's name before an error; one of the user's own code is told with its line."""
+    try:
+        yield
+    except PinGraphError as error:
+        raise PinGraphError(f"{name}: {error}") from error
+    except Exception as error:
+        if type(sampler).__module__.startswith("pingraph."):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        where = place_of(error, sampler)
+        raise PinGraphError(f"{name}: {where}: {type(error).__name__}: {reason}") from error
+
+
+def place_of(error: BaseException, sampler: Any) -> str:
+    """Return file and line that raised an error, of the sampler's own file if it took part."""
+    own = getattr(sys.modules.get(type(sampler).__module__), "__file__", None)
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
+    return f"{Path(frame.filename).name}, line {frame.lineno}"
