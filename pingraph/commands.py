@@ -99,13 +99,14 @@ def evaluate(
       pingraph evaluate vectors.parquet --data pins --split runs/mine -o judged
 
     Args:
-        run: a run folder of `pingraph fit`, or a file of vectors.
+        run: a run folder of `pingraph fit`, or a checkpoint in it; or a file of vectors.
         data: of a file, the data set of its pins: a folder, or 'icons' or 'world'.
         split: of a file, what it was not trained on: a saved split, or the run that has it.
         cold_fraction: of a file, instead of --split: the share of cold pins, drawn by PinSplit.
         split_seed: which pins --cold_fraction draws.
         seed: of the bootstrap intervals, and of the queries where there are very many.
-        out: the folder to write to, by default the run's own; of a file nothing is written.
+        out: the folder to write to, by default the run's own; of a file of vectors and of an
+            earlier checkpoint nothing is written.
     """
     from pingraph.judging import judge
     from pingraph.subject import chosen_split, open_subject
@@ -113,7 +114,7 @@ def evaluate(
     _check_seed(seed)
     chosen = chosen_split(split, cold_fraction, split_seed)
     subject = open_subject(run, data, chosen, progress=True)
-    if out is None and subject.run is not None:
+    if out is None and subject.run is not None and subject.run.ended:
         out = subject.run.folder
     if out is not None:
         _check_writable(out / "metrics.json")

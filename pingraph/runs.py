@@ -19,6 +19,7 @@ from pingraph.interfaces import Embeddings, EmbeddingTable, Encoder, PinContent
 from pingraph.pixel_store import OnBrokenImage
 from pingraph.run_files import (
     CHECKPOINT_FILE,
+    CHECKPOINT_SUFFIX,
     CONFIG_FILE,
     DATA_FILE,
     SPLIT_FILE,
@@ -42,6 +43,7 @@ class Run:
     """
 
     folder: Path
+    checkpoint: Path
     encoder: Encoder
     tokenizer: Tokenizer
     split: Split
@@ -49,26 +51,41 @@ class Run:
     on_broken_image: OnBrokenImage
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
-        """Open a run folder that `pingraph fit` wrote.
+    def open(cls, path: str | Path) -> Run:
+        """Open a run that `pingraph fit` wrote.
+
+        Args:
+            path: its folder, or a .ckpt file in it, for the weights that it had then.
 
         Raises:
-            PinGraphError: the folder is no run, a file of it is missing or damaged, or its
-                checkpoint is of another model.
+            PinGraphError: there is no run, a file of it is missing or damaged, or the checkpoint is
+                of another model.
         """
-        folder = Path(folder)
+        folder, checkpoint = _located(Path(path))
         for name in (CONFIG_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE, CHECKPOINT_FILE):
             if not (folder / name).is_file():
                 raise PinGraphError(f"{folder} is not a trained run: it has no {name}")
         config = read_config(folder / CONFIG_FILE)
         return cls(
             folder=folder,
-            encoder=_load_encoder(config["model"], folder / CHECKPOINT_FILE),
+            checkpoint=checkpoint,
+            encoder=_load_encoder(config["model"], folder, checkpoint),
             tokenizer=load_tokenizer(folder / TOKENIZER_FILE),
             split=Split.load(folder / SPLIT_FILE),
             data=_read_data_card(folder / DATA_FILE),
             on_broken_image=config["data"]["on_broken_image"],
         )
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has its last weights, not those of a checkpoint before."""
+        return self.checkpoint == self.folder / CHECKPOINT_FILE
+
+    @property
+    def name(self) -> str:
+        """The name of the folder, and that of an earlier checkpoint."""
+        name = self.folder.resolve().name
+        return name if self.ended else f"{name} {self.checkpoint.stem}"
 
     def dataset(self) -> PinBoardDataset:
         """Open the data set the run was trained on.
@@ -148,6 +165,18 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
+def _located(path: Path) -> tuple[Path, Path]:
+    """Return the folder of a run, and the checkpoint that is meant."""
+    if path.is_dir() or path.suffix != CHECKPOINT_SUFFIX:
+        return path, path / CHECKPOINT_FILE
+    if not path.is_file():
+        raise PinGraphError(f"{path}: no such checkpoint")
+    folder = next((one for one in path.parents if (one / CONFIG_FILE).exists()), None)
+    if folder is None:
+        raise PinGraphError(f"{path} is in no run folder: none above it has {CONFIG_FILE}")
+    return folder, path
+
+
 def _read_data_card(path: Path) -> dict[str, str]:
     card = read_json(path)
     if not isinstance(card, dict) or not {"name", "folder", "fingerprint"} <= card.keys():
@@ -157,7 +186,7 @@ def _read_data_card(path: Path) -> dict[str, str]:
     return card
 
 
-def _load_encoder(config: dict[str, Any], checkpoint: Path) -> Encoder:
+def _load_encoder(config: dict[str, Any], folder: Path, checkpoint: Path) -> Encoder:
     from jsonargparse import ArgumentParser
     from torch import nn
 
@@ -172,7 +201,7 @@ def _load_encoder(config: dict[str, Any], checkpoint: Path) -> Encoder:
         if ours := own_error(error):
             raise ours from error
         reason = explain(str(error), parser)[0]
-        raise PinGraphError(f"{checkpoint.parents[1] / CONFIG_FILE}: {reason}") from error
+        raise PinGraphError(f"{folder / CONFIG_FILE}: {reason}") from error
     state = read_state(checkpoint)
     own = {key[8:]: value for key, value in state.items() if key.startswith("encoder.")}
     check_state(encoder, own, str(checkpoint))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pingraph.errors import PinGraphError
-from pingraph.run_files import SPLIT_FILE
+from pingraph.run_files import CHECKPOINT_SUFFIX, SPLIT_FILE
 from pingraph.splits import NoSplit, PinSplit, Split, Splitter
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _BLOCK = 16_384  # boards whose vectors are summed at a time
 class Subject:
     """Embeddings of all pins of a data set, and the split that says which of them are cold."""
 
-    name: str  # of the run folder or the file
+    name: str  # of the run or the file
     dataset: PinBoardDataset
     split: Split
     run: Run | None  # None for a file
@@ -124,8 +124,8 @@ def open_subject(
     """Open what is to be judged: a run folder, or a file of vectors beside a data set.
 
     Args:
-        path: a run folder of `pingraph fit`; or a .parquet or .npy file, see
-            `vector_files.read_vectors`.
+        path: a run folder of `pingraph fit`, or a checkpoint in it; or a .parquet or .npy file,
+            see `vector_files.read_vectors`.
         data: of a file, the data set that its vectors are of; a run knows its own.
         split: of a file, what was held out of the embeddings' training; by default nothing, so
             that all pins on boards are warm. A run has its own.
@@ -136,7 +136,7 @@ def open_subject(
             and `read_vectors`. Or `data` or `split` is given to a run, or no `data` to a file.
     """
     path = Path(path)
-    if path.is_file() or (path.suffix in FORMS and not path.is_dir()):
+    if not _is_run(path) and (path.is_file() or path.suffix in FORMS):
         return _open_file(path, data, split)
     return _open_run(path, data, split, progress)
 
@@ -152,13 +152,17 @@ def open_subjects(
 
     Arguments and errors are those of `open_subject`.
     """
-    runs = [path.is_dir() for path in paths]
+    runs = [_is_run(path) for path in paths]
     return [
         open_subject(path, None, None, progress=progress)
         if run and not all(runs)
         else open_subject(path, data, split, progress=progress)
         for path, run in zip(paths, runs, strict=True)
     ]
+
+
+def _is_run(path: Path) -> bool:
+    return path.is_dir() or path.suffix == CHECKPOINT_SUFFIX
 
 
 def _open_run(
@@ -173,7 +177,7 @@ def _open_run(
             raise PinGraphError(f"{path} has {what} of its own, from training; {hint}")
     dataset = run.dataset()
     return Subject(
-        name=path.resolve().name,
+        name=run.name,
         dataset=dataset,
         split=run.split,
         run=run,

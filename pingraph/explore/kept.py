@@ -23,7 +23,9 @@ _TOLERANCE = 1e-3  # of a number; vectors have length 1, and a device rounds unl
 
 
 def embed_once(run: Run, dataset: PinBoardDataset) -> EmbeddingTable:
-    """Return the embeddings of the run's data set, from RUN/embeddings.parquet if it is true.
+    """Return the embeddings of the run's data set, from the file that keeps them if it is true.
+
+    That is RUN/embeddings.parquet, and of an earlier checkpoint one of its name beside it.
 
     The file is true when it is of the same pins, and `_PROBES` of them, embedded now, come out as
     they stand there: so training that went on, or another code of the encoder, is noticed. Else all
@@ -37,7 +39,9 @@ def embed_once(run: Run, dataset: PinBoardDataset) -> EmbeddingTable:
     Raises:
         PinGraphError: a vector is not finite; and as `Run.embed` does.
     """
-    path = run.folder / EMBEDDINGS_FILE
+    path = run.checkpoint.with_suffix(".parquet")
+    if run.ended:
+        path = run.folder / EMBEDDINGS_FILE
     if (kept := _still_true(path, run, dataset)) is not None:
         return kept
     table = run.embed(dataset, progress=True)
