@@ -15,6 +15,7 @@ from pingraph.errors import PinGraphError
 from pingraph.knn import product_blocks
 from pingraph.relevance import BOARD_LIMIT
 from pingraph.samplers.requests import check_whole, share_out
+from pingraph.stability import cross_products
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
@@ -54,11 +55,7 @@ def geometry(
         found = f"{len(knn.queries):,} queries"
         raise PinGraphError(f"the neighbors are of {found}; expected all {graph.num_pins:,} pins")
     unit, rows = unit_rows(table.fused)
-    drawn = unit
-    if sample is not None:
-        check_whole("sample", sample, least=2, most=2**31)
-        if sample < len(unit):
-            drawn = unit[np.random.default_rng(seed).choice(len(unit), sample, replace=False)]
+    drawn = draw_rows(unit, sample, seed)
     return {
         "pins": float(graph.num_pins),
         "zero_vectors": float(graph.num_pins - len(unit)),
@@ -69,6 +66,16 @@ def geometry(
         **hubness(knn, rows >= 0),
         "modality_gap": modality_gap(table),
     }
+
+
+def draw_rows(unit: np.ndarray, sample: int | None, seed: int) -> np.ndarray:
+    """Return so many rows, drawn without replacement; all where there are no more."""
+    if sample is None:
+        return unit
+    check_whole("sample", sample, least=2, most=2**31)
+    if sample >= len(unit):
+        return unit
+    return unit[np.random.default_rng(seed).choice(len(unit), sample, replace=False)]
 
 
 def check_pins(table: EmbeddingTable, graph: PinBoardGraph) -> None:
@@ -115,13 +122,25 @@ def uniformity(unit: np.ndarray) -> float:
 
     Wang and Isola 2020 (arXiv 2005.10242), with t = 2. Exact; in blocks, each pair once.
     """
-    if len(unit) < 2:
-        return np.nan
-    total = 0.0
+    return mean_kernel(kernel_sums(unit).sum(), len(unit))
+
+
+def kernel_sums(unit: np.ndarray) -> np.ndarray:
+    """Return of each vector the sum of exp(-2 ‖x - y‖²) over all others, float64 [M]."""
+    sums = np.zeros(len(unit))
     for rows, columns, product in product_blocks(unit):
-        share = _sum_of_kernel(product)
-        total += share / 2 if rows == columns else share
-    return float(np.log(total) - np.log(len(unit) * (len(unit) - 1) / 2))
+        _make_kernel(product)
+        sums[rows] += product.sum(axis=1, dtype=np.float64)
+        if rows != columns:
+            sums[columns] += product.sum(axis=0, dtype=np.float64)
+    return sums
+
+
+def mean_kernel(total: float, count: int) -> float:
+    """Return the uniformity of `count` vectors whose `kernel_sums` add up to `total`."""
+    if count < 2:
+        return np.nan
+    return float(np.log(total) - np.log(count * (count - 1)))
 
 
 def effective_rank(unit: np.ndarray) -> float:
@@ -130,13 +149,12 @@ def effective_rank(unit: np.ndarray) -> float:
     σ are the singular values of the vectors, not centered: RankMe (Garrido et al. 2023, arXiv
     2210.02885). They come from the D x D matrix of inner products of channels, in float64.
     """
-    if not len(unit):
-        return np.nan
-    gram = np.zeros((unit.shape[1], unit.shape[1]))
-    for start in range(0, len(unit), _ROWS):
-        block = unit[start : start + _ROWS].astype(np.float64)
-        gram += block.T @ block
-    values = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0))
+    return rank_of_products(cross_products(unit, unit)) if len(unit) else np.nan
+
+
+def rank_of_products(products: np.ndarray) -> float:
+    """Return the effective rank of vectors from the inner products of their channels, [D, D]."""
+    values = np.sqrt(np.maximum(np.linalg.eigvalsh(products), 0))
     shares = values / values.sum() + 1e-7
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
@@ -147,11 +165,20 @@ def anisotropy(unit: np.ndarray) -> float:
     Ethayarajh 2019 (arXiv 1909.00512), there on sampled pairs; here exact, for
     Σ x_i · x_j over i ≠ j  =  ‖Σ x_i‖² - Σ ‖x_i‖².
     """
-    if len(unit) < 2:
-        return np.nan
-    total = unit.sum(axis=0, dtype=np.float64)
+    return mean_cosine(*sums_and_squares(unit), len(unit))
+
+
+def sums_and_squares(unit: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return Σ x, float64 [D], and Σ ‖x‖²."""
     squares = np.einsum("nd,nd->n", unit, unit).sum(dtype=np.float64)
-    return float((total @ total - squares) / (len(unit) * (len(unit) - 1)))
+    return unit.sum(axis=0, dtype=np.float64), float(squares)
+
+
+def mean_cosine(total: np.ndarray, squares: float, count: int) -> float:
+    """Return the anisotropy of `count` vectors from their `sums_and_squares`."""
+    if count < 2:
+        return np.nan
+    return float((total @ total - squares) / (count * (count - 1)))
 
 
 def hubness(knn: Knn, present: np.ndarray) -> dict[str, float]:
@@ -169,7 +196,16 @@ def hubness(knn: Knn, present: np.ndarray) -> dict[str, float]:
         present: bool [N]; the other pins' lists are left out, and so are those pins in lists.
     """
     lists = knn.ids[present]
-    counts = np.bincount(lists.ravel(), minlength=len(present))[present]
+    return hubness_of_counts(times_found(lists, present), len(lists))
+
+
+def times_found(lists: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Return how often each present pin is in some lists, int64 [M]."""
+    return np.bincount(lists.ravel(), minlength=len(present))[present]
+
+
+def hubness_of_counts(counts: np.ndarray, lists: int) -> dict[str, float]:
+    """Return the numbers of `hubness` from `times_found` and how many lists there are."""
     names = "hubness_skew", "robin_hood", "anti_hubs", "largest_hub"
     if not counts.sum():
         return dict.fromkeys(names, np.nan)
@@ -177,7 +213,7 @@ def hubness(knn: Knn, present: np.ndarray) -> dict[str, float]:
     variance = (apart**2).mean()
     skew = (apart**3).mean() / variance**1.5 if variance else np.nan
     robin_hood = np.abs(apart).sum() / (2 * counts.sum())
-    values = skew, robin_hood, (counts == 0).mean(), counts.max() / len(lists)
+    values = skew, robin_hood, (counts == 0).mean(), counts.max() / lists
     return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
@@ -186,17 +222,25 @@ def modality_gap(table: EmbeddingTable) -> float:
 
     Liang et al. 2022 (arXiv 2203.02053). NaN unless there are both kinds.
     """
-    centers = []
-    for vectors, present in ((table.image, table.has_image), (table.text, table.has_text)):
-        count, total = 0, np.zeros(vectors.shape[1])
-        for start in range(0, len(vectors), _ROWS):
-            part = slice(start, start + _ROWS)
-            unit, _ = unit_rows(vectors[part][present[part]])
-            count, total = count + len(unit), total + unit.sum(axis=0, dtype=np.float64)
-        if not count:
-            return np.nan
-        centers.append(total / count)
-    return float(np.linalg.norm(centers[0] - centers[1]))
+    both = (table.image, table.has_image), (table.text, table.has_text)
+    return distance_of_means(*(sum_of_units(*kind) for kind in both))
+
+
+def sum_of_units(vectors: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the sum of the present vectors at length 1, float64 [D], and how many there are."""
+    count, total = 0, np.zeros(vectors.shape[1])
+    for start in range(0, len(vectors), _ROWS):
+        part = slice(start, start + _ROWS)
+        unit, _ = unit_rows(vectors[part][present[part]])
+        count, total = count + len(unit), total + unit.sum(axis=0, dtype=np.float64)
+    return total, count
+
+
+def distance_of_means(one: tuple[np.ndarray, int], two: tuple[np.ndarray, int]) -> float:
+    """Return the modality gap from two sums and counts."""
+    if not one[1] or not two[1]:
+        return np.nan
+    return float(np.linalg.norm(one[0] / one[1] - two[0] / two[1]))
 
 
 def board_spreads(
@@ -240,15 +284,13 @@ def _spread(offsets, pins, unit, rows, first, last, sizes, spreads):
         spreads[board] = max(0.0, sizes[board] * squares - (total * total).sum())
 
 
-def _sum_of_kernel(product: np.ndarray) -> float:
-    """Return Σ exp(-2 (2 - 2 s)) over a block of cosines, which is overwritten."""
-    sums = np.empty(len(product))
+def _make_kernel(product: np.ndarray) -> None:
+    """Write exp(-2 (2 - 2 s)) over each cosine s of a block."""
 
     def work(rows: slice) -> None:
         block = product[rows]
         block -= 1
         block *= 4
-        sums[rows] = np.exp(block, out=block).sum(axis=1)
+        np.exp(block, out=block)
 
     share_out(work, len(product))
-    return float(sums.sum())

@@ -11,13 +11,13 @@ import numpy as np
 
 from pingraph.embeddings import check_table
 from pingraph.errors import PinGraphError
+from pingraph.jackknife import GROUPS, jackknife_interval
 from pingraph.knn import nearest_neighbors
 from pingraph.ranking import draw_queries, measured
 
 if TYPE_CHECKING:
     from pingraph.interfaces import EmbeddingTable
 
-GROUPS = 20  # of pins that are left out in turn, for the interval of CKA
 _BLOCK = 65_536  # pins whose products are summed at a time
 
 
@@ -114,8 +114,7 @@ def cka(one: np.ndarray, two: np.ndarray) -> dict[str, Any]:
     the unbiased HSIC of Song et al. (2012), which is 0 on average for them, and can be below.
 
     Both are made of sums over pins, so they need memory for D · E numbers, never for N². The
-    intervals are jackknife intervals, mean ± 1.96 standard errors, with GROUPS groups of pins left
-    out in turn (Efron and Tibshirani 1993, chapter 11).
+    intervals are those of `pingraph.jackknife`, with groups of pins left out in turn.
 
     Args:
         one: float32 [N, D].
@@ -133,7 +132,7 @@ def cka(one: np.ndarray, two: np.ndarray) -> dict[str, Any]:
             parts = (_moments(a[g::GROUPS], b[g::GROUPS]) for a, b in pairs)
             left_out.append([full - part for full, part in zip(whole, parts, strict=True)])
     return {
-        name: _jackknife(_ratio(whole, hsic), [_ratio(sums, hsic) for sums in left_out])
+        name: _with_interval(_ratio(whole, hsic), [_ratio(sums, hsic) for sums in left_out])
         for name, hsic in (("cka", _hsic), ("cka_debiased", _unbiased_hsic))
     }
 
@@ -201,13 +200,8 @@ def _ratio(sums: list[np.ndarray], hsic: Any) -> float:
     return cross / np.sqrt(own_one * own_two)
 
 
-def _jackknife(value: float, left_out: list[float]) -> dict[str, Any]:
+def _with_interval(value: float, left_out: list[float]) -> dict[str, Any]:
     if not np.isfinite(value):
         reason = "too few pins, or the vectors of an embedding are all alike"
         return {"value": None, "ci95": None, "reason": reason}
-    others = np.array(left_out)
-    if not len(others) or not np.isfinite(others).all():
-        return {"value": float(value), "ci95": None}
-    spread = np.square(others - others.mean()).sum() * (len(others) - 1) / len(others)
-    half = 1.96 * np.sqrt(spread)
-    return {"value": float(value), "ci95": [float(value - half), float(value + half)]}
+    return {"value": float(value), "ci95": jackknife_interval(value, left_out)}

@@ -800,7 +800,7 @@ def test_uniformity_is_of_all_pins_up_to_a_bound_that_the_page_names(write_folde
     )
     mine = subject(dataset, NoSplit().split(dataset))
     found = gather([mine], seed=0, map_pins=0).numbers["runs"]["mine"]["geometry"]
-    assert found["uniformity"] == uniformity(unit_rows(mine.table.fused)[0])
+    assert found["uniformity"]["value"] == uniformity(unit_rows(mine.table.fused)[0])
     table = {section.key: section.blocks for section in sections(numbers)}["geometry"][0].sheet
     assert any("10,000 drawn pins" in note for note in table.notes)
 

@@ -13,7 +13,7 @@ import platform
 import time
 from argparse import SUPPRESS
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
@@ -138,6 +138,23 @@ def grown(function: Callable[[], Any]) -> tuple[Any, int]:
     before = _forget_peak()
     result = function()
     return result, _status_bytes("VmHWM") - before
+
+
+def once_with_memory(
+    title: str, runs: Mapping[str, Callable[[], object]], *, work: float, unit: str
+) -> Heat:
+    """Time each function once, and note by how much memory grew at its peak."""
+    memory = {}
+
+    def watched(name: str) -> Callable[[], None]:
+        def run() -> None:
+            memory[name] = grown(runs[name])[1]
+
+        return run
+
+    timed = {name: watched(name) for name in runs}
+    heat = race(title, timed, rounds=1, work=work, unit=unit, warm_up=False)
+    return replace(heat, notes={name: f"{size / 1e6:,.0f} MB" for name, size in memory.items()})
 
 
 def report(heats: Sequence[Heat], arguments: Namespace) -> None:

@@ -9,7 +9,6 @@ of pins once; "pingraph, queries" scores every query with every pin, as the othe
 
 import resource
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from statistics import median
 
 import faiss
@@ -24,6 +23,7 @@ from pingraph.experiments.benchmarks.common import (
     Heat,
     finish,
     grown,
+    once_with_memory,
     parse_arguments,
     race,
     show,
@@ -149,18 +149,8 @@ def time_metrics(table: EmbeddingTable, graph: PinBoardGraph, knn: Knn) -> Heat:
     }
     if graph.num_pins > EXACT:
         del runs["geometry"]
-    memory = {}
-
-    def watched(name: str) -> Callable[[], None]:
-        def run() -> None:
-            memory[name] = grown(runs[name])[1]
-
-        return run
-
     title = f"Metrics of {graph.num_pins:,} pins, {graph.num_edges:,} edges"
-    timed = {name: watched(name) for name in runs}
-    heat = race(title, timed, rounds=1, work=graph.num_pins, unit="pins", warm_up=False)
-    return replace(heat, notes={name: f"{size / 1e6:,.0f} MB" for name, size in memory.items()})
+    return once_with_memory(title, runs, work=graph.num_pins, unit="pins")
 
 
 def race_metrics(dimensions: int) -> list[Heat]:

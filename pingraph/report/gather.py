@@ -13,7 +13,9 @@ from pingraph.baselines import raw_pixels, tf_idf
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import PARTS, Evaluation, evaluate_scorers, evaluate_table
 from pingraph.geometry import geometry
+from pingraph.geometry_intervals import geometry_intervals
 from pingraph.graph_agreement import agreement_by_pin, dirichlet_energy
+from pingraph.jackknife import GROUPS, jackknife_interval
 from pingraph.knn import Knn, nearest_neighbors
 from pingraph.pictures import Pictures
 from pingraph.popularity import degree_buckets, metrics_by_bucket, popularity
@@ -137,7 +139,7 @@ def _measure(subject: Subject, evaluation: Evaluation, seed: int) -> dict[str, A
         "metrics": evaluation.to_dict(),
         "dimensions": table.fused.shape[1],
         "without_vector": int((~present).sum()),
-        "geometry": _known(geometry(table, graph, knn, sample=UNIFORM, seed=seed)),
+        "geometry": _geometry(table, graph, knn, seed),
         "agreement": _agreement(table, graph, knn, walks, seed),
         "similarities": similarities(table.fused, dataset, seed=seed),
         "spectrum": spectrum(table.fused),
@@ -174,6 +176,16 @@ def _walked(graph: PinBoardGraph, seed: int) -> np.ndarray:
     return draw_queries(np.flatnonzero(graph.pin_degrees > 0), _SAMPLED, seed)
 
 
+def _geometry(
+    table: EmbeddingTable, graph: PinBoardGraph, knn: Knn, seed: int
+) -> dict[str, dict[str, Any]]:
+    values = geometry(table, graph, knn, sample=UNIFORM, seed=seed)
+    ends = geometry_intervals(values, table, graph, knn, sample=UNIFORM, seed=seed)
+    return {
+        name: {"value": number_or_null(value), "ci95": ends[name]} for name, value in values.items()
+    }
+
+
 def _agreement(
     table: EmbeddingTable, graph: PinBoardGraph, knn: Knn, walks: Neighbors, seed: int
 ) -> dict[str, Any]:
@@ -182,12 +194,17 @@ def _agreement(
     means = {
         name: estimate(values[np.isfinite(values)], seed=seed) for name, values in by_pin.items()
     }
-    energy = _known({"value": dirichlet_energy(table.fused, graph)})
-    return {**means, "dirichlet_energy": {**energy, "ci95": None}}
+    return {**means, "dirichlet_energy": _energy(table, graph)}
 
 
-def _known(numbers: dict[str, float]) -> dict[str, float | None]:
-    return {name: number_or_null(value) for name, value in numbers.items()}
+def _energy(table: EmbeddingTable, graph: PinBoardGraph) -> dict[str, Any]:
+    """Return the energy, with the interval of leaving groups of boards out."""
+    energy, (_, boards) = dirichlet_energy(table.fused, graph), graph.edges()
+    left_out = [
+        dirichlet_energy(table.fused, graph.keep_edges(boards % GROUPS != group))
+        for group in range(GROUPS)
+    ]
+    return {"value": number_or_null(energy), "ci95": jackknife_interval(energy, left_out)}
 
 
 def _asked(evaluation: Evaluation) -> TaskResult | None:

@@ -223,6 +223,7 @@ def _geometry(numbers: dict[str, Any]) -> Section:
     plots.append(plot_of(svg, title, series, caption))
     plots += _spectra(runs, looks)
     notes = [f"{title}: {meaning}" for title, meaning in GEOMETRY.values()]
+    notes.append("Intervals: leaving out groups of pins, of boards (alignment) or of lists (hubs).")
     sheet = values_sheet("Geometry", _rows(runs, "geometry", GEOMETRY), list(runs), notes)
     return Section(
         key="geometry",
