@@ -25,7 +25,7 @@ from pingraph.folder_checks import (
     repeated,
 )
 from pingraph.pin_images import BrokenImageError, PinImages
-from pingraph.tables import is_text, lengths
+from pingraph.tables import column_names, is_text, lengths
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -87,6 +87,8 @@ def inspect_folder(name_or_folder: str | Path) -> Inspection:
             found.facts[name] = len(table)
             if not len(table):
                 found.errors.append(f"{name}.parquet: no rows")
+    if pins is not None:
+        _inspect_columns(folder / "pins.parquet", pins, found)
     has_text = np.zeros(0, bool) if pins is None else _inspect_ids_and_texts(pins, found)
     if boards is not None:
         _inspect_boards(boards, found)
@@ -97,6 +99,15 @@ def inspect_folder(name_or_folder: str | Path) -> Inspection:
     if pins is not None:
         _inspect_content(pins, has_text, folder, found)
     return found
+
+
+def _inspect_columns(path: Path, pins: pa.Table, found: Inspection) -> None:
+    """Warn of a table without texts or images: most often the column has another name."""
+    for column in ("image", "text"):
+        if column not in pins.column_names:
+            among = ", ".join(column_names(path))
+            message = f"no column '{column}' among {among}; taken as pins without {column}s"
+            found.warnings.append(f"{path.name}: {message}")
 
 
 def _inspect_content(pins: pa.Table, has_text: np.ndarray, folder: Path, found: Inspection) -> None:

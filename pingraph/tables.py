@@ -27,6 +27,16 @@ def check_columns(path: Path, required: tuple[str, ...]) -> None:
     _opened(path, required).close()
 
 
+def column_names(path: Path) -> list[str]:
+    """Return the names of a Parquet file's columns, in its order.
+
+    Raises:
+        PinGraphError: the file is missing, damaged or no Parquet file.
+    """
+    with _opened(path, ()) as file:
+        return file.schema_arrow.names
+
+
 def read_table(path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> pa.Table:
     """Read the named columns of a Parquet file; dictionaries and views come out plain.
 

@@ -96,7 +96,7 @@ def test_warnings_about_the_graph(write_folder):
     pins = [f"p{i}" for i in range(260)]
     edges = [(pin, 1) for pin in pins] + [("p0", 2), ("p0", 2), ("p1", 3), ("p2", 3)]
     folder = write_folder(
-        pins={"pin_id": pins, "text": pins},
+        pins={"pin_id": pins, "image": pa.nulls(260), "text": pins},
         boards={"board_id": [1, 2, 3, 4], "title": ["a", "b", "c", "d"]},
         edges={"pin_id": [e[0] for e in edges], "board_id": [e[1] for e in edges]},
     )
@@ -134,6 +134,23 @@ def test_image_formats_and_sizes(write_folder):
     assert facts["image_height"] == {"mean": 9.0, "median": 9.0, "min": 8.0, "max": 10.0}
     assert facts["pins_that_share_an_image"] == 2
     assert facts["distinct_images"] == 3
+
+
+@pytest.mark.parametrize("missing", ["image", "text"])
+def test_a_column_of_another_name_is_told(missing, write_folder):
+    given = {"pin_id": list("abcd"), "image": [RED] * 4, "text": list("wxyz")}
+    named = {name.replace(missing, "picture"): column for name, column in given.items()}
+    found = inspect_folder(write_folder(pins=named))
+    among = ", ".join(named)
+    assert found.errors == []  # it may be meant
+    assert found.warnings[0] == (
+        f"pins.parquet: no column '{missing}' among {among}; taken as pins without {missing}s"
+    )
+    assert "nothing wrong found" not in str(found)
+    meant = {**named, missing: pa.nulls(4)}
+    assert not any(
+        "column" in line for line in inspect_folder(write_folder("b", pins=meant)).warnings
+    )
 
 
 def test_nothing_to_learn_from(write_folder):
