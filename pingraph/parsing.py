@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from argparse import RawDescriptionHelpFormatter
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
 
+from pingraph.errors import PinGraphError
 from pingraph.mistakes import explain
+from pingraph.yaml_files import read_yaml
 
 
 class PlainHelp(jsonargparse.DefaultHelpFormatter, RawDescriptionHelpFormatter):
@@ -31,6 +34,15 @@ class ShortErrors(jsonargparse.ArgumentParser):
         # Of torch modules alone there are hundreds.
         return re.sub(r",\s+known\s+subclasses:[^)]*,[^)]*\)", ")", text)
 
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Read a configuration file, whose mistakes as YAML jsonargparse would not place."""
+        try:
+            if Path(path).is_file():  # a pipe can be read but once
+                read_yaml(path)
+        except PinGraphError as error:
+            self.error(str(error), error)
+        return super().parse_path(path, *args, **kwargs)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what is wrong, the nearest known name where one is unknown, and where help is.
 
@@ -45,6 +57,7 @@ class ShortErrors(jsonargparse.ArgumentParser):
             missing = re.match(r"the following arguments are required: (\S+?)\.", message)
             only = next(iter(known)) if len(known) == 1 else None
             parser = known.get(missing[1] if missing else only, parser)
-        lines = [*explain(message, parser), f"try '{parser.prog.replace(' [options]', '')} --help'"]
+        told = [message] if isinstance(ex, PinGraphError) else explain(message, parser)
+        lines = [*told, f"try '{parser.prog.replace(' [options]', '')} --help'"]
         sys.stderr.write("error: " + "\n".join(lines) + "\n")
         sys.exit(2)

@@ -563,6 +563,19 @@ def test_a_key_that_stands_twice_is_refused(text, words, tmp_path):
         Experiment.load(tmp_path / "a.yaml")
 
 
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"# \ndata: [caf\xe9]\n", "line 2: byte 0xe9 is no UTF-8: expected a text file in UTF-8"),
+        (b"data: [icons\nmethods: 3\n", "not YAML: line 2, column 8: expected ',' or ']'"),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_named_with_its_line(raw, words, tmp_path):
+    (tmp_path / "a.yaml").write_bytes(raw)
+    with pytest.raises(PinGraphError, match=rf"a\.yaml: {words}"):
+        Experiment.load(tmp_path / "a.yaml")
+
+
 def test_what_is_merged_may_be_changed(tmp_path):
     text = "options: &all {trainer.max_steps: 2}\nmethods: {a: {<<: *all, trainer.max_steps: 3}}"
     (tmp_path / "a.yaml").write_text(f"data: [icons]\n{text}\n")
@@ -588,7 +601,7 @@ def test_a_file_whose_data_is_not_there_is_refused(tiny_folder, write_folder, tm
 
 
 def test_a_missing_file_and_an_unknown_method_are_refused(tmp_path):
-    with pytest.raises(PinGraphError, match=r"nowhere\.yaml: cannot be read as YAML"):
+    with pytest.raises(PinGraphError, match=r"nowhere\.yaml: No such file"):
         Experiment.load(tmp_path / "nowhere.yaml")
     grid = Experiment.load(write(tmp_path / "grid.yaml", data=["icons"]))
     with pytest.raises(PinGraphError, match="no method 'jiont': expected one of"):

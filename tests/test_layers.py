@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the bottom up; a file may import its own layer and those below (docs: CONTRIBUTING.md).
 LAYERS = [
-    """errors files interfaces graph build radix edges edge_files ids storage fingerprint
+    """errors files yaml_files interfaces graph build radix edges edge_files ids storage fingerprint
     description convert tables pin_images images datasets splits mixed_split leaks icons world
     scenes inspection folder_checks interrupts pruning progress devices cores""",
     "samplers",

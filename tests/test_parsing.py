@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import os
+import threading
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -133,6 +135,28 @@ def test_a_mistake_in_a_file_is_named_by_its_key(text, words, capsys, tmp_path):
     lines = refused([f"--config={tmp_path / 'mine.yaml'}"], capsys)
     assert words in "\n".join(lines)
     assert "<unicode string>" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("raw", "line"),
+    [
+        (b"width: 3\ntitle: caf\xe9\n", "line 2: byte 0xe9 is no UTF-8: expected a text file in"),
+        (b"width: 3\npaint: {coats: 2\n", "not YAML: line 3, column 1: expected ',' or '}'"),
+        (b"width: 3\nwidth: 4\n", "line 2: the key 'width' is in line 1 too"),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_named_with_its_line(raw, line, capsys, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_bytes(raw)
+    assert refused([f"--config={file}"], capsys)[0].startswith(f"{file}: {line}")
+
+
+def test_a_configuration_may_come_through_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text("width: 7"))
+    writer.start()
+    assert parser().parse_args([f"--config={tmp_path / 'pipe'}"]).width == 7
+    writer.join()
 
 
 OPTIONS = ["--width", "--line_width", "--visible", "--title", "--paint.color", "--paint.coats"]

@@ -244,7 +244,7 @@ def test_what_is_recorded_can_be_given_back(sample, place, tiny_folder):
         ("TINY --sampler PinSAGESampler --sampler.k many", ["sampler.k is 'many'"]),
         ("TINY --sampler PinSAGESampler --sampler.k 0", ["k is 0; expected a whole number"]),
         ("TINY --sampler mine.Good --sampler mine.Good", ["Good is given twice"]),
-        ("TINY --samplers nowhere.yaml", ["--samplers nowhere.yaml: No such file"]),
+        ("TINY --samplers nowhere.yaml", ["error: nowhere.yaml: No such file"]),
         ("TINY -o .", [".: already exists; give the name of a new or empty folder"]),
         ("TINY -o mine.py", ["mine.py: already exists"]),
         ("TINY -o /proc/lab", ["cannot write /proc/lab"]),
@@ -264,7 +264,7 @@ def test_a_mistake_is_answered_in_a_few_lines(args, words, sample, place, tiny_f
     ("text", "words"),
     [
         ("a: {class_path: PinSAGESampler", "not YAML: line 1, column 31: expected"),
-        ("a: PinSAGESampler\na: PPRSampler", "not YAML: line 2, column 1: 'a' stands there twice"),
+        ("a: PinSAGESampler\na: PPRSampler", "bad.yaml: line 2: the key 'a' is in line 1 too"),
         ("- PinSAGESampler", "bad.yaml: expected names with a class_path"),
         ("", "bad.yaml: expected names with a class_path"),
         ("a: 3", "bad.yaml: a: found 3; expected class_path"),

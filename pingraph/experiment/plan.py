@@ -12,9 +12,10 @@ from typing import Any
 
 from pingraph.datasets import BUILT_IN
 from pingraph.errors import PinGraphError
+from pingraph.experiment.json_values import check_json
 from pingraph.experiment.parts import built
-from pingraph.experiment.reading import check_json, read_yaml
 from pingraph.results import PARTS, TASKS
+from pingraph.yaml_files import read_yaml
 
 EMBEDDINGS = ("fused", "image", "text")
 _JUDGED = ("embedding", "served")  # of a method: how it is judged, which `pingraph fit` is not told

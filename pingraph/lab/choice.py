@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
 from pingraph import samplers as built_in
 from pingraph.errors import PinGraphError
+from pingraph.yaml_files import parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
@@ -149,7 +149,7 @@ def _spelled_out(args: list[str]) -> Iterator[str]:
 
 
 def _inline(text: str) -> str:
-    value = _parse(text, "--sampler")
+    value = parse_yaml(text, "--sampler")
     if value is None:
         raise PinGraphError("--sampler: expected a class, such as PinSAGESampler")
     return _full(value) if isinstance(value, str) else json.dumps(_with_full_names(value))
@@ -157,12 +157,7 @@ def _inline(text: str) -> str:
 
 def _read(path: str) -> str:
     """Return a YAML file of named samplers as JSON."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise PinGraphError(f"--samplers {path}: {reason}") from error
-    entries = _parse(text, path)
+    entries = read_yaml(path)
     if not isinstance(entries, dict) or not entries:
         raise PinGraphError(f"{path}: expected names with a class_path (and init_args) each")
     for name, entry in entries.items():
@@ -174,28 +169,6 @@ def _read(path: str) -> str:
                 f"{path}: {name}: found {found}; expected class_path (and init_args)"
             )
     return json.dumps(_with_full_names(entries))
-
-
-class _NoRepeats(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping, of which YAML's own keeps the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for place, (key, (named, _)) in enumerate(zip(keys, node.value, strict=True)):
-            if key in keys[:place]:
-                problem = f"{key!r} stands there twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, named.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _parse(text: str, source: str) -> Any:
-    try:
-        return yaml.load(text, _NoRepeats)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise PinGraphError(f"{source}: not YAML: {place}{reason}") from error
 
 
 def _with_full_names(value: Any) -> Any:
