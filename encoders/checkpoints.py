@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pingraph.encoders.hub import cache_alone_without_hub
 from pingraph.errors import PinGraphError
 
 if TYPE_CHECKING:
@@ -161,7 +162,8 @@ def _named_errors(name: str, what: str) -> Iterator[None]:
     logging.set_verbosity(logging.CRITICAL)
     logging.disable_progress_bar()
     try:
-        yield
+        with cache_alone_without_hub(name):
+            yield
     except PinGraphError:
         raise
     except Exception as error:  # the library lets through those of many others

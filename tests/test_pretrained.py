@@ -4,6 +4,8 @@ import io
 import json
 import pickle
 import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
@@ -389,6 +391,43 @@ def test_names_that_lead_nowhere(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(PinGraphError, match="openai/nothing: cannot load the config from the hub"):
         load_backbone("openai/nothing")
+
+
+def ask_for_the_hub_at(address, monkeypatch):
+    for name, value in (
+        ("ENDPOINT", address),
+        ("HUGGINGFACE_CO_URL_TEMPLATE", f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"),
+        ("HF_HUB_OFFLINE", False),
+    ):
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+
+
+def test_without_a_network_the_cache_alone_is_looked_at(monkeypatch):
+    ask_for_the_hub_at("http://127.0.0.1:9", monkeypatch)  # where nothing listens
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits, to try again"))
+    with pytest.raises(PinGraphError, match="folder: cannot load the config from the hub"):
+        load_backbone("folder")
+
+
+def test_a_hub_that_answers_is_asked(monkeypatch):
+    asked = []
+
+    class Nothing(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *_): ...
+
+    with HTTPServer(("127.0.0.1", 0), Nothing) as server:
+        threading.Thread(target=server.serve_forever).start()
+        ask_for_the_hub_at(f"http://127.0.0.1:{server.server_port}", monkeypatch)
+        with pytest.raises(
+            PinGraphError, match="openai/nothing: cannot load the config from the h"
+        ):
+            load_backbone("openai/nothing")
+        server.shutdown()
+    assert "/openai/nothing/resolve/main/config.json" in asked
 
 
 @pytest.mark.parametrize("kind", PAIRED)
