@@ -79,7 +79,9 @@ def evaluate_task(
         max_queries: when there are more, this many are drawn.
 
     Raises:
-        PinGraphError: a score is not finite (names the pin or board).
+        PinGraphError: a scorer returns other than a number for each query and pin (names the task,
+            what was returned and what was expected), or a score is not finite (names the pin or
+            board).
     """
     answerable = task.answerable(asked)
     queries = draw_queries(answerable, max_queries, seed)
@@ -87,6 +89,7 @@ def evaluate_task(
     boards = [sparse.csr_array((0, dataset.graph.num_boards), dtype=np.float32)]
     for block in task.blocks(queries):
         scores = scorer(block)
+        _require_scores(scores, block, task, dataset)
         _require_finite(scores, block, task, dataset)
         scores[:, ~task.corpus] = -np.inf
         relevant, excluded = task.judge(block)
@@ -147,6 +150,17 @@ def number_or_null(value: float) -> float | None:
 def interval_or_null(ends: np.ndarray) -> list[float] | None:
     """Return the ends of an interval as JSON holds them; null where one is not finite."""
     return [float(end) for end in ends] if np.isfinite(ends).all() else None
+
+
+def _require_scores(scores: Any, queries: np.ndarray, task: Task, dataset: PinBoardDataset) -> None:
+    expected = (len(queries), dataset.num_pins)
+    is_array = isinstance(scores, np.ndarray)
+    if not is_array or scores.dtype.kind != "f" or scores.shape != expected:
+        found = f"{scores.dtype} {list(scores.shape)}" if is_array else type(scores).__name__
+        raise PinGraphError(
+            f"{dataset.name}: the scorer of {task.name} returned {found}: expected a NumPy array, "
+            f"float32 {list(expected)}: for each query a score of every pin"
+        )
 
 
 def _require_finite(

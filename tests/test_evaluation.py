@@ -461,6 +461,24 @@ def test_a_score_that_is_not_finite_names_its_pin(tiny):
         evaluate_scorers({"pin_to_pin": scorer}, tiny, split)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (lambda scores: scores[:, :5], r"float32 \[\d+, 5\]"),
+        (lambda scores: scores.T, r"float32 \[60, \d+\]"),
+        (lambda scores: scores[0], r"float32 \[60\]"),
+        (lambda scores: scores.astype(int), r"int64 \[\d+, 60\]"),
+        (lambda scores: scores.tolist(), "list"),
+    ],
+)
+def test_scores_of_another_form_name_the_task(tiny, wrong, found):
+    split = PinSplit(fraction=0.2, seed=0).split(tiny)
+    scorers = {"pin_to_pin": lambda pins: wrong(np.zeros((len(pins), 60), np.float32))}
+    words = rf"tiny: the scorer of pin_to_pin returned {found}: expected .* float32 \[\d+, 60\]"
+    with pytest.raises(PinGraphError, match=words):
+        evaluate_scorers(scorers, tiny, split)
+
+
 def test_embeddings_and_splits_of_other_data_are_refused(tiny, write_folder):
     dataset, split = two_boards(write_folder)
     with pytest.raises(PinGraphError, match="other pins"):
