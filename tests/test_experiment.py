@@ -21,7 +21,15 @@ import yaml
 
 from pingraph.errors import PinGraphError
 from pingraph.experiment import run
-from pingraph.experiment.cell import CELL_FILE, JUDGED_FILE, MADE_FILE, QUERIES_FILE, _of_run, main
+from pingraph.experiment.cell import (
+    CELL_FILE,
+    DATA_FOLDER,
+    JUDGED_FILE,
+    MADE_FILE,
+    QUERIES_FILE,
+    _of_run,
+    main,
+)
 from pingraph.experiment.figures import Figures
 from pingraph.experiment.files import write_all
 from pingraph.experiment.parts import Trial
@@ -312,6 +320,30 @@ def test_a_cell_of_other_options_is_not_taken_for_this_one(judged_here, tiny_fol
     for begin in (listing, run_cells):
         with pytest.raises(PinGraphError, match="jobs is 0: expected 1 or more"):
             begin(grid, tmp_path / "out", jobs=0)
+
+
+def test_a_cell_that_failed_takes_a_method_that_was_mended(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_process", lambda *_: "error: no such thing")
+    grid = Experiment.load(write(tmp_path / "a.yaml", data=[str(tiny_folder)]))
+    out = tmp_path / "out"
+    assert len(run_cells(grid, out, jobs=1)) == 2
+    half = {"": {**grid.conditions[""], "init_args": {"pins": 0.5}}}
+    for mended in (
+        replace(grid, methods={"own": TF_IDF, "TF-IDF": {}}),
+        replace(grid, conditions=half),
+    ):
+        assert len(run_cells(mended, out, jobs=1)) == 2
+        asked = [read_json(out / cell.path / CELL_FILE)["cell"] for cell in mended.cells()]
+        assert asked == [json.loads(json.dumps(asdict(cell))) for cell in mended.cells()]
+    cell = grid.cells()[0]
+    (out / cell.path / DATA_FOLDER).mkdir()  # was made under the condition
+    assert listing(replace(mended, methods=grid.methods), out, jobs=1)
+    with pytest.raises(PinGraphError, match=r"was run with other options \(under "):
+        listing(grid, out, jobs=1)
+    (out / cell.path / CHECKPOINT_FILE).parent.mkdir()
+    (out / cell.path / CHECKPOINT_FILE).touch()
+    with pytest.raises(PinGraphError, match=r"was run with other options \(made_by "):
+        listing(replace(mended, methods={cell.method: {}}), out, jobs=1)
 
 
 def test_the_cells_are_the_product_of_data_methods_and_seeds(tmp_path):

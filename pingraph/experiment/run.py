@@ -20,14 +20,15 @@ from typing import Any
 from pingraph.cores import cores
 from pingraph.datasets import check_source
 from pingraph.errors import PinGraphError
-from pingraph.experiment.cell import CELL_FILE, MADE_FILE, seen_data
+from pingraph.experiment.cell import CELL_FILE, DATA_FOLDER, MADE_FILE, seen_data
 from pingraph.experiment.plan import Cell, Experiment
 from pingraph.files import held_while_open, read_json, write_json
 from pingraph.progress import progress_bar
 from pingraph.run_files import CHECKPOINT_FILE, SPLIT_FILE
 
 LOG_FILE = "log.txt"
-_ASKED = ("source", "under", "made_by", "seed")  # what makes a cell what it is
+_OF_DATA = ("source", "under", "seed")  # what the data of a cell are made of
+_ASKED = (*_OF_DATA, "made_by")  # what makes a cell what it is
 
 
 def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
@@ -108,12 +109,19 @@ def _check_folders(cells: list[Cell], out: Path) -> None:
         if not (folder / CELL_FILE).exists():
             continue
         then, now = read_json(folder / CELL_FILE)["cell"], asdict(cell)
-        for key in _ASKED:
+        for key in _kept(folder):
             if then[key] != now[key]:
                 raise PinGraphError(
                     f"{folder} was run with other options ({key} {then[key]}, now {now[key]}): "
                     "remove it, or write to another folder by --out"
                 )
+
+
+def _kept(folder: Path) -> tuple[str, ...]:
+    """Return the options that a cell's files rest on; one that failed early is begun anew."""
+    if (folder / MADE_FILE).exists() or (folder / CHECKPOINT_FILE).exists():
+        return _ASKED
+    return _OF_DATA if (folder / DATA_FOLDER).exists() else ()
 
 
 def finished(cell: Cell, out: Path) -> bool:
