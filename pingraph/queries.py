@@ -13,6 +13,7 @@ import torch
 from pingraph.embeddings import find_rows, nearest
 from pingraph.encoders.efficientnet import SIDE
 from pingraph.errors import PinGraphError
+from pingraph.explain.words import plain
 from pingraph.frozen_features import image_features, text_features
 from pingraph.grid import grid_rows, save_grid
 from pingraph.images import load_pixels, open_image
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from pingraph.subject import Subject
 
 
+_LONGEST_ID = 64  # a sha256 in hex, which can still be given to the next command
+_LONGEST_TEXT = 100
+
+
 def list_neighbors(subject: Subject, pin_id: str, k: int, out: Path | None = None) -> None:
     """Print the pins nearest to a pin, by the fused vectors of both, and draw them to `out`.
 
@@ -37,7 +42,7 @@ def list_neighbors(subject: Subject, pin_id: str, k: int, out: Path | None = Non
     pin = find_rows(dataset, [pin_id])  # before the embedding, which takes the longest
     subject.require_vector(pin[0])
     table = subject.table
-    print(f"nearest to {dataset.texts[pin[0]] or pin_id}")
+    print(f"nearest to {plain(dataset.texts[pin[0]], _LONGEST_TEXT) or plain(pin_id, _LONGEST_ID)}")
     _print_nearest(subject, table.fused[pin], k, exclude=pin)
     if out is not None:
         save_grid(out, dataset, grid_rows(table, dataset, pin, k=k), f"nearest to {pin_id}")
@@ -133,11 +138,12 @@ def _print_nearest(
     pins, scores = nearest(subject.table, vector, k, exclude=exclude)
     if not pins.size:
         raise PinGraphError(f"{subject.name}: no other pin has a vector")
-    width = max(len(str(dataset.pin_ids[pin])) for pin in pins[0])
-    rows = zip(pins[0].tolist(), scores[0].tolist(), strict=True)
-    for place, (pin, score) in enumerate(rows, start=1):
-        text = " ".join(dataset.texts[pin].split())
-        print(f"{place:>4}  {score:.3f}  {dataset.pin_ids[pin]!s:<{width}}  {text}".rstrip())
+    names = [plain(str(dataset.pin_ids[pin]), _LONGEST_ID) for pin in pins[0]]
+    width = max(map(len, names))
+    rows = zip(pins[0].tolist(), scores[0].tolist(), names, strict=True)
+    for place, (pin, score, name) in enumerate(rows, start=1):
+        text = plain(dataset.texts[pin], _LONGEST_TEXT)
+        print(f"{place:>4}  {score:.3f}  {name:<{width}}  {text}".rstrip())
 
 
 def _features(run: Run) -> tuple[str, ...]:

@@ -58,10 +58,13 @@ class Sheet:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=self.title, caption="\n".join(self.notes), box=box.SIMPLE_HEAD)
+        # As Text: a pin id or a folder's name in brackets is no markup.
+        title = Text(self.title, "table.title")
+        caption = Text("\n".join(self.notes), "table.caption")
+        table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD)
         table.title_justify = table.caption_justify = "left"
         for place, name in enumerate(self.columns):
-            table.add_column(name, justify="right" if place else "left")
+            table.add_column(Text(name), justify="right" if place else "left")
         for heading, rows in self.sections.items():
             table.add_row(Text(heading, "bold"))
             for row in rows:

@@ -20,6 +20,7 @@ from pingraph.explain.text import print_explanation, sheets
 from pingraph.explain.walk_paths import one_step, shared_boards, two_step_paths, two_steps, walks
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import EmbeddingTable
+from pingraph.queries import list_neighbors
 from pingraph.splits import BoardSplit, EdgeSplit, NoSplit, PinSplit, TimeSplit
 from pingraph.subject import Subject, board_sums
 from tests.command_line import contents
@@ -382,6 +383,26 @@ def test_text_is_shown_as_it_is_and_never_obeyed(write_folder, capsys):
     assert "[red]not red[/red]" in out
     assert "[bold]" in out
     assert not set(out) & {"\x1b", "\x07", "\r"}
+
+
+def test_ids_are_shown_as_they_are_and_never_obeyed(write_folder, capsys):
+    long = "L" * 300
+    ids = ["a[/b]", "\x1b[31mred", long, "d"]
+    edges = {"pin_id": [ids[0], ids[1], ids[2], "d"], "board_id": [10, 10, 10, 20]}
+    pins = {"pin_id": ids, "text": ["\x1b]0;title\x07", "w " * 200, None, "x"]}
+    dataset = open_dataset(write_folder("ids", pins=pins, edges=edges))
+    subject = make_subject(dataset)
+    print_explanation(explain(subject, ids[0], ids[1]))
+    out = capsys.readouterr().out
+    assert "pin a[/b]" in out
+    assert r"pin \x1b[31mred" in out
+    list_neighbors(subject, ids[0], 3)
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head == r"nearest to \x1b]0;title\x07"
+    assert any(rf"  \x1b[31mred{' ' * 55}w w w" in row and row.endswith("w…") for row in rows)
+    assert any(row.endswith("L" * 63 + "…") for row in rows)
+    assert not set("".join([out, *rows])) & {"\x1b", "\x07"}
+    assert max(map(len, rows)) < 190
 
 
 @pytest.mark.parametrize(

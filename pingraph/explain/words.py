@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 LONGEST = 48  # characters of a text or title
@@ -55,9 +56,18 @@ def percent(chance: float) -> str:
 
 
 def plain(text: str, longest: int | None = LONGEST) -> str:
-    """Return a text as one line of printable characters, cut where it is too long."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """Return a text as one line, cut where it is too long; control characters are spelled out.
+
+    A terminal would obey them: what is shown comes from others, and two ids may differ in one.
+    """
+    line = " ".join("".join(map(_printable, " ".join(text.split()))).split())
     return line if longest is None or len(line) <= longest else line[: longest - 1] + "…"
+
+
+def _printable(sign: str) -> str:
+    if sign.isprintable():
+        return sign
+    return repr(sign)[1:-1] if unicodedata.category(sign) == "Cc" else " "
 
 
 def _vectors(found: dict[str, Any]) -> list[str]:
