@@ -30,8 +30,11 @@ def fit(args: list[str]) -> None:
     if getattr(rank_zero_only, "rank", 0):  # of several processes that trained together one speaks
         return
     print(folder)
-    if (folder / CHECKPOINT_FILE).exists():
-        sys.stderr.write(f"next: pingraph evaluate {shlex.quote(str(folder))}\n")
+    told = f"next: pingraph evaluate {shlex.quote(str(folder))}"
+    if not (folder / CHECKPOINT_FILE).exists():
+        asked = "--trainer.enable_checkpointing false or --trainer.fast_dev_run"
+        told = f"note: no checkpoint is kept ({asked}): no other command can read {folder}"
+    sys.stderr.write(told + "\n")
 
 
 def inspect(folder: str) -> None:

@@ -144,13 +144,17 @@ class PinCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return a trainer that logs and saves into the run folder."""
         trainer = self.config_init["fit"]["trainer"]
+        for name in ("limit_train_batches", "max_epochs"):
+            if trainer[name] == 0:
+                raise PinGraphError(f"trainer.{name} is 0: nothing would be trained")
         folder = Path(trainer["default_root_dir"])
         if trainer["logger"] is None:
             kwargs["logger"] = [CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")]
         callbacks = [*_listed(trainer["callbacks"]), WholeSteps(), RanksEndTogether()]
         if trainer["log_every_n_steps"]:
             callbacks.append(TrainingAudit(trainer["log_every_n_steps"]))
-        if trainer["enable_checkpointing"] is not False:
+        # Of fast_dev_run nothing is kept: half a run could neither be read nor gone on with.
+        if trainer["enable_checkpointing"] is not False and not trainer["fast_dev_run"]:
             callbacks.append(RunCheckpoint(folder / CHECKPOINT_FILE))
         if trainer["enable_progress_bar"] is not False:
             callbacks.append(RunProgress(refresh_rate=5))

@@ -182,6 +182,27 @@ def test_a_folder_that_cannot_be_written_is_refused(
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    "option", ["--trainer.fast_dev_run=true", "--trainer.enable_checkpointing=false"]
+)
+def test_a_run_without_checkpoint_is_told(option, commands, tiny_folder, tmp_path):
+    args = ["fit", f"--data.folder={tiny_folder}", "--data.num_workers=0", *TINY]
+    args += [f"--trainer.default_root_dir={tmp_path / 'run'}", "--trainer.max_steps=2", option]
+    for _ in range(2):  # nor does it stand in the way of another
+        ended = commands.run(*args)
+        assert (ended.status, ended.out) == (0, f"{tmp_path / 'run'}\n")
+        assert ended.err.splitlines()[-1].startswith("note: no checkpoint is kept (--trainer.")
+    assert "is not a trained run" in commands.run("evaluate", tmp_path / "run").refusal()
+
+
+@pytest.mark.parametrize("name", ["limit_train_batches", "max_epochs"])
+def test_a_run_that_would_train_nothing_is_refused(name, commands, tiny_folder, tmp_path):
+    args = ["fit", f"--data.folder={tiny_folder}", *TINY, f"--trainer.{name}=0"]
+    error = commands.run(*args, cwd=tmp_path).refusal()
+    assert error == f"error: trainer.{name} is 0: nothing would be trained"
+    assert contents(tmp_path) == {}
+
+
 def test_a_run_is_not_written_over(trained, commands, tiny_folder):
     before = contents(trained)
     error = commands.run(*fit_args(tiny_folder, trained)).refusal()
