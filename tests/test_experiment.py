@@ -546,6 +546,27 @@ def test_a_repository_around_the_package_is_not_its_own(tmp_path, monkeypatch):
         ({"sedes": [1]}, "unknown key 'sedes': expected title, data, seeds"),
         ({"data": [3]}, "data has 3: expected names and folders"),
         (
+            {"methods": {"a": {"x": date(2024, 1, 2)}}},
+            r"methods.a.x is .*2024, 1, 2\): expected text",
+        ),
+        ({"methods": {"a": {"x": {1: 2}}}}, "methods.a.x has the key 1: expected text"),
+        ({"options": {"x": [0, math.nan]}}, r"options.x\[1\] is nan: expected .* finite number"),
+        (
+            {"conditions": {"c": {"init_args": {"x": {1: 2}}}}},
+            "conditions.c.init_args.x has the key",
+        ),
+    ],
+)
+def test_a_wrong_file_is_refused(changes, words, tmp_path):
+    file = write(tmp_path / "grid.yaml", **{"data": ["icons"], **changes})
+    with pytest.raises(PinGraphError, match=rf"grid\.yaml: {words}"):
+        Experiment.load(file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
             {"methods": {"a": {"model.objective.neigbor_weight": 0}}},
             "methods.a: unknown option 'model.objective.neigbor_weight' of .*; "
             "did you mean model.objective.neighbor_weight",
@@ -562,22 +583,17 @@ def test_a_repository_around_the_package_is_not_its_own(tmp_path, monkeypatch):
             {"methods": {"a": {"data.sampler": {"class_path": "nowhere.Walks"}}}},
             "methods.a: data.sampler is 'nowhere.Walks'",
         ),
-        (
-            {"methods": {"a": {"x": date(2024, 1, 2)}}},
-            r"methods.a.x is .*2024, 1, 2\): expected text",
-        ),
-        ({"methods": {"a": {"x": {1: 2}}}}, "methods.a.x has the key 1: expected text"),
-        ({"options": {"x": [0, math.nan]}}, r"options.x\[1\] is nan: expected .* finite number"),
-        (
-            {"conditions": {"c": {"init_args": {"x": {1: 2}}}}},
-            "conditions.c.init_args.x has the key",
-        ),
     ],
 )
-def test_a_wrong_file_is_refused(changes, words, tmp_path):
-    file = write(tmp_path / "grid.yaml", **{"data": ["icons"], **changes})
-    with pytest.raises(PinGraphError, match=rf"grid\.yaml: {words}"):
-        Experiment.load(file)
+def test_options_that_fit_does_not_know_are_refused_before_anything_runs(changes, words, tmp_path):
+    grid = Experiment.load(write(tmp_path / "grid.yaml", **{"data": ["icons"], **changes}))
+    for begin in (listing, run_cells):
+        with pytest.raises(PinGraphError, match=rf"grid\.yaml: {words}"):
+            begin(grid, tmp_path / "out", jobs=1)
+    assert not (tmp_path / "out").exists()
+    for cell in grid.cells():
+        write_json(tmp_path / "out" / cell.path / MADE_FILE, MADE)
+    assert listing(grid, tmp_path / "out", jobs=1)  # what is finished is not asked
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ class Experiment:
     """What an experiment's file says.
 
     Args:
+        file: what was read.
         title: a line for the table.
         data: "icons", "world" or folders of data sets.
         seeds: of what is held out and of the training.
@@ -96,6 +97,7 @@ class Experiment:
         curves: by name, the sizes of some conditions or methods, through which a curve is fitted.
     """
 
+    file: Path
     title: str
     data: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -113,14 +115,14 @@ class Experiment:
 
         Raises:
             PinGraphError: it is missing or no YAML, or a key is unknown, missing, twice there or of
-                another form, a class cannot be made, or `pingraph fit` does not know an option;
-                names the file and the key.
+                another form, or a class cannot be made; names the file and the key.
         """
         path = Path(path)
         given = read_yaml(path)
         _check(path, given)
         methods = {str(name): changes or {} for name, changes in given["methods"].items()}
-        experiment = cls(
+        return cls(
+            file=path,
             title=given.get("title", path.stem),
             data=tuple(given["data"]),
             seeds=tuple(given.get("seeds") or [0]),
@@ -132,8 +134,6 @@ class Experiment:
             by_saves=given.get("by_saves", False),
             curves=given.get("curves") or {},
         )
-        _check_arguments(path, experiment)
-        return experiment
 
     def of(
         self,
@@ -266,15 +266,23 @@ def _check_curve(where: str, sizes: Any, given: dict[str, Any]) -> None:
             raise PinGraphError(f"{where}.{name} is {size!r}: expected a number above 0")
 
 
-def _check_arguments(path: Path, experiment: Experiment) -> None:
-    """Check the options of each method together with those of all, as `pingraph fit` would."""
-    for cell in {cell.method: cell for cell in experiment.cells() if cell.is_fit}.values():
+def check_arguments(file: Path, cells: Sequence[Cell]) -> None:
+    """Check the options of each method together with those of all, as `pingraph fit` would.
+
+    Args:
+        file: that names them, for messages.
+        cells: of these methods.
+
+    Raises:
+        PinGraphError: `pingraph fit` does not know an option, or its value is of a wrong type.
+    """
+    for cell in {cell.method: cell for cell in cells if cell.is_fit}.values():
         from pingraph.fit_options import check_options  # imports torch and Lightning
 
         try:
             check_options(cell.arguments())
         except PinGraphError as error:
-            raise PinGraphError(f"{path}: methods.{cell.method}: {error}") from error
+            raise PinGraphError(f"{file}: methods.{cell.method}: {error}") from error
 
 
 def _check_options(where: str, options: dict[str, Any]) -> None:

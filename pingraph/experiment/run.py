@@ -21,7 +21,7 @@ from pingraph.cores import cores
 from pingraph.datasets import check_source
 from pingraph.errors import PinGraphError
 from pingraph.experiment.cell import CELL_FILE, DATA_FOLDER, MADE_FILE, seen_data
-from pingraph.experiment.plan import Cell, Experiment
+from pingraph.experiment.plan import Cell, Experiment, check_arguments
 from pingraph.files import held_while_open, read_json, write_json
 from pingraph.progress import progress_bar
 from pingraph.run_files import CHECKPOINT_FILE, SPLIT_FILE
@@ -43,8 +43,9 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
         A line for each cell that failed.
 
     Raises:
-        PinGraphError: `jobs` is below 1, a data set is not there, two cells have one folder, or a
-            cell in the folder was run with other options.
+        PinGraphError: `jobs` is below 1, `pingraph fit` does not know an option of a cell that is
+            to run, its data set is not there, two cells have one folder, or a cell in the folder
+            was run with other options.
         KeyboardInterrupt: Ctrl-C; what runs is stopped, keeps its state, and goes on next time.
     """
     cells = _checked(experiment, out, jobs)
@@ -93,7 +94,9 @@ def _checked(experiment: Experiment, out: Path, jobs: int) -> list[Cell]:
     cells = experiment.cells()
     _check_folders(cells, out)
     # Of what is finished the data may be gone: its tables are made without.
-    for source in dict.fromkeys(cell.source for cell in cells if not finished(cell, out)):
+    waiting = [cell for cell in cells if not finished(cell, out)]
+    check_arguments(experiment.file, waiting)
+    for source in dict.fromkeys(cell.source for cell in waiting):
         check_source(source)
     return cells
 
@@ -136,7 +139,7 @@ def made(cell: Cell, out: Path) -> dict[str, Any]:
 
 def took_part(how: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the commits that a cell was begun and gone on with by, of what `made` says."""
-    return [{key: how[key] for key in ("commit", "dirty")}, *how.get("continued", [])]
+    return [{key: how[key] for key in ("commit", "dirty")}, *how["continued"]]
 
 
 def older(cells: list[Cell], out: Path) -> str:
@@ -225,7 +228,7 @@ def _makers(folder: Path) -> dict[str, Any]:
     if not (folder / CHECKPOINT_FILE).exists():  # all of it is made by this one
         return {"started": now, "continued": []}
     then = read_json(folder / CELL_FILE)
-    others = then.get("continued", [])
+    others = then["continued"]
     known = now in [then["started"], *others]
     return {"started": then["started"], "continued": others if known else [*others, now]}
 
