@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,15 @@ def explain(
     views = {"training": train}
     if train.num_edges < whole.num_edges:
         views["with_held_out"] = whole
+    ends = one, other
+    # Walks wait for memory, and so do products with all vectors: side by side they wait less.
+    with ThreadPoolExecutor(len(views)) as pool:
+        facts = {
+            name: pool.submit(_graph_facts, dataset, graph, train, ends, top, restart_probability)
+            for name, graph in views.items()
+        }
+        similarity = compare_vectors(subject.table, one, other)
+        boards = nearest_boards(subject, train, ends, top)
     found = {
         "format": FORMAT,
         "version": VERSION,
@@ -73,12 +83,9 @@ def explain(
         "pins": [_card(subject, pin, train, top) for pin in (one, other)],
         "same_image": _alike(dataset.image_groups, one, other),
         "same_text": _alike(dataset.text_groups, one, other),
-        "similarity": compare_vectors(subject.table, one, other),
-        "graph": {
-            name: _graph_facts(dataset, graph, train, (one, other), top, restart_probability)
-            for name, graph in views.items()
-        },
-        "nearest_boards": nearest_boards(subject, train, (one, other), top),
+        "similarity": similarity,
+        "graph": {name: told.result() for name, told in facts.items()},
+        "nearest_boards": boards,
     }
     return {**found, "summary": summary(found)}
 
