@@ -82,11 +82,12 @@ class World:
             self._require(0 <= getattr(self, name) <= 1, name, "a share between 0 and 1")
         for name in ("num_pins", "num_topics", "looks", "image_size"):
             self._require(getattr(self, name) >= 1, name, "1 or more")
-        self._require(self.num_boards >= self.num_topics, "num_boards", "num_topics or more")
+        fewest = f"num_topics ({self.num_topics}) or more"
+        self._require(self.num_boards >= self.num_topics, "num_boards", fewest)
         self._require(self.saves_per_pin >= 1, "saves_per_pin", "1 or more")
         self._require(0 <= self.popularity_skew < np.inf, "popularity_skew", "0 or more")
         self._require(self.seed >= 0, "seed", "0 or more")
-        most = f"{NUM_LOOKS} / num_topics at most"
+        most = f"{NUM_LOOKS} / num_topics ({self.num_topics}) at most"
         self._require(self.num_topics * self.looks <= NUM_LOOKS, "looks", most)
         self._require(self._count(self.fresh_share) < self.num_pins, "fresh_share", "less")
         missing = self.missing_text + self.missing_image

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -212,6 +213,15 @@ def test_looks_differ_and_pictures_vary():
 def test_impossible_knobs_are_refused(knobs):
     with pytest.raises(PinGraphError, match=rf"world: {next(iter(knobs))} is"):
         World(**knobs)
+
+
+def test_a_knob_is_told_beside_the_number_that_it_depends_on():
+    for knobs, words in (
+        ({"num_boards": 3}, "expected num_topics (16) or more"),
+        ({"num_topics": 100, "looks": 3}, "expected 288 / num_topics (100) at most"),
+    ):
+        with pytest.raises(PinGraphError, match=re.escape(words)):
+            World(**knobs)
 
 
 @pytest.mark.parametrize("pins", [1, 2, 3])
