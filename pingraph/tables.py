@@ -128,7 +128,8 @@ def _opened(
     path: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()
 ) -> pq.ParquetFile:
     if not path.is_file():
-        raise PinGraphError(f"{path}: no such file; {LAYOUT}")
+        found = "a folder, where a Parquet file is expected" if path.is_dir() else "no such file"
+        raise PinGraphError(f"{path}: {found}; {LAYOUT}")
     with unreadable(path):
         file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
         names = file.schema_arrow.names

@@ -266,6 +266,12 @@ def test_pickling_carries_no_images(tiny):
     assert (again.name, again.fingerprint) == (tiny.name, tiny.fingerprint)
 
 
+def test_a_folder_of_a_tables_name_is_told(tmp_path):
+    (tmp_path / "pins.parquet").mkdir()
+    with pytest.raises(PinGraphError, match=r"pins\.parquet: a folder, where a Parquet file is"):
+        open_dataset(tmp_path)
+
+
 BAD = {
     "no pins file": ({"pins": None}, r"pins.parquet: no such file"),
     "no boards file": ({"boards": None}, r"boards.parquet: no such file"),
