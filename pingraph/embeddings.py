@@ -131,7 +131,8 @@ def _find_row(ids: np.ndarray, pin: str) -> int:
     rows = np.flatnonzero(ids == wanted)
     if not len(rows):
         some = ", ".join(map(str, ids[:3].tolist()))
-        raise PinGraphError(f"no pin {pin!r} among {len(ids):,} pins ({some}, …)")
+        kind = "" if isinstance(wanted, str) or pin.isdecimal() else ": their ids are integers"
+        raise PinGraphError(f"no pin {pin!r} among {len(ids):,} pins ({some}, …){kind}")
     return int(rows[0])
 
 

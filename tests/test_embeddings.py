@@ -200,3 +200,5 @@ def test_pins_are_found_by_id():
     assert find_rows(numbers, ["10", 30]).tolist() == [1, 0]
     with pytest.raises(PinGraphError, match="no pin '40' among 3 pins"):
         find_rows(numbers, ["40"])
+    with pytest.raises(PinGraphError, match=r"no pin 'a' among 3 pins .*: their ids are integers"):
+        find_rows(numbers, ["a"])
