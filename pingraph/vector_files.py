@@ -254,6 +254,8 @@ def _places(path: Path, ids: np.ndarray, dataset: PinBoardDataset) -> np.ndarray
     try:
         return IdIndex(dataset.pin_ids, "pin").find(id_column(ids, "pin")).astype(np.int64)
     except PinGraphError as error:
+        if ids.dtype.kind != dataset.pin_ids.dtype.kind:  # NumPy would compare numbers as text
+            raise PinGraphError(f"{path}: {error}") from error
         unknown = np.isin(ids, dataset.pin_ids, invert=True).sum()
         lacking = f"{dataset.name} lacks {unknown:,} of the {len(ids):,} ids"
         raise PinGraphError(f"{path}: {error}; {lacking}") from error
