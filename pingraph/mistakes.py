@@ -8,7 +8,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 import jsonargparse
 
@@ -32,10 +32,15 @@ _VALUE = r"(?:Got|Given) value: (?P<value>.*)"
 _NESTED = r"NestedArg\(key='([^']*)', val='(.*)'\)"
 _MISSING = r"the following arguments are required: (.+)"
 _BAD_CLASS = (
-    r"class_path '(?P<path>[^']+)':\s*(?P<reason>(?:module|No module) .*)",
+    r"class_path '(?P<path>[^']+)':\s*(?P<reason>(?:module|No module|cannot import) .*)",
     r"Import path (?:(?P<path>\S+) )?(?P<reason>does not .*)",
     r"Expected a dot import path string: (?P<path>\S+)",
     r"Not a valid subclass of \w+\. Got value: (?P<path>\S+)",
+)
+
+
+_BAD_FUNCTION = (
+    r"expects a function or a callable class: (.*)|Callable(?s:.*)Expected a dot import path"
 )
 
 
@@ -58,6 +63,8 @@ def explain(message: str, parser: jsonargparse.ArgumentParser) -> list[str]:
         return ["the configuration file holds no keys with values"]
     if found := re.search(_MISSING, message):
         return [_missing(found[1].split(", "), place, parser)]
+    if found := re.search(_BAD_FUNCTION, message):
+        return [_bad_function(message, place, found[1])]
     if found := next(filter(None, (re.search(rule, message) for rule in _BAD_CLASS)), None):
         return _bad_class(message, place, found.groupdict(), parser)
     if kinds := re.findall(_WRONG_TYPE, message, re.MULTILINE):
@@ -107,7 +114,8 @@ def _unknown_option(
     message: str, place: str, key: str, parser: jsonargparse.ArgumentParser
 ) -> list[str]:
     if key.startswith("-"):
-        return [f"unknown option {key}", *_meant(key, (f"--{name}" for name in _names(parser)))]
+        names = [f"--{name}" for name in _names(parser)]
+        return [f"unknown option {key}", *(_meant(key, names) or _inside(key, names))]
     if message.startswith("unrecognized"):
         config = [f"did you mean --config {key}?"] if key.endswith((".yaml", ".yml")) else []
         return [f"unexpected argument {key!r}", *config]
@@ -139,17 +147,31 @@ def _kind(name: str) -> str:
 
 def _meant(key: str, names: Iterable[str]) -> list[str]:
     """The line that names what is most like an unknown name, if anything is."""
-    others = (name for name in names if name != key)
+    # What an option is a part of is not what was meant by it.
+    others = (name for name in names if name != key and not key.startswith(f"{name}."))
     best = max(others, key=lambda name: _likeness(key, name), default="")
     return [f"did you mean {best}?"] if best and _likeness(key, best) >= 0.6 else []
 
 
+def _inside(key: str, names: Iterable[str]) -> list[str]:
+    """The line that lists the options beside an unknown one, if there are any."""
+    group = key.rpartition(".")[0]
+    below = (name.removeprefix(f"{group}.") for name in names if name.startswith(f"{group}."))
+    inside = {name.split(".")[0].rstrip("+") for name in below}
+    return [f"{group} has {', '.join(sorted(inside))}"] if inside else []
+
+
 def _likeness(one: str, other: str) -> float:
     """From 0 to 1; the last part of a dotted name counts nearly as much as the whole."""
-    end, other_end = (name.rpartition(".")[2].lstrip("-") for name in (one, other))
-    whole = difflib.SequenceMatcher(None, one, other).ratio()
+    (group, _, end), (other_group, _, other_end) = (
+        name.lstrip("-").rpartition(".") for name in (one, other)
+    )
     ends = difflib.SequenceMatcher(None, end, other_end).ratio()
-    return max(whole, 0.9 * ends, 0.7 * (end in other_end.split("_")))
+    beside = group and group == other_group  # then the group says nothing of which is meant
+    whole = 0 if beside else difflib.SequenceMatcher(None, one, other).ratio()
+    words = other_end.split("_")
+    initials = len(words) > 1 and end == "".join(word[:1] for word in words)
+    return max(whole, 0.9 * ends, 0.7 * (end in words), 0.9 * initials)
 
 
 def _names(parser: jsonargparse.ArgumentParser) -> list[str]:
@@ -187,16 +209,41 @@ def _bad_class(
     example = f", such as {known[0]}" if known else ""
     nested = re.search(_NESTED, message)
     option = f", to have the option {nested[1]!r}" if nested else ""
+    if reason and _is_of_import(reason):
+        alike = [name for name in known if name.rpartition(".")[2] == path.rpartition(".")[2]]
+        return [f"{place} is {path!r}: {_not_imported(path, reason)}", *_meant(path, alike)]
     line = f"{place} is {path!r}: {reason or f'expected {keys}a class path{example}{option}'}"
     beside = [name for one in (path, *known[:1]) for name in _classes_beside(one)]
     return [line, *_meant(path, [*known, *beside])]
+
+
+def _bad_function(message: str, place: str, reason: str | None) -> str:
+    found = re.search(_VALUE, message)
+    path = found["value"] if found else ""
+    if reason is None:
+        reason = "expected the path of a function or class, such as my_module.my_function"
+    elif _is_of_import(reason):
+        reason = _not_imported(path, reason)
+    return f"{place} is {path!r}: {reason}"
+
+
+def _is_of_import(reason: str) -> bool:
+    return reason.startswith(("No module", "cannot import"))
+
+
+def _not_imported(path: str, reason: str) -> str:
+    """Name the module that a class or function was looked for in: another may be what it lacks."""
+    return f"cannot import {path.rpartition('.')[0]}: {reason}"
 
 
 def _wanted(message: str, action: Any) -> Any:
     """The type that an option takes, of those of a union the first."""
     if found := re.search(r"Subtypes: \[(?:list\[|<class ')?((?:\w+\.)+)(\w+)", message):
         return getattr(importlib.import_module(found[1][:-1]), found[2], object)
-    return getattr(action, "_typehint", object)
+    hint = getattr(action, "_typehint", object)
+    while parts := [part for part in get_args(hint) if part is not type(None)]:
+        hint = parts[-1]  # of list[X] and dict[str, X] an X
+    return hint
 
 
 def _known(wanted: Any) -> list[str]:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from pingraph.mistakes import explain
 from pingraph.parsing import ShortErrors
+
+CANNOT, NO_MODULE = "cannot import ", "No module named 'nowhere'"
 
 
 class Shape(Protocol):
@@ -81,6 +84,8 @@ def refused(args, capsys, given_parser=None):
         (["--paint.coat=3"], ["unknown option --paint.coat", "did you mean --paint.coats?"]),
         (["--wid=3"], ["unknown option --wid", "did you mean --width?"]),
         (["--qqqq=3"], ["unknown option --qqqq"]),
+        (["--lw=3"], ["unknown option --lw", "did you mean --line_width?"]),
+        (["--paint.qqqq=3"], ["unknown option --paint.qqqq", "--paint has coats, color"]),
         (["picture.png"], ["unexpected argument 'picture.png'"]),
         (["mine.yaml"], ["unexpected argument 'mine.yaml'", "did you mean --config mine.yaml?"]),
         (["--square.side=x"], ["square.side is 'x': expected a whole number"]),
@@ -106,17 +111,40 @@ def test_a_class_that_is_not_there_is_named_with_one_that_is(capsys):
     assert lines[0].startswith(f"square is '{__name__}.Circel': module ")
     assert lines[1] == f"did you mean {__name__}.Circle?"
     lines = refused(["--square=nowhere.at_all.Square"], capsys)
-    assert lines[0].endswith("No module named 'nowhere'")
+    assert lines[0].endswith("cannot import nowhere.at_all: No module named 'nowhere'")
     assert lines[1] == f"did you mean {__name__}.Square?"
+    lines = refused(["--square=nowhere.at_all.MySquare"], capsys)  # a class of the user's own
+    assert lines == [f"square is 'nowhere.at_all.MySquare': {CANNOT}nowhere.at_all: {NO_MODULE}"]
+
+
+def test_a_module_that_cannot_be_imported_is_told_with_the_reason(capsys, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "lacks_module.py").write_text("import nowhere")
+    (tmp_path / "lacks_name.py").write_text("from math import nothing")
+    lines = refused(["--square=lacks_module.Mine"], capsys)
+    assert lines == [f"square is 'lacks_module.Mine': {CANNOT}lacks_module: {NO_MODULE}"]
+    lines = refused(["--square=lacks_name.Mine"], capsys)
+    assert len(lines) == 1
+    assert "'lacks_name.Mine': cannot import lacks_name: cannot import name 'nothing'" in lines[0]
+    for path, words in (
+        ("lacks_module.f", f"{CANNOT}lacks_module: {NO_MODULE}"),
+        ("math.nothing", "module 'math' has no attribute 'nothing'"),
+        ("nothing", "expected the path of a function or class, such as my_module.my_function"),
+    ):
+        made = ShortErrors(prog="draw")
+        made.add_argument("--blend", type=Callable | None)
+        assert refused([f"--blend={path}"], capsys, made) == [f"blend is {path!r}: {words}"]
 
 
 def test_a_class_that_does_not_fit_a_protocol_is_told_the_signature(capsys):
     made = ShortErrors(prog="draw")
     made.add_argument("--shape", type=Shape, default={"class_path": f"{__name__}.Square"})
     assert made.parse_args([f"--shape={__name__}.Circle"]).shape.class_path.endswith("Circle")
-    lines = refused([f"--shape={__name__}.Loose"], capsys, made)
-    assert "which does not implement protocol Shape" in lines[0]
-    assert lines[1].startswith("  area(self, scale: ")
+    made.add_argument("--shapes", type=list[Shape])
+    for option in ("--shape", "--shapes+"):
+        lines = refused([f"{option}={__name__}.Loose"], capsys, made)
+        assert "which does not implement protocol Shape" in lines[0]
+        assert lines[1].startswith("  area(self, scale: ")
 
 
 @pytest.mark.parametrize(

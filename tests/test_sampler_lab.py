@@ -108,6 +108,11 @@ class Masked(Good):
 class Others(Good):
     def change(self, found):
         return replace(found, seeds=found.seeds + 1)
+
+
+class Bare:
+    def sample(self, graph, seeds, *, seed, epoch=0):
+        return None
 '''
 
 
@@ -238,6 +243,10 @@ def test_what_is_recorded_can_be_given_back(sample, place, tiny_folder):
         ("TINY --sampler PinSAGE", ["no class 'PinSAGE'", "did you mean PinSAGESampler?"]),
         ("TINY --sampler mine.Goo", ["'mine' has no attribute 'Goo'", "mean mine.Good?"]),
         ("TINY --sampler exact_ppr", ["does not implement protocol Sampler"]),
+        (
+            "TINY --sampler mine.Bare",
+            ["does not implement protocol Sampler", "sample(self, graph: PinBoardGraph, seeds: "],
+        ),
         ("TINY --sampler MixtureSampler", ["missing: --sampler.samplers"]),
         ("TINY --sampler {class_path", ["--sampler: not YAML: line 1, column 12"]),
         ("TINY --sampler PinSAGESampler --sampler.walks 3", ["did you mean sampler.num_walks?"]),
