@@ -247,6 +247,7 @@ def test_what_is_recorded_can_be_given_back(sample, place, tiny_folder):
             "TINY --sampler mine.Bare",
             ["does not implement protocol Sampler", "sample(self, graph: PinBoardGraph, seeds: "],
         ),
+        ("TINY --sampler.k 3 --sampler mine.Good", ["--sampler.k stands before any --sampler"]),
         ("TINY --sampler MixtureSampler", ["missing: --sampler.samplers"]),
         ("TINY --sampler {class_path", ["--sampler: not YAML: line 1, column 12"]),
         ("TINY --sampler PinSAGESampler --sampler.walks 3", ["did you mean sampler.num_walks?"]),

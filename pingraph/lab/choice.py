@@ -133,7 +133,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _spelled_out(args: list[str]) -> Iterator[str]:
-    rest = iter(args)
+    rest, chosen = iter(args), False
     for arg in rest:
         option, equals, value = arg.partition("=")
         if option in ("--sampler", "--sampler+", "--samplers", "--sampler.help"):
@@ -143,7 +143,10 @@ def _spelled_out(args: list[str]) -> Iterator[str]:
             elif option == "--sampler.help":
                 yield f"{option}={_full(value)}"
             else:
+                chosen = True
                 yield f"--sampler+={_inline(value)}"
+        elif option.startswith("--sampler.") and not chosen:
+            raise PinGraphError(f"{option} stands before any --sampler: give it after its own")
         else:
             yield arg
 
