@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Not compiled: Python compiles what is imported, which is a part of it.
+# And keeps it: where this is set, every process that tests start compiles torch for half a minute.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check
 
 .PHONY: demo test lint clean
