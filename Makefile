@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Not compiled: Python compiles what is imported, which is a part of it.
-# And keeps it: where this is set, every process that tests start compiles torch for half a minute.
+# And keeps it: where this is set, each process of the tests compiles torch anew, for 20 s.
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check
 
