@@ -110,9 +110,15 @@ def _hubness(knn: Knn, present: np.ndarray) -> dict[str, list[float]]:
 
 
 def _gaps(table: EmbeddingTable) -> list[float]:
-    found = []
-    for g in range(GROUPS):
-        kept = np.arange(len(table.pin_ids)) % GROUPS != g
-        both = (table.image, table.has_image & kept), (table.text, table.has_text & kept)
-        found.append(geometry.distance_of_means(*(geometry.sum_of_units(*one) for one in both)))
-    return found
+    image, text = (
+        [geometry.sum_of_units(vectors[g::GROUPS], there[g::GROUPS]) for g in range(GROUPS)]
+        for vectors, there in ((table.image, table.has_image), (table.text, table.has_text))
+    )
+    return [
+        geometry.distance_of_means(_without(image, g), _without(text, g)) for g in range(GROUPS)
+    ]
+
+
+def _without(parts: list[tuple[np.ndarray, int]], group: int) -> tuple[np.ndarray, int]:
+    rest = parts[:group] + parts[group + 1 :]
+    return np.sum([total for total, _ in rest], axis=0), sum(count for _, count in rest)

@@ -177,17 +177,41 @@ def dirichlet_energy(vectors: np.ndarray, graph: PinBoardGraph) -> float:
     boards say nothing, at most 2. Vectors are taken at length 1, zero vectors are left out. NaN
     without a pair of board-mates, and where all vectors are alike.
     """
+    return energy_of(energy_sums(vectors, graph)[0])
+
+
+def energy_sums(vectors: np.ndarray, graph: PinBoardGraph, groups: int = 1) -> np.ndarray:
+    """Return what `dirichlet_energy` is made of, summed over boards; board b is in group b % G.
+
+    Args:
+        vectors: float [N, D].
+        graph: of the pins.
+        groups: G.
+
+    Returns:
+        float64 [G, D + 3]: the numerator, Σ d_i ‖x_i‖², Σ d_i, and Σ d_i x_i.
+    """
     unit, rows = unit_rows(vectors)
     sizes, spreads = board_spreads(unit, rows, graph)
     wanted = sizes > 1
     pins, boards = graph.edges()
-    degrees = np.bincount(pins[wanted[boards]], minlength=graph.num_pins)[rows >= 0]
     squares = np.einsum("nd,nd->n", unit, unit, dtype=np.float64)
-    total = np.einsum("n,nd->d", degrees, unit, dtype=np.float64)  # no copy in float64
-    around = squares @ degrees - total @ total / max(1, degrees.sum())
-    if around <= 1e-12 * degrees.sum():
-        return np.nan
-    return float((spreads[wanted] / (sizes[wanted] - 1)).sum() / around)
+    sums = np.empty((groups, vectors.shape[1] + 3))
+    for group in range(groups):
+        own = np.arange(graph.num_boards) % groups == group
+        own &= wanted
+        degrees = np.bincount(pins[own[boards]], minlength=graph.num_pins)[rows >= 0]
+        rough = (spreads[own] / (sizes[own] - 1)).sum()
+        sums[group, :3] = rough, squares @ degrees, degrees.sum()
+        sums[group, 3:] = np.einsum("n,nd->d", degrees, unit, dtype=np.float64)  # without a copy
+    return sums
+
+
+def energy_of(sums: np.ndarray) -> float:
+    """Return the energy from `energy_sums` of some groups, added up; NaN where there is none."""
+    rough, squares, degrees = sums[:3].tolist()
+    around = squares - float(sums[3:] @ sums[3:]) / max(1, degrees)
+    return rough / around if around > 1e-12 * degrees else np.nan
 
 
 def _check_lists(knn: Knn, walks: Neighbors, count: int) -> None:

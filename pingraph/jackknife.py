@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 GROUPS = 20  # thing i is in group i modulo GROUPS
 
 
 def jackknife_interval(value: float, left_out: Sequence[float]) -> list[float] | None:
-    """Return the 95% interval of a number, value ± 1.96 standard errors.
+    """Return the 95% interval of a number: ± t standard errors, by Student's t with G - 1 degrees.
 
     Args:
         value: what the number is of all things.
-        left_out: what it is without each group in turn.
+        left_out: what it is without each of G groups in turn.
 
     Returns:
         Its ends; None where the number does not exist of all, or of what is left.
@@ -27,5 +28,5 @@ def jackknife_interval(value: float, left_out: Sequence[float]) -> list[float] |
     if not len(others) or not np.isfinite([value, *others]).all():
         return None
     spread = np.square(others - others.mean()).sum() * (len(others) - 1) / len(others)
-    half = 1.96 * np.sqrt(spread)
+    half = stats.t.ppf(0.975, len(others) - 1) * np.sqrt(spread)
     return [float(value - half), float(value + half)]

@@ -22,14 +22,15 @@ def both(table, graph, **options):
 
 def by_hand(value, left_out):
     error = np.sqrt((GROUPS - 1) / GROUPS * np.square(left_out - np.mean(left_out)).sum())
-    return [value - 1.96 * error, value + 1.96 * error]
+    half = stats.t.ppf(0.975, GROUPS - 1) * error
+    return [value - half, value + half]
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=200))
 def test_the_interval_of_a_mean_is_that_of_its_standard_error(values):
     values = np.array(values)
     left_out = [np.delete(values, i).mean() for i in range(len(values))]
-    half = 1.96 * stats.sem(values)
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
     low, high = jackknife_interval(values.mean(), left_out)
     assert [low, high] == pytest.approx(
         [values.mean() - half, values.mean() + half], abs=1e-6 * max(1, np.abs(values).max())

@@ -16,6 +16,8 @@ from pingraph.graph_agreement import (
     PERSISTENCE,
     agreement_by_pin,
     dirichlet_energy,
+    energy_of,
+    energy_sums,
     graph_agreement,
     has_mate,
     mates_share,
@@ -258,6 +260,19 @@ def test_energy_equals_the_laplacian(seed):
     energy = np.trace(vectors.T @ laplacian(weights) @ vectors)
     around = degrees @ ((vectors - center) ** 2).sum(axis=1)
     assert dirichlet_energy(vectors, graph) == pytest.approx(energy / around, rel=1e-5)
+
+
+def test_energy_adds_up_over_groups_of_boards():
+    rng = np.random.default_rng(3)
+    graph, vectors = random_graph(rng, 60, 12, 150), unit(rng, 60, 5)
+    vectors[:4] = 0
+    sums = energy_sums(vectors, graph, 5)
+    assert energy_of(sums.sum(0)) == pytest.approx(dirichlet_energy(vectors, graph))
+    _, boards = graph.edges()
+    for group in range(5):
+        rest = graph.keep_edges(boards % 5 != group)
+        left = energy_of(sums.sum(0) - sums[group])
+        assert left == pytest.approx(dirichlet_energy(vectors, rest))
 
 
 def test_energy_is_forced_at_its_ends():

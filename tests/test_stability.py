@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from pingraph import stability as module
 from pingraph.errors import PinGraphError
@@ -77,7 +78,7 @@ def test_cka_equals_its_definition(seed, rows, width, other):
         values = np.array(
             [slow_ratio(slow_hsic, one[groups != g], two[groups != g]) for g in range(20)]
         )
-        half = 1.96 * np.sqrt(19 / 20 * np.square(values - values.mean()).sum())
+        half = stats.t.ppf(0.975, 19) * np.sqrt(19 / 20 * np.square(values - values.mean()).sum())
         low, high = told["cka"]["ci95"]
         assert (high - low) / 2 == pytest.approx(half, abs=1e-6)
     else:

@@ -14,7 +14,7 @@ from pingraph.errors import PinGraphError
 from pingraph.evaluation import PARTS, Evaluation, evaluate_scorers, evaluate_table
 from pingraph.geometry import geometry
 from pingraph.geometry_intervals import geometry_intervals
-from pingraph.graph_agreement import agreement_by_pin, dirichlet_energy
+from pingraph.graph_agreement import agreement_by_pin, energy_of, energy_sums
 from pingraph.jackknife import GROUPS, jackknife_interval
 from pingraph.knn import Knn, nearest_neighbors
 from pingraph.pictures import Pictures
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pingraph.splits import Split
     from pingraph.subject import Subject
 
-FORMAT, VERSION = "pingraph.report", 1
+FORMAT, VERSION = "pingraph.report", 2
 _NAMED_BOARDS = 8
 _SAMPLED, _RANKED = 2000, 500  # pins, where all would take long
 
@@ -199,11 +199,8 @@ def _agreement(
 
 def _energy(table: EmbeddingTable, graph: PinBoardGraph) -> dict[str, Any]:
     """Return the energy, with the interval of leaving groups of boards out."""
-    energy, (_, boards) = dirichlet_energy(table.fused, graph), graph.edges()
-    left_out = [
-        dirichlet_energy(table.fused, graph.keep_edges(boards % GROUPS != group))
-        for group in range(GROUPS)
-    ]
+    parts = energy_sums(table.fused, graph, GROUPS)
+    energy, left_out = energy_of(parts.sum(0)), [energy_of(parts.sum(0) - one) for one in parts]
     return {"value": number_or_null(energy), "ci95": jackknife_interval(energy, left_out)}
 
 
