@@ -99,8 +99,8 @@ class PinModule(LightningModule):
             self._audit(embeddings, losses.terms)
         # Of the ranks' parts the mean is taken, of the gradients too; the loss is their sum.
         total = losses.total * ranks
-        self._terms = {name: term.detach() for name, term in losses.terms.items()}
-        logged = {f"loss/{name}": term * ranks for name, term in losses.terms.items()}
+        self._terms = {name: term.detach() * ranks for name, term in losses.terms.items()}
+        logged = {f"loss/{name}": term for name, term in self._terms.items()}
         self.log("loss", total, prog_bar=True, sync_dist=ranks > 1, batch_size=1)
         self.log_dict(
             {
@@ -180,18 +180,21 @@ class PinModule(LightningModule):
         """Stop before a step that would make all weights NaN.
 
         Raises:
-            PinGraphError: the loss or its gradient is not finite.
+            PinGraphError: the loss or its gradient is not finite. In 16-mixed a gradient may be,
+                as its scaler leaves such a step out and scales less at the next one; not with a
+                scale below 1, where it is no overflow of the scale.
         """
         gradients = [one.grad for one in self.parameters() if one.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        if self.trainer.precision == "16-mixed":  # whose scaler leaves out steps that overflow
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and scaler.get_scale() >= 1:
             norm = torch.zeros_like(norm)
         if not sum(self._terms.values(), norm).isfinite():  # one wait for the device
             values = {**self._terms, "norm of the gradient": norm}
             found = ", ".join(f"{name} {float(value):g}" for name, value in values.items())
             raise PinGraphError(
                 f"the loss of step {self.global_step + 1} or its gradient is not finite ({found}); "
-                "a lower --model.learning_rate may help"
+                "a new run with a lower --model.learning_rate may help"
             )
 
     def _groups(self) -> list[dict[str, Any]]:

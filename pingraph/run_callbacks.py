@@ -19,7 +19,6 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file
 from pingraph.run_files import CONFIG_FILE
-from pingraph.weights import first_not_finite
 
 # A large model takes seconds to save; this keeps it to a few percent of the time.
 EVERY = timedelta(minutes=2)
@@ -90,6 +89,21 @@ class RunCheckpoint(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         self.started = True
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Keep the last finite weights.
+
+        Raises:
+            PinGraphError: a weight is not finite; nothing is written then.
+        """
+        for name, weight in pl_module.named_parameters():
+            if not weight.isfinite().all():
+                raise PinGraphError(
+                    f"after step {trainer.global_step} {name} is not finite, so nothing is saved "
+                    "of it; a new run with a lower --model.learning_rate may help"
+                )
+
     def on_exception(self, trainer: Trainer, *others: Any) -> None:
         """Save, unless training has not begun: the checkpoint that was being read is whole."""
         if self.started:
@@ -110,14 +124,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
         """Write a checkpoint.
 
         Raises:
-            PinGraphError: it cannot be written; or weights are not finite, and what stands at
-                `path` is kept.
+            PinGraphError: it cannot be written.
         """
-        if name := first_not_finite(checkpoint["state_dict"]):
-            raise PinGraphError(
-                f"after step {checkpoint['global_step']} {name} is not finite, so nothing is saved "
-                "of it; a lower --model.learning_rate may help"
-            )
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         with atomic_file(path) as temporary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -48,11 +47,6 @@ def check_state(module: nn.Module, state: dict[str, Tensor], source: str) -> Non
                 f"{source} is of another model: {name} is {_shape(found.get(name))} there, "
                 f"and {_shape(expected.get(name))} in this model"
             )
-
-
-def first_not_finite(values: Mapping[str, Tensor]) -> str | None:
-    """Return the name of the first tensor that holds NaN or an infinity, or None if none does."""
-    return next((name for name, value in values.items() if not value.isfinite().all()), None)
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:
