@@ -102,7 +102,7 @@ def evaluate(
       pingraph evaluate vectors.parquet --data pins --split runs/mine -o judged
 
     Args:
-        run: a run folder of `pingraph fit`, or a checkpoint in it; or a file of vectors.
+        run: a run folder of `pingraph fit`, a checkpoint in it, or a file of vectors.
         data: of a file, the data set of its pins: a folder, or 'icons' or 'world'.
         split: of a file, what it was not trained on: a saved split, or the run that has it.
         cold_fraction: of a file, instead of --split: the share of cold pins, drawn by PinSplit.
@@ -131,7 +131,7 @@ def embed(run: Path, data: str, out: Path) -> None:
     embedding depends on a pin's content alone.
 
     Args:
-        run: a run folder of `pingraph fit`.
+        run: a run folder of `pingraph fit`, or a checkpoint in it.
         data: a data set folder, or 'icons' or 'world'.
         out: the Parquet file to write.
     """
@@ -160,7 +160,8 @@ def neighbors(
     """List the pins that are nearest to a pin, a text or an image.
 
     Args:
-        run: a run folder of `pingraph fit`, or a file of vectors, which can be searched by pin.
+        run: a run folder of `pingraph fit`, a checkpoint in it, or a file of vectors, which can be
+            searched by pin.
         pin_id: a pin of the data set that the run was trained on.
         text: words to search with, instead of a pin.
         image: an image file to search with, instead of a pin.
@@ -202,7 +203,7 @@ def explain(
     """Tell why two pins are near: their vectors, boards and walks, and what was held out.
 
     Args:
-        run: a run folder of `pingraph fit`, or a file of vectors.
+        run: a run folder of `pingraph fit`, a checkpoint in it, or a file of vectors.
         pin: the id of a pin.
         other: the id of another pin.
         data: of a file, the data set of its pins.
@@ -251,7 +252,8 @@ def report(
       pingraph report runs/mine runs/other -o both.html
 
     Args:
-        runs: run folders of `pingraph fit`, or files of vectors (.parquet or .npy).
+        runs: run folders of `pingraph fit`, checkpoints in them, or files of vectors (.parquet or
+            .npy).
         data: of files, the data set of their pins.
         split: of files, what they were not trained on: a saved split, or the run that has it.
         cold_fraction: of files, take this share of the pins as cold instead.
@@ -295,7 +297,8 @@ def explore(
     A run is embedded once: RUN/embeddings.parquet is there at the next start.
 
     Args:
-        runs: one or two run folders of `pingraph fit`, or files of vectors (.parquet or .npy).
+        runs: one or two run folders of `pingraph fit`, checkpoints in them, or files of vectors
+            (.parquet or .npy).
         data: of files, the data set of their pins: a folder, or 'icons' or 'world'.
         split: of files, what they were not trained on: a saved split, or the run that has it.
         cold_fraction: of files, take this share of the pins as cold instead.
@@ -334,7 +337,8 @@ def export(
       pingraph export runs/mine --pins 10000 -o projector && tensorboard --logdir projector
 
     Args:
-        run: a run folder of `pingraph fit`, or a file of vectors (.parquet or .npy).
+        run: a run folder of `pingraph fit`, a checkpoint in it, or a file of vectors (.parquet or
+            .npy).
         out: a .parquet file, or a new folder for TensorBoard.
         data: of a file, the data set of its pins.
         split: of a file, what it was not trained on: a saved split, or the run that has it.

@@ -19,11 +19,11 @@ from pingraph.interfaces import Embeddings, EmbeddingTable, Encoder, PinContent
 from pingraph.pixel_store import OnBrokenImage
 from pingraph.run_files import (
     CHECKPOINT_FILE,
-    CHECKPOINT_SUFFIX,
     CONFIG_FILE,
     DATA_FILE,
     SPLIT_FILE,
     TOKENIZER_FILE,
+    locate_run,
 )
 from pingraph.splits import Split
 from pingraph.tokenization import load_tokenizer
@@ -61,10 +61,12 @@ class Run:
             PinGraphError: there is no run, a file of it is missing or damaged, or the checkpoint is
                 of another model.
         """
-        folder, checkpoint = _located(Path(path))
-        for name in (CONFIG_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE, CHECKPOINT_FILE):
-            if not (folder / name).is_file():
-                raise PinGraphError(f"{folder} is not a trained run: it has no {name}")
+        folder, checkpoint = locate_run(Path(path))
+        files = (folder / name for name in (CONFIG_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE))
+        for file in (*files, checkpoint):
+            if not file.is_file():
+                missing = file.relative_to(folder)
+                raise PinGraphError(f"{folder} is not a trained run: it has no {missing}")
         config = read_config(folder / CONFIG_FILE)
         return cls(
             folder=folder,
@@ -163,18 +165,6 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config["data"], dict) or "on_broken_image" not in config["data"]:
         raise PinGraphError(f"{path}: expected the key 'on_broken_image' under 'data'")
     return config
-
-
-def _located(path: Path) -> tuple[Path, Path]:
-    """Return the folder of a run, and the checkpoint that is meant."""
-    if path.is_dir() or path.suffix != CHECKPOINT_SUFFIX:
-        return path, path / CHECKPOINT_FILE
-    if not path.is_file():
-        raise PinGraphError(f"{path}: no such checkpoint")
-    folder = next((one for one in path.parents if (one / CONFIG_FILE).exists()), None)
-    if folder is None:
-        raise PinGraphError(f"{path} is in no run folder: none above it has {CONFIG_FILE}")
-    return folder, path
 
 
 def _read_data_card(path: Path) -> dict[str, str]:

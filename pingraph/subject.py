@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pingraph.errors import PinGraphError
-from pingraph.run_files import CHECKPOINT_SUFFIX, SPLIT_FILE
+from pingraph.run_files import SPLIT_FILE, is_run, locate_run
 from pingraph.splits import NoSplit, PinSplit, Split, Splitter
 
 if TYPE_CHECKING:
@@ -85,11 +85,14 @@ class SplitFile:
     """A split that was saved.
 
     Args:
-        path: a file that `Split.save` wrote, or a run folder, whose split is meant.
+        path: a file that `Split.save` wrote, or a run folder or a checkpoint in one: the split of
+            the run is meant.
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path, SPLIT_FILE) if Path(path).is_dir() else Path(path)
+        self.path = Path(path)
+        if is_run(self.path):
+            self.path = locate_run(self.path)[0] / SPLIT_FILE
 
     def split(self, dataset: PinBoardDataset) -> Split:
         """Return the split; raises PinGraphError unless it is one of this data set."""
@@ -136,7 +139,7 @@ def open_subject(
             and `read_vectors`. Or `data` or `split` is given to a run, or no `data` to a file.
     """
     path = Path(path)
-    if not _is_run(path) and (path.is_file() or path.suffix in FORMS):
+    if not is_run(path) and (path.is_file() or path.suffix in FORMS):
         return _open_file(path, data, split)
     return _open_run(path, data, split, progress)
 
@@ -152,17 +155,13 @@ def open_subjects(
 
     Arguments and errors are those of `open_subject`.
     """
-    runs = [_is_run(path) for path in paths]
+    runs = [is_run(path) for path in paths]
     return [
         open_subject(path, None, None, progress=progress)
         if run and not all(runs)
         else open_subject(path, data, split, progress=progress)
         for path, run in zip(paths, runs, strict=True)
     ]
-
-
-def _is_run(path: Path) -> bool:
-    return path.is_dir() or path.suffix == CHECKPOINT_SUFFIX
 
 
 def _open_run(

@@ -1,5 +1,7 @@
 """A run keeps more than its last checkpoint when asked, and each is judged like a run."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from pingraph.embeddings import read_embeddings
 from pingraph.errors import PinGraphError
 from pingraph.explore.kept import embed_once
 from pingraph.runs import Run
-from pingraph.subject import open_subject, open_subjects
+from pingraph.subject import SplitFile, open_subject, open_subjects
 from pingraph.weights import read_state
 from tests.command_line import TINY, contents
 
@@ -70,6 +72,30 @@ def test_two_checkpoints_of_one_run_stand_side_by_side(kept, early):
     for path, table in zip(files, tables, strict=True):
         np.testing.assert_array_equal(read_embeddings(path).fused, table.fused)
     assert abs(tables[0].fused - tables[1].fused).max() > 1e-4
+
+
+def test_a_checkpoint_is_found_from_its_own_folder_and_by_a_link(early, tmp_path, monkeypatch):
+    (tmp_path / "linked.ckpt").symlink_to(early)
+    monkeypatch.chdir(early.parent)
+    for path in (early.name, tmp_path / "linked.ckpt"):
+        assert Run.open(path).checkpoint == early.resolve()
+    assert Run.open("last.ckpt").ended
+
+
+def test_a_checkpoint_has_the_split_of_its_run(kept, early):
+    dataset = Run.open(kept).dataset()
+    found = [SplitFile(path).split(dataset) for path in (kept, early)]
+    np.testing.assert_array_equal(found[0].train_edges, found[1].train_edges)
+
+
+def test_a_run_that_has_not_ended_is_opened_by_its_first_checkpoint(early, kept, tmp_path):
+    shutil.copytree(kept, tmp_path / "mine")
+    (tmp_path / "mine" / "checkpoints" / "last.ckpt").unlink()
+    assert Run.open(tmp_path / "mine" / "checkpoints" / early.name).name == "mine epoch=0-step=2"
+    with pytest.raises(
+        PinGraphError, match=r"mine is not a trained run: it has no checkpoints/last"
+    ):
+        Run.open(tmp_path / "mine")
 
 
 def test_a_checkpoint_that_is_of_no_run_is_refused(early, tmp_path):

@@ -45,7 +45,7 @@ def embed_once(run: Run, dataset: PinBoardDataset) -> EmbeddingTable:
     if (kept := _still_true(path, run, dataset)) is not None:
         return kept
     table = run.embed(dataset, progress=True)
-    check_table(table, run.folder)
+    check_table(table, run.name)
     try:
         write_embeddings(path, table)
     except PinGraphError as error:
