@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pingraph import interfaces
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors
+from pingraph.samplers import check_rows
 from pingraph.samplers.check_rows import ROW_CHECKS, RowCheck, malformed
+
+# Generated code has names in brackets.
+_NOT_OF_USERS = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
+    *(str(Path(one.__file__).parent) for one in (interfaces, check_rows)),
+    "<",
+)
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
@@ -69,22 +79,33 @@ def kept_promises(
 
 @contextmanager
 def blame(name: str, sampler: Any) -> Iterator[None]:
-    """Put the sampler's name before an error; one of the user's own code is told with its line."""
+    """Put the sampler's name before an error; one of the user's own code is told with its line.
+
+    An error that no code of a user took part in is a bug of ours: it goes on as it is.
+    """
     try:
         yield
     except PinGraphError as error:
         raise PinGraphError(f"{name}: {error}") from error
     except Exception as error:
-        if type(sampler).__module__.startswith("pingraph."):
+        where = place_of(error, sampler)
+        if where is None:
             raise
         reason = " ".join(str(error).split())[:200]
-        where = place_of(error, sampler)
         raise PinGraphError(f"{name}: {where}: {type(error).__name__}: {reason}") from error
 
 
-def place_of(error: BaseException, sampler: Any) -> str:
-    """Return file and line that raised an error, of the sampler's own file if it took part."""
-    own = getattr(sys.modules.get(type(sampler).__module__), "__file__", None)
-    frames = traceback.extract_tb(error.__traceback__)
-    frame = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
-    return f"{Path(frame.filename).name}, line {frame.lineno}"
+def place_of(error: BaseException, sampler: Any) -> str | None:
+    """Return where a user's code has led to an error, as "file.py, line 3"; None if none has.
+
+    It is the innermost line of the sampler's own file. Of one of pingraph's, which may hold another
+    sampler, it is that of any file but those of pingraph, of Python and of what is installed.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[::-1]
+    module = type(sampler).__module__
+    if module.startswith("pingraph."):
+        found = [frame for frame in frames if not frame.filename.startswith(_NOT_OF_USERS)]
+    else:
+        own = getattr(sys.modules.get(module), "__file__", None)
+        found = [frame for frame in frames if frame.filename == own] or frames
+    return f"{Path(found[0].filename).name}, line {found[0].lineno}" if found else None

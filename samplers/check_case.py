@@ -57,7 +57,7 @@ def call(
     try:
         found = sampler.sample(graph, seeds, seed=seed, epoch=epoch)
     except Exception as error:
-        where = place_of(error, sampler)
+        where = place_of(error, sampler) or "in pingraph"
         raise BrokenCall(f"{words} raised {type(error).__name__}: {error} ({where})") from error
     fault = malformed(found, len(seeds))
     if fault:

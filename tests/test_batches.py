@@ -23,7 +23,8 @@ from pingraph.encoders.preparation import SmallPreparation
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Negatives, Neighbors
 from pingraph.pin_counts import expected_counts
-from pingraph.samplers import PinSAGESampler, UniformNegatives
+from pingraph.samplers import CachedSampler, PinSAGESampler, UniformNegatives
+from pingraph.samplers.asking import neighbors_of
 from pingraph.splits import NoSplit, PinSplit
 from pingraph.training_pins import TrainingPins
 
@@ -318,6 +319,14 @@ def test_a_sampler_that_raises_is_named_with_its_line(make):
         with pytest.raises(PinGraphError, match=rf"^Failing: test_batches.py, line \d+: {words}"):
             batches.relations(0)
         batches.sampler = Failing()
+    batches.sampler = CachedSampler(sampler=Failing(), epochs=1)
+    with pytest.raises(PinGraphError, match=r"^CachedSampler: test_batches.py, line \d+: KeyErr"):
+        batches.relations(0)
+
+
+def test_an_error_that_no_user_took_part_in_goes_on_as_it_is():
+    with pytest.raises(AttributeError, match="num_pins"):
+        neighbors_of(SAMPLER, object(), np.arange(3), seed=0)
 
 
 def test_log_counts_are_nan_unless_pins_are_counted(make, direct):
