@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pingraph.encoders import efficientnet, minilm
+from pingraph.encoders.hiding import HiddenNumbers
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import PinContent
 
@@ -32,7 +33,7 @@ class FeatureToken(nn.Module):
     def __init__(self, modality: Modality, dim: int, dropout: float):
         super().__init__()
         self.map = _map(modality, dim, 1 / _LENGTH)  # numbers of the token are about 1
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = HiddenNumbers(dropout)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the token."""
@@ -51,7 +52,7 @@ class ShallowFeatures(nn.Module):
     def __init__(self, modalities: tuple[Modality, ...], embed_dim: int, dropout: float):
         super().__init__()
         self.maps = nn.ModuleDict({name: _map(name, embed_dim, 0.02) for name in modalities})
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = HiddenNumbers(dropout)
 
     def forward(self, content: PinContent) -> Tensor:
         """Return the sum over the modalities; of one that a pin lacks there is nothing."""

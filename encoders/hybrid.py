@@ -17,6 +17,7 @@ from pingraph.encoders.checks import check_dropout, check_heads, check_sizes
 from pingraph.encoders.features import FeatureToken, Modality, feature_of
 from pingraph.encoders.fusion import Fusion, FusionKind, rotation
 from pingraph.encoders.granularity import Granularities, Granularity, Levels
+from pingraph.encoders.hiding import hide_for
 from pingraph.encoders.layers import AttentionPool, spread, unit
 from pingraph.encoders.shallow import ShallowLook
 from pingraph.encoders.small import SmallBackbone
@@ -60,7 +61,8 @@ class HybridEncoder(nn.Module):
             both with a backbone that learns its words, of none with a pretrained one.
         input_dropout: share of the numbers of the features, and of the shallow part's pixels, that
             are hidden in training, others at each step, 0 up to below 1: with all of them training
-            pins are known by heart.
+            pins are known by heart. Less in a training of fewer than 37 passes over the pins, in
+            proportion; so is the backbone's `word_dropout`.
         deep_weight: what the fused vector of the towers counts beside the shallow part's.
 
     Raises:
@@ -152,6 +154,14 @@ class HybridEncoder(nn.Module):
         """Note what the tokens of a trained tokenizer are; nothing to do for a pretrained one."""
         if self.backbone.vocabulary is not None:
             self.backbone.vocabulary.learn(tokenizer)
+
+    def expect_passes(self, passes: float) -> None:
+        """Hide less of what is read where training sees each pin a few times only: see `hiding`.
+
+        Args:
+            passes: over the training pins, as anchors, that the training is to make.
+        """
+        hide_for(self, passes)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the layers of the backbone; arguments as of `torch.compile`."""

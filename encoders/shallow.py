@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pingraph.encoders.features import Modality, ShallowFeatures
+from pingraph.encoders.hiding import HiddenNumbers
 from pingraph.encoders.layers import unit
 from pingraph.encoders.vocabulary import Vocabulary, Words, WordVectors
 from pingraph.interfaces import PinContent
@@ -39,7 +40,7 @@ class ShallowLook(nn.Module):
     ):
         super().__init__()
         self.words = WordVectors(vocabulary, embed_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = HiddenNumbers(dropout)
         self.pixels = nn.Linear(3 * self.SIDE**2, embed_dim, bias=False)
         self.middle = nn.Parameter(torch.full((3 * self.SIDE**2,), 0.5))
         nn.init.normal_(self.pixels.weight, std=0.02)

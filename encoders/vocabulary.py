@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pingraph.encoders.hiding import HiddenRows
 from pingraph.tokenization import learned_tokens, word_tokens
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class WordVectors(nn.Module):
 
     def __init__(self, vocabulary: Vocabulary, dim: int):
         super().__init__()
-        self.dropout = nn.Dropout1d(vocabulary.dropout)  # of whole rows
+        self.dropout = HiddenRows(vocabulary.dropout)
         # The last row is of the words that training has not seen, and stays 0.
         self.learned = nn.Embedding(vocabulary.trained + 1, dim, padding_idx=vocabulary.trained)
         self.weights = nn.Embedding(vocabulary.size, 1)

@@ -112,6 +112,11 @@ class PinBatches(Dataset[PinBatch]):
         """Return the number of batches."""
         return self.num_batches
 
+    @property
+    def passes(self) -> float:
+        """How often the run takes each training pin as an anchor, on average."""
+        return self.num_batches * self.batch_size / len(self.train_pins)
+
     def __getitem__(self, index: int) -> PinBatch:
         """Return batch `index`, the same whenever and wherever it is asked for."""
         relations = self.relations(index)

@@ -168,6 +168,8 @@ class PinDataModule(LightningDataModule):
             rank=self._fitting.global_rank,
             ranks=self._fitting.world_size,
         )
+        if hasattr(self.encoder, "expect_passes"):
+            self.encoder.expect_passes(self.batches.passes)
 
     def _augmentation(self) -> Augmentation:
         if self.encoder.preparation.hides_tokens:
