@@ -22,7 +22,7 @@ from pingraph.interfaces import (
     Sampler,
 )
 from pingraph.pin_counts import expected_counts
-from pingraph.samplers.asking import blame, neighbors_of
+from pingraph.samplers.asking import negatives_of, neighbors_of
 
 if TYPE_CHECKING:
     from pingraph.augmentation import Augmentation
@@ -177,8 +177,7 @@ class PinBatches(Dataset[PinBatch]):
         """The negatives that may be trained on: a sampler may know of pins that are held out."""
         found = []
         for sampler in self.negatives:
-            with blame(type(sampler).__name__, sampler):
-                drawn = sampler.sample_negatives(self.graph, anchors, seed=self.seed, epoch=epoch)
+            drawn = negatives_of(sampler, self.graph, anchors, seed=self.seed, epoch=epoch)
             pins = drawn.ids[drawn.mask]
             found.append(pins[self._trained[pins]])
         return found

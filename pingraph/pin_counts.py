@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pingraph.progress import progress_bar
-from pingraph.samplers.asking import blame, neighbors_of
+from pingraph.samplers.asking import negatives_of, neighbors_of
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
@@ -59,8 +59,7 @@ def expected_counts(
             draws = neighbors_per_anchor * found.weights[found.mask].astype(float)
             np.add.at(counts, found.ids[found.mask], draws)
             for source in negatives:
-                with blame(type(source).__name__, source):
-                    drawn = source.sample_negatives(graph, anchors, seed=seed, epoch=epoch)
+                drawn = negatives_of(source, graph, anchors, seed=seed, epoch=epoch)
                 np.add.at(counts, drawn.ids[drawn.mask], 1)
     return np.maximum(counts, 0.5) / len(epochs)
 

@@ -14,9 +14,15 @@ import numpy as np
 
 from pingraph import interfaces
 from pingraph.errors import PinGraphError
-from pingraph.interfaces import Neighbors
+from pingraph.interfaces import Negatives, Neighbors
 from pingraph.samplers import check_rows
-from pingraph.samplers.check_rows import ROW_CHECKS, RowCheck, malformed
+from pingraph.samplers.check_rows import (
+    ROW_CHECKS,
+    RowCheck,
+    ids_in_range,
+    malformed,
+    seeds_come_back,
+)
 
 # Generated code has names in brackets.
 _NOT_OF_USERS = (
@@ -27,7 +33,7 @@ _NOT_OF_USERS = (
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
-    from pingraph.interfaces import Sampler
+    from pingraph.interfaces import NegativeSampler, Sampler
 
 
 def neighbors_of(
@@ -72,6 +78,39 @@ def kept_promises(
     """Return the answer of the sampler `name`; raise a PinGraphError where it breaks a promise."""
     faults = (check(graph, seeds, found) for check in promises)
     fault = malformed(found, len(seeds)) or next(filter(None, faults), None)
+    if fault is not None:
+        raise PinGraphError(f"{name}: {fault}")
+    return found
+
+
+def negatives_of(
+    sampler: NegativeSampler,
+    graph: PinBoardGraph,
+    seeds: np.ndarray,
+    *,
+    seed: int,
+    epoch: int = 0,
+) -> Negatives:
+    """Return what a sampler draws, if its types, shapes, seeds and ids are what it promises.
+
+    Args:
+        sampler: any; it is called once.
+        graph: to sample on.
+        seeds: int64 [B], pins of the graph.
+        seed: the random seed.
+        epoch: the epoch.
+
+    Raises:
+        PinGraphError: as of `neighbors_of`.
+    """
+    name = type(sampler).__name__
+    with blame(name, sampler):
+        found = sampler.sample_negatives(graph, seeds, seed=seed, epoch=epoch)
+    fault = (
+        malformed(found, len(seeds), record=Negatives)
+        or seeds_come_back(graph, seeds, found)
+        or ids_in_range(graph, seeds, found)
+    )
     if fault is not None:
         raise PinGraphError(f"{name}: {fault}")
     return found

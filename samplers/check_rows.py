@@ -1,6 +1,7 @@
 """What a record of neighbors promises, each promise as a function: returns what is wrong, or None.
 
-B seeds, k neighbors of each. The functions after `malformed` trust dtypes and shapes.
+B seeds, k neighbors of each. The functions after `malformed` trust dtypes and shapes. Records of
+negatives, n of each seed, keep some of the promises, too.
 """
 
 from __future__ import annotations
@@ -10,20 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pingraph.interfaces import Neighbors
+from pingraph.interfaces import Negatives, Neighbors
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
 
+# Of each record, the letter of its width and its float32 arrays beside the ids.
+_LAYOUTS = {Neighbors: ("k", ("weights", "scores")), Negatives: ("n", ("log_probabilities",))}
 
-def malformed(found: Any, size: int, k: int | None = None) -> str | None:
+
+def malformed(
+    found: Any, size: int, k: int | None = None, record: type[Neighbors | Negatives] = Neighbors
+) -> str | None:
     """Say what is wrong with the type, the dtypes and the shapes of an answer for `size` seeds."""
-    if not isinstance(found, Neighbors):
-        return f"returned {type(found).__name__}; expected pingraph.interfaces.Neighbors"
+    if not isinstance(found, record):
+        expected = f"expected pingraph.interfaces.{record.__name__}"
+        return f"returned {type(found).__name__}; {expected}"
+    letter, floats = _LAYOUTS[record]
     shape: tuple[int, ...] = getattr(found.ids, "shape", ())
     if len(shape) != 2 or shape[0] != size:
-        return f"returned ids of shape {shape}; expected ({size}, k)"
-    for name, dtype in (("ids", "int64"), ("weights", "float32"), ("scores", "float32")):
+        return f"returned ids of shape {shape}; expected ({size}, {letter})"
+    for name in ("ids", *floats):
+        dtype = "int64" if name == "ids" else "float32"
         fault = _array_fault(name, getattr(found, name), dtype, shape)
         if fault:
             return fault
@@ -34,7 +43,9 @@ def malformed(found: Any, size: int, k: int | None = None) -> str | None:
     )
 
 
-def seeds_come_back(graph: PinBoardGraph, seeds: np.ndarray, found: Neighbors) -> str | None:
+def seeds_come_back(
+    graph: PinBoardGraph, seeds: np.ndarray, found: Neighbors | Negatives
+) -> str | None:
     """The field `seeds` is what was asked for."""
     rows = np.flatnonzero(found.seeds != seeds)
     if len(rows):
@@ -60,11 +71,16 @@ def padded_at_the_end(graph: PinBoardGraph, seeds: np.ndarray, found: Neighbors)
     return None
 
 
-def ids_in_range(graph: PinBoardGraph, seeds: np.ndarray, found: Neighbors) -> str | None:
-    """Every neighbor is a pin of the graph."""
+def ids_in_range(
+    graph: PinBoardGraph, seeds: np.ndarray, found: Neighbors | Negatives
+) -> str | None:
+    """Every neighbor, or negative, is a pin of the graph."""
     wrong = found.mask & ((found.ids < 0) | (found.ids >= graph.num_pins))
     expected = f"expected a pin of the graph, 0 to {graph.num_pins - 1}"
-    return _first(wrong, seeds, lambda row, column: f"is {found.ids[row, column]}; {expected}")
+    what = "negative" if isinstance(found, Negatives) else "neighbor"
+    return _first(
+        wrong, seeds, lambda row, column: f"is {found.ids[row, column]}; {expected}", what
+    )
 
 
 def seed_not_among_them(graph: PinBoardGraph, seeds: np.ndarray, found: Neighbors) -> str | None:
@@ -148,9 +164,14 @@ def _not_positive(name: str, seeds: np.ndarray, found: Neighbors) -> str | None:
     )
 
 
-def _first(wrong: np.ndarray, seeds: np.ndarray, say: Callable[[int, int], str]) -> str | None:
+def _first(
+    wrong: np.ndarray,
+    seeds: np.ndarray,
+    say: Callable[[int, int], str],
+    what: str = "neighbor",
+) -> str | None:
     """Name the first wrong place, in the user's words."""
     if not wrong.any():
         return None
     row, column = (int(place) for place in np.argwhere(wrong)[0])
-    return f"pin {seeds[row]}: neighbor {column} (of row {row}) {say(row, column)}"
+    return f"pin {seeds[row]}: {what} {column} (of row {row}) {say(row, column)}"

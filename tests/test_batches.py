@@ -305,6 +305,35 @@ def test_a_wrong_answer_of_a_sampler_trains_nothing(make, change, words):
         batches.relations(0)
 
 
+class WrongNegatives:
+    """Pin 0 as the negative of each anchor, changed."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def sample_negatives(self, graph, seeds, *, seed, epoch=0):
+        return self.change(Fixed(0).sample_negatives(graph, seeds, seed=seed, epoch=epoch))
+
+
+@pytest.mark.parametrize("count_pins", [False, True])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda found: None, "returned NoneType; expected pingraph.interfaces.Negatives"),
+        (other(ids=lambda ids: ids - 1), "negative 0 (of row 0) is -1; expected a pin of the"),
+        (other(ids=lambda ids: ids + 10**6), "is 1000000; expected a pin of the graph, 0 to"),
+        (other(ids=lambda ids: ids[:, 0]), "returned ids of shape ("),
+        (other(ids=lambda ids: ids.astype(np.int32)), "returned ids as int32 of shape"),
+        (other(mask=lambda mask: mask * 1), "returned mask as int64 of shape"),
+        (other(log_probabilities=list), "returned log_probabilities as list; expected float32"),
+        (other(seeds=lambda seeds: seeds[::-1].copy()), "was asked for pin"),
+    ],
+)
+def test_a_wrong_answer_of_a_negative_sampler_trains_nothing(make, change, words, count_pins):
+    with pytest.raises(PinGraphError, match=rf"^WrongNegatives: .*{re.escape(words)}"):
+        make(negatives=[WrongNegatives(change)], count_pins=count_pins).relations(0)
+
+
 class Failing:
     def sample(self, graph, seeds, *, seed, epoch=0):
         return {}[int(seeds[0])]
