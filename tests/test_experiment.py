@@ -35,7 +35,7 @@ from pingraph.experiment.files import write_all
 from pingraph.experiment.parts import Trial
 from pingraph.experiment.plan import Cell, Experiment
 from pingraph.experiment.run import costs, finished, listing, older, run_cells
-from pingraph.files import read_json, write_json
+from pingraph.files import held_while_open, read_json, write_json
 from pingraph.fit import fit
 from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE, SPLIT_FILE
 from pingraph.runs import Run
@@ -290,6 +290,38 @@ def test_a_cell_that_another_command_has_finished_meanwhile_is_left_alone(tmp_pa
     write_json(tmp_path / cell.path / MADE_FILE, MADE)
     assert run._run(cell, tmp_path, 1, Event()) is None
     assert [path.name for path in (tmp_path / cell.path).iterdir()] == [MADE_FILE]
+
+
+@pytest.mark.parametrize("left", [MADE_FILE, CHECKPOINT_FILE])
+def test_a_cell_that_another_command_made_of_other_options_is_refused(tmp_path, left):
+    cell = Experiment.load(write(tmp_path / "a.yaml", data=["icons"])).cells()[0]
+    other = asdict(replace(cell, made_by={}))
+    write_json(tmp_path / cell.path / CELL_FILE, {"cell": other, "started": {}, "continued": []})
+    write_json(tmp_path / cell.path / left, MADE)
+    with pytest.raises(PinGraphError, match=r"was run with other options \(made_by "):
+        run._run(cell, tmp_path, 1, Event())
+    assert read_json(tmp_path / cell.path / CELL_FILE)["cell"] == other
+
+
+def test_a_cell_that_another_command_finishes_with_other_options_is_no_result(
+    tiny_folder, tmp_path, monkeypatch
+):
+    grid = Experiment.load(write(tmp_path / "a.yaml", data=[str(tiny_folder)]))
+    theirs, ours = (tmp_path / cell.path for cell in grid.cells())
+    other = asdict(replace(grid.cells()[0], made_by={}))
+    write_json(theirs / CELL_FILE, {"cell": other, "started": {}, "continued": []})
+
+    def process(*_):
+        write_json(theirs / MADE_FILE, MADE)
+        write_json(ours / MADE_FILE, MADE)
+
+    monkeypatch.setattr(run, "_process", process)
+    with (
+        held_while_open(theirs),
+        pytest.raises(PinGraphError, match=r"was run with other options \(made_by "),
+    ):
+        run_cells(grid, tmp_path, jobs=1)
+    assert finished(grid.cells()[1], tmp_path)
 
 
 def test_without_images_there_is_a_dash(judged_here, tiny_folder, write_folder, tmp_path):

@@ -45,7 +45,7 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
     Raises:
         PinGraphError: `jobs` is below 1, `pingraph fit` does not know an option of a cell that is
             to run, its data set is not there, two cells have one folder, or a cell in the folder
-            was run with other options.
+            was run with other options, maybe by another process meanwhile.
         KeyboardInterrupt: Ctrl-C; what runs is stopped, keeps its state, and goes on next time.
     """
     cells = _checked(experiment, out, jobs)
@@ -66,6 +66,7 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
         except BaseException:
             stopped.set()
             raise
+    _check_folders(cells, out)  # what others have finished meanwhile
     return failures
 
 
@@ -194,6 +195,7 @@ def _run(cell: Cell, out: Path, jobs: int, stopped: Event) -> str | None:
     with held_while_open(folder) as lock:
         if lock is None:
             return f"{folder}: runs already in another process"
+        _check_folders([cell], out)
         if finished(cell, out):  # by another one, meanwhile
             return None
         return _run_held(cell, out, jobs, stopped, lock)
