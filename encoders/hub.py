@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 _SECONDS = 5  # to be connected within
+_connected: set[str] = set()  # addresses that are not asked again; one that failed is
 
 
 @contextmanager
@@ -34,15 +35,20 @@ def cache_alone_without_hub(name: str) -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-@functools.cache
 def _answers(address: str) -> bool:
-    """Return whether a web address can be connected to, or is left to a proxy."""
+    """Return whether a web address can be connected to in time, or is left to a proxy."""
     parts = urlsplit(address)
-    if getproxies().keys() & {parts.scheme, "all"}:
+    if address in _connected or getproxies().keys() & {parts.scheme, "all"}:
         return True
     port = parts.port or {"http": 80}.get(parts.scheme, 443)
-    try:
-        socket.create_connection((parts.hostname or "", port), timeout=_SECONDS).close()
-    except OSError:
-        return False
-    return True
+    # A time limit of the socket's would be for each address of the host, and none for its name.
+    asking = Thread(target=_connect, args=(address, parts.hostname or "", port), daemon=True)
+    asking.start()
+    asking.join(_SECONDS)
+    return address in _connected
+
+
+def _connect(address: str, host: str, port: int) -> None:
+    with suppress(OSError):
+        socket.create_connection((host, port), timeout=_SECONDS).close()
+        _connected.add(address)

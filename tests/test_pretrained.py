@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import shutil
 import threading
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from pingraph.encoders.backbone import Backbone
+from pingraph.encoders.hub import cache_alone_without_hub
 from pingraph.encoders.pretrained import PretrainedBackbone, load_backbone
 from pingraph.encoders.towers import LEVELS, Depths
 from pingraph.encoders.tuning import Tuning
@@ -400,6 +402,15 @@ def ask_for_the_hub_at(address, monkeypatch):
         ("HF_HUB_OFFLINE", False),
     ):
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)  # else the proxy is what answers, or does not
+
+
+def is_left_to_the_cache(name):
+    from huggingface_hub import constants
+
+    with cache_alone_without_hub(name):
+        return constants.HF_HUB_OFFLINE
 
 
 def test_without_a_network_the_cache_alone_is_looked_at(monkeypatch):
@@ -407,6 +418,35 @@ def test_without_a_network_the_cache_alone_is_looked_at(monkeypatch):
     monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it waits, to try again"))
     with pytest.raises(PinGraphError, match="folder: cannot load the config from the hub"):
         load_backbone("folder")
+
+
+def test_a_hub_is_waited_for_no_longer_however_long_its_name_and_addresses_take(monkeypatch):
+    ask_for_the_hub_at("http://slow.invalid", monkeypatch)
+    monkeypatch.setattr("pingraph.encoders.hub._SECONDS", 0.1)
+    asked_enough = threading.Event()
+
+    def connect(*_, **__):
+        asked_enough.wait(5)
+        return io.BytesIO()
+
+    monkeypatch.setattr("socket.create_connection", connect)
+    assert is_left_to_the_cache("openai/nothing")
+    asked_enough.set()
+
+
+def test_a_hub_that_did_not_answer_is_asked_again_and_one_that_did_is_not(monkeypatch):
+    ask_for_the_hub_at("http://late.invalid", monkeypatch)
+    asked = []
+
+    def connect(*_, **__):
+        asked.append(1)
+        if len(asked) == 1:
+            raise OSError
+        return io.BytesIO()
+
+    monkeypatch.setattr("socket.create_connection", connect)
+    assert [is_left_to_the_cache("openai/nothing") for _ in range(3)] == [True, False, False]
+    assert len(asked) == 2
 
 
 def test_a_hub_that_answers_is_asked(monkeypatch):
