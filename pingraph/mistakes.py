@@ -8,7 +8,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import jsonargparse
 
@@ -237,12 +237,12 @@ def _not_imported(path: str, reason: str) -> str:
 
 
 def _wanted(message: str, action: Any) -> Any:
-    """The type that an option takes, of those of a union the first."""
+    """The type that an option takes, the first of a union; of a list or mapping, what it holds."""
     if found := re.search(r"Subtypes: \[(?:list\[|<class ')?((?:\w+\.)+)(\w+)", message):
         return getattr(importlib.import_module(found[1][:-1]), found[2], object)
     hint = getattr(action, "_typehint", object)
-    while parts := [part for part in get_args(hint) if part is not type(None)]:
-        hint = parts[-1]  # of list[X] and dict[str, X] an X
+    while get_origin(hint) in (list, dict):
+        hint = get_args(hint)[-1]
     return hint
 
 

@@ -141,8 +141,10 @@ def test_a_class_that_does_not_fit_a_protocol_is_told_the_signature(capsys):
     made.add_argument("--shape", type=Shape, default={"class_path": f"{__name__}.Square"})
     assert made.parse_args([f"--shape={__name__}.Circle"]).shape.class_path.endswith("Circle")
     made.add_argument("--shapes", type=list[Shape])
-    for option in ("--shape", "--shapes+"):
-        lines = refused([f"{option}={__name__}.Loose"], capsys, made)
+    made.add_argument("--named", type=dict[str, Shape])
+    loose = f"{__name__}.Loose"
+    for arg in (f"--shape={loose}", f"--shapes+={loose}", f'--named={{"a": "{loose}"}}'):
+        lines = refused([arg], capsys, made)
         assert "which does not implement protocol Shape" in lines[0]
         assert lines[1].startswith("  area(self, scale: ")
 
