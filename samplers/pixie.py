@@ -70,7 +70,8 @@ class PixieSampler:
 
     Raises:
         PinGraphError: an argument is out of its range, or `bias` takes other arguments; when it is
-            first used, that numba cannot compile it, with its file, line and reason.
+            first used, that numba cannot compile it, with its file, line and reason; in a call,
+            that it returned no number from 0 to 1, with the pin.
     """
 
     k: int = 10
