@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
+from time import monotonic
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 _SECONDS = 5  # to be connected within
-_connected: set[str] = set()  # addresses that are not asked again; one that failed is
+_SILENT = 60  # seconds, for which one that did not answer is not asked again: a model has parts
+_connected: set[str] = set()  # addresses
+_silent_until: dict[str, float] = {}  # of each address that was asked, by `monotonic`
 
 
 @contextmanager
@@ -40,11 +43,14 @@ def _answers(address: str) -> bool:
     parts = urlsplit(address)
     if address in _connected or getproxies().keys() & {parts.scheme, "all"}:
         return True
+    if monotonic() < _silent_until.get(address, 0):
+        return False
     port = parts.port or {"http": 80}.get(parts.scheme, 443)
     # A time limit of the socket's would be for each address of the host, and none for its name.
     asking = Thread(target=_connect, args=(address, parts.hostname or "", port), daemon=True)
     asking.start()
     asking.join(_SECONDS)
+    _silent_until[address] = monotonic() + _SILENT
     return address in _connected
 
 

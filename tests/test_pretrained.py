@@ -434,8 +434,13 @@ def test_a_hub_is_waited_for_no_longer_however_long_its_name_and_addresses_take(
     asked_enough.set()
 
 
-def test_a_hub_that_did_not_answer_is_asked_again_and_one_that_did_is_not(monkeypatch):
-    ask_for_the_hub_at("http://late.invalid", monkeypatch)
+@pytest.mark.parametrize(
+    ("seconds", "to_the_cache", "times"), [(0, [True, False, False], 2), (999, [True] * 3, 1)]
+)
+def test_a_hub_that_did_not_answer_is_asked_again_later(seconds, to_the_cache, times, monkeypatch):
+    """And not for each part of a model; one that did answer is not asked again."""
+    ask_for_the_hub_at(f"http://late-{seconds}.invalid", monkeypatch)
+    monkeypatch.setattr("pingraph.encoders.hub._SILENT", seconds)
     asked = []
 
     def connect(*_, **__):
@@ -445,8 +450,8 @@ def test_a_hub_that_did_not_answer_is_asked_again_and_one_that_did_is_not(monkey
         return io.BytesIO()
 
     monkeypatch.setattr("socket.create_connection", connect)
-    assert [is_left_to_the_cache("openai/nothing") for _ in range(3)] == [True, False, False]
-    assert len(asked) == 2
+    assert [is_left_to_the_cache("openai/nothing") for _ in range(3)] == to_the_cache
+    assert len(asked) == times
 
 
 def test_a_hub_that_answers_is_asked(monkeypatch):
