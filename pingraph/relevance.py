@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 BOARD_LIMIT = 200  # pins of a board beyond which sharing it says little
 BLOCK_SCORES = 50_000_000  # scores that are held at a time: 200 MB
+_JUDGED = 8192  # queries whose relevant pins, and no scores, are held at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,9 @@ class Task:
     def answerable(self, queries: np.ndarray) -> np.ndarray:
         """Return those of `queries` that may be asked and have someone relevant to them."""
         queries = queries[self.askable[queries]]
-        counts = [np.diff(self.judge(block)[0].indptr) for block in self.blocks(queries)]
+        starts = range(0, len(queries), _JUDGED)
+        judged = (self.judge(queries[start : start + _JUDGED])[0] for start in starts)
+        counts = [np.diff(relevant.indptr) for relevant in judged]
         return queries[np.concatenate(counts) > 0] if counts else queries
 
     def blocks(self, queries: np.ndarray) -> Iterator[np.ndarray]:
@@ -84,7 +88,7 @@ class PinTask(Task):
     def judge(self, queries: np.ndarray) -> tuple[sparse.csr_array, sparse.csr_array]:
         """Return who shares a thing with pins, and who is no candidate; see `Task.judge`."""
         excluded = self._excluded(queries)
-        relevant = _sharing(self.things, queries)
+        relevant = _sharing(self.things, self._owners, queries)
         relevant.data *= self.corpus[relevant.indices]
         relevant = relevant - relevant.multiply(excluded)
         relevant.eliminate_zeros()
@@ -102,7 +106,19 @@ class PinTask(Task):
         if not self.finds_itself:
             ones, rows = np.ones(shape[0], np.float32), np.arange(shape[0])
             out = sparse.csr_array((ones, (rows, queries)), shape=shape)
-        return out if self.known is None else out.maximum(_sharing(self.known, queries))
+        if self.known is None:
+            return out
+        return out.maximum(_sharing(self.known, self._knowing, queries))
+
+    # Turned once: SciPy would turn all of it in each product with a few rows.
+    @cached_property
+    def _owners(self) -> sparse.csr_array:
+        return self.things.T.tocsr()
+
+    @cached_property
+    def _knowing(self) -> sparse.csr_array:
+        assert self.known is not None
+        return self.known.T.tocsr()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,9 +215,17 @@ def board_task(dataset: PinBoardDataset, split: Split, pins: np.ndarray) -> Boar
     )
 
 
-def _sharing(things: sparse.csr_array, queries: np.ndarray) -> sparse.csr_array:
-    """Return ones where a query and a pin have something in common, [B, N]."""
-    shared = things[queries] @ things.T
+def _sharing(
+    things: sparse.csr_array, owners: sparse.csr_array, queries: np.ndarray
+) -> sparse.csr_array:
+    """Return ones where a query and a pin have something in common, [B, N].
+
+    Args:
+        things: [N, F], what each pin has.
+        owners: [F, N], its transpose.
+        queries: int64 [B].
+    """
+    shared = things[queries] @ owners
     shared.data[:] = 1
     return shared
 
