@@ -229,7 +229,7 @@ def test_tensorboard_gets_one_line_a_pin(write_folder, tmp_path):
         assert line.isprintable() or line.replace("\t", "").isprintable()
         assert len(line.split("\t")) == 7
         assert line.strip()  # a blank line would be skipped, and shift the others
-    assert lines[3].split("\t")[:2] == ["tab here", "=1+1<b>& back"]
+    assert lines[3].split("\t")[:2] == ["tab here", r"=1+1<b>&\x07 back"]
 
 
 def test_a_sheet_fits_the_texture(tiny, tmp_path, monkeypatch):
