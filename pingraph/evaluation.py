@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "pingraph.metrics", 2
 PARTS = ("cold", "warm")
+_ROWS = 8192  # of vectors that are hashed at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,12 +201,25 @@ def _copies(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Zero vectors are left out.
     """
-    rows = np.ascontiguousarray(vectors) + np.float32(0)  # -0 has other bytes than 0
+    # Few rows have a copy: whose hash is its own is none, and need not be sorted with the rest.
+    hashes = _hashes(vectors)
+    _, group, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    alike = np.flatnonzero((counts[group] > 1) & vectors.any(axis=1))
+    rows = vectors[alike] + np.float32(0)  # -0 has other bytes than 0
     whole = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))[:, 0]
     _, first, group = np.unique(whole, return_index=True, return_inverse=True)
-    originals = first[group]
-    copies = np.flatnonzero((originals != np.arange(len(rows))) & rows.any(axis=1))
-    return copies, originals[copies]
+    copies = np.flatnonzero(first[group] != np.arange(len(rows)))
+    return alike[copies], alike[first[group[copies]]]
+
+
+def _hashes(vectors: np.ndarray) -> np.ndarray:
+    """Return a number for each row [N, D], the same for equal ones; uint64 [N]."""
+    weights = np.random.default_rng(0).integers(2**64, size=vectors.shape[1], dtype=np.uint64)
+    hashes = np.empty(len(vectors), np.uint64)
+    for start in range(0, len(vectors), _ROWS):
+        block = np.asarray(vectors[start : start + _ROWS], np.float32) + np.float32(0)
+        hashes[start : start + _ROWS] = block.view(np.uint32) @ weights
+    return hashes
 
 
 def compare(

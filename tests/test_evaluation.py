@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from pingraph import relevance
+from pingraph import evaluation, relevance
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import (
@@ -285,7 +285,8 @@ def test_vectors_that_are_all_alike_score_as_chance(write_folder, count, width):
 
 
 @pytest.mark.parametrize("width", [1, 8, 37, 64])
-def test_equal_vectors_get_equal_scores_wherever_they_stand(width):
+def test_equal_vectors_get_equal_scores_wherever_they_stand(width, monkeypatch):
+    monkeypatch.setattr(evaluation, "_ROWS", 50)
     rng = np.random.default_rng(width)
     kinds = rng.integers(30, size=403)
     vectors = rng.normal(size=(30, width)).astype(np.float32)
