@@ -7,7 +7,6 @@ OMP_NUM_THREADS gives to BLAS and faiss, and as many for our selection. "pingrap
 of pins once; "pingraph, queries" scores every query with every pin, as the others do.
 """
 
-import resource
 from collections.abc import Callable, Mapping
 from statistics import median
 
@@ -25,6 +24,7 @@ from pingraph.experiments.benchmarks.common import (
     grown,
     once_with_memory,
     parse_arguments,
+    peak_of_run,
     race,
     show,
 )
@@ -63,8 +63,7 @@ def main() -> None:
         pairs = zip(searches.seconds["bare product"], searches.seconds[name], strict=True)
         share = median(bare / ours for bare, ours in pairs)
         Console().print(f"{name}: {share:.0%} of the throughput of the bare product")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
-    Console().print(f"peak memory of the run, the peers' included: {peak / 1e9:.2f} GB")
+    Console().print(f"peak memory of the run, the peers' included: {peak_of_run() / 1e9:.2f} GB")
 
 
 def made_up(pins: int, dimensions: int, degree: int) -> tuple[EmbeddingTable, PinBoardGraph]:

@@ -7,7 +7,6 @@ fifth of the pins is cold. Every image and every text is another, so that all ta
 image is ever decoded. Whole corpora are ranked, for Q drawn queries of each task and part.
 """
 
-import resource
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from pingraph.experiments.benchmarks.common import (
     finish,
     once_with_memory,
     parse_arguments,
+    peak_of_run,
     show,
 )
 from pingraph.experiments.benchmarks.neighborhoods import made_up
@@ -48,8 +48,7 @@ def main() -> None:
         heat = time_measures(table, write(Path(name), graph), arguments.queries)
     show(heat)
     finish([heat], arguments)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
-    Console().print(f"peak memory of the run: {peak / 1e9:.2f} GB")
+    Console().print(f"peak memory of the run: {peak_of_run() / 1e9:.2f} GB")
 
 
 def write(folder: Path, graph: PinBoardGraph) -> PinBoardDataset:
