@@ -48,7 +48,8 @@ def stability(
         check_table(table, name)
     require_same_pins(one, two)
     in_one, in_two = one.present["fused"], two.present["fused"]
-    vectors = [table.fused[in_one & in_two] for table in (one, two)]
+    in_both = in_one & in_two
+    vectors = [table.fused if in_both.all() else table.fused[in_both] for table in (one, two)]
     compared = len(vectors[0])
     queries = draw_queries(np.arange(compared), max_queries, seed)
     found = [nearest_neighbors(some, k, queries=queries).ids for some in vectors]
@@ -161,7 +162,11 @@ def _moments(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     The vectors are extended by their squared length and by 1, so that their products hold Xᵀ Y,
     Σ x, Σ y, Σ ‖y‖² x, Σ ‖x‖² y, Σ ‖x‖² ‖y‖², Σ ‖x‖², Σ ‖y‖² and N.
     """
-    return cross_products(_extended(left), _extended(right))
+    total = np.zeros((left.shape[1] + 2, right.shape[1] + 2))
+    for start in range(0, len(left), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        total += _extended(left[rows]).T @ _extended(right[rows])
+    return total
 
 
 def _extended(vectors: np.ndarray) -> np.ndarray:
