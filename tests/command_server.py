@@ -39,6 +39,7 @@ def become(job):
     """Be what a shell would have started for the job, up to the exit status."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which tests may run, ignores it
     os.chdir(job["cwd"])
     sys.path[:0] = job["path"]
     sys.argv[1:] = job["args"]
