@@ -74,10 +74,11 @@ def kept_promises(
     seeds: np.ndarray,
     name: str,
     promises: Sequence[RowCheck] = ROW_CHECKS,
-) -> Neighbors:
+    record: type[Neighbors | Negatives] = Neighbors,
+) -> Any:
     """Return the answer of the sampler `name`; raise a PinGraphError where it breaks a promise."""
     faults = (check(graph, seeds, found) for check in promises)
-    fault = malformed(found, len(seeds)) or next(filter(None, faults), None)
+    fault = malformed(found, len(seeds), record=record) or next(filter(None, faults), None)
     if fault is not None:
         raise PinGraphError(f"{name}: {fault}")
     return found
@@ -106,14 +107,7 @@ def negatives_of(
     name = type(sampler).__name__
     with blame(name, sampler):
         found = sampler.sample_negatives(graph, seeds, seed=seed, epoch=epoch)
-    fault = (
-        malformed(found, len(seeds), record=Negatives)
-        or seeds_come_back(graph, seeds, found)
-        or ids_in_range(graph, seeds, found)
-    )
-    if fault is not None:
-        raise PinGraphError(f"{name}: {fault}")
-    return found
+    return kept_promises(found, graph, seeds, name, (seeds_come_back, ids_in_range), Negatives)
 
 
 @contextmanager
