@@ -5,6 +5,7 @@ Letters: N pins, D and E dimensions of two embeddings, Q queries, k neighbors of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -138,13 +139,13 @@ def cka(one: np.ndarray, two: np.ndarray) -> dict[str, Any]:
     }
 
 
-def cross_products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return leftᵀ right, summed in float64 block by block."""
-    total = np.zeros((left.shape[1], right.shape[1]))
-    for start in range(0, len(left), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        total += left[rows].astype(np.float64).T @ right[rows].astype(np.float64)
-    return total
+def cross_products(
+    left: np.ndarray, right: np.ndarray, prepare: Callable[[np.ndarray], np.ndarray] = np.float64
+) -> np.ndarray:
+    """Return leftᵀ right, summed in float64 block by block, of rows as `prepare` makes them."""
+    starts = range(0, max(1, len(left)), _BLOCK)  # of no rows, one block without any
+    blocks = (slice(start, start + _BLOCK) for start in starts)
+    return np.asarray(sum(prepare(left[rows]).T @ prepare(right[rows]) for rows in blocks))
 
 
 def require_same_pins(one: EmbeddingTable, two: EmbeddingTable) -> None:
@@ -162,11 +163,7 @@ def _moments(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     The vectors are extended by their squared length and by 1, so that their products hold Xᵀ Y,
     Σ x, Σ y, Σ ‖y‖² x, Σ ‖x‖² y, Σ ‖x‖² ‖y‖², Σ ‖x‖², Σ ‖y‖² and N.
     """
-    total = np.zeros((left.shape[1] + 2, right.shape[1] + 2))
-    for start in range(0, len(left), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        total += _extended(left[rows]).T @ _extended(right[rows])
-    return total
+    return cross_products(left, right, _extended)
 
 
 def _extended(vectors: np.ndarray) -> np.ndarray:
