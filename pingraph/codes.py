@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pingraph.errors import PinGraphError
-from pingraph.interfaces import EmbeddingTable
 
 if TYPE_CHECKING:
     from pingraph.views import Code, View
 
-_BLOCK = 65_536  # vectors that are decoded at a time
+_BLOCK = 65_536  # vectors at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,18 +94,13 @@ def score(queries: Codes, pins: Codes) -> np.ndarray:
     return scores
 
 
-def as_served(table: EmbeddingTable, view: View) -> EmbeddingTable:
-    """Return the table that the stored form of `table` decodes to, so that it can be evaluated.
-
-    Raises:
-        PinGraphError: the embeddings are narrower than the view, or not finite.
-    """
-    return replace(
-        table,
-        image=encode(table.image, view).decode(),
-        text=encode(table.text, view).decode(),
-        fused=encode(table.fused, view).decode(),
-    )
+def as_served(vectors: np.ndarray, view: View) -> np.ndarray:
+    """Return what the stored form of vectors decodes to, float32 [N, d]; see `encode`."""
+    served = np.empty((len(vectors), view.width(vectors.shape[1])), np.float32)
+    for start in range(0, len(vectors), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        served[rows] = encode(vectors[rows], view).decode()
+    return served
 
 
 def _int8(vectors: np.ndarray) -> np.ndarray:

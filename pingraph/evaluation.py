@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pingraph.bootstrap import lift_intervals, lifts
+from pingraph.codes import as_served
 from pingraph.embeddings import check_table, require_pins
 from pingraph.errors import PinGraphError
 from pingraph.metrics import METRICS
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
     from pingraph.interfaces import EmbeddingTable
     from pingraph.splits import Split
+    from pingraph.views import View
 
 FORMAT, VERSION = "pingraph.metrics", 2
 PARTS = ("cold", "warm")
@@ -64,6 +67,7 @@ def evaluate_table(
     dataset: PinBoardDataset,
     split: Split,
     *,
+    view: View | None = None,
     seed: int = 0,
     max_queries: int = 10_000,
 ) -> Evaluation:
@@ -75,13 +79,15 @@ def evaluate_table(
         table: the vectors, in the order of the data set's pins.
         dataset: says who is relevant to whom.
         split: says which pins are cold (held out with all edges) and which are warm.
+        view: the form in which queries and pins are stored; None for the vectors as they are.
         seed: of the queries that are drawn, and of the intervals.
         max_queries: when a task has more queries in a part, this many are drawn.
 
     Raises:
-        PinGraphError: the table is of other pins, or a vector is not finite (names the pin).
+        PinGraphError: the table is of other pins, a vector is not finite (names the pin), or the
+            view is wider than the vectors.
     """
-    scorers = table_scorers(table, dataset, split)
+    scorers = table_scorers(table, dataset, split, view)
     return evaluate_scorers(scorers, dataset, split, seed=seed, max_queries=max_queries)
 
 
@@ -134,24 +140,40 @@ def _among(task: Task, pins: np.ndarray) -> Task:
 
 
 def table_scorers(
-    table: EmbeddingTable, dataset: PinBoardDataset, split: Split
+    table: EmbeddingTable, dataset: PinBoardDataset, split: Split, view: View | None = None
 ) -> dict[str, Scorer]:
-    """Return dot products of the vectors as scorers of the four tasks.
+    """Return dot products of the vectors, or of their stored form, as scorers of the four tasks.
 
     Without an image vector, or without a text vector, there are none of image ↔ text: nothing would
     be measured but chance. A board is asked by the mean of the fused vectors of its pins in
     training. A vector of zeros stands for none: such a candidate comes after all others.
 
     Raises:
-        PinGraphError: the table is of other pins, or a vector is not finite (names the pin).
+        PinGraphError: as `evaluate_table`.
     """
     require_pins(table, dataset.pin_ids, dataset.name)
     check_table(table, f"{dataset.name}: embeddings")
-    scorers = fused_scorers(table.fused, split.train_graph(dataset.graph))
+    graph = split.train_graph(dataset.graph)
+
+    def form(vectors: np.ndarray) -> np.ndarray:
+        return vectors if view is None else as_served(vectors, view)
+
+    @lru_cache(maxsize=1)  # the stored forms of all three kinds at once are a second table
+    def of_kind(kind: str) -> dict[str, Scorer]:
+        candidates = form(getattr(table, kind))
+        if kind == "fused":
+            return fused_scorers(candidates, graph)
+        if kind == "text":
+            return {"image_to_text": dot_scorer(candidates, lambda pins: form(table.image[pins]))}
+        return {"text_to_image": dot_scorer(candidates, lambda pins: form(table.text[pins]))}
+
+    def scorer(task: str, kind: str) -> Scorer:
+        return lambda queries: of_kind(kind)[task](queries)
+
+    kinds = {"pin_to_pin": "fused", "board_to_pins": "fused"}
     if table.has_image.any() and table.has_text.any():
-        scorers["image_to_text"] = dot_scorer(table.text, lambda pins: table.image[pins])
-        scorers["text_to_image"] = dot_scorer(table.image, lambda pins: table.text[pins])
-    return scorers
+        kinds |= {"image_to_text": "text", "text_to_image": "image"}
+    return {task: scorer(task, kind) for task, kind in kinds.items()}
 
 
 def fused_scorers(vectors: np.ndarray, graph: PinBoardGraph) -> dict[str, Scorer]:

@@ -85,13 +85,13 @@ def served_quality(
     whole = evaluation or evaluate_table(table, dataset, split, **options)
     channels = table.fused.shape[1]
     present = table.present["fused"]
-    drawn = draw_queries(np.arange(present.sum()), max_queries, seed)
-    neighbors = nearest_neighbors(table.fused[present], k, queries=drawn).ids
+    vectors = table.fused if present.all() else table.fused[present]
+    drawn = draw_queries(np.arange(len(vectors)), max_queries, seed)
+    neighbors = nearest_neighbors(vectors, k, queries=drawn).ids
     forms = []
     for view in usual_views(channels) if views is None else views:
-        served = as_served(table, view)
-        done = evaluate_table(served, dataset, split, **options)
-        kept = _kept(neighbors, served.fused[present], drawn)
+        done = evaluate_table(table, dataset, split, view=view, **options)
+        kept = _kept(neighbors, as_served(vectors, view), drawn)
         forms.append(
             {
                 "dim": view.width(channels),

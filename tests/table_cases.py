@@ -1,7 +1,10 @@
 """Embeddings by chance, and tables of them, that the tests of neighborhoods share."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from pingraph.codes import encode
 from pingraph.interfaces import EmbeddingTable
 
 
@@ -34,3 +37,9 @@ def table_of_pins(dataset, image, text, fused):
         has_image=dataset.has_image,
         has_text=dataset.has_text,
     )
+
+
+def decoded(table, view):
+    """A table of what the stored forms of a table's vectors decode to."""
+    kinds = {kind: getattr(table, kind) for kind in ("image", "text", "fused")}
+    return replace(table, **{kind: encode(v, view).decode() for kind, v in kinds.items()})

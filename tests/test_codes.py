@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pingraph import codes as stored
 from pingraph.codes import _BLOCK, as_served, encode, score
 from pingraph.errors import PinGraphError
-from pingraph.interfaces import EmbeddingTable
 from pingraph.views import View
 
 CODES = ("float", "int8", "binary")
@@ -111,19 +111,12 @@ def test_a_long_code_finds_what_the_vectors_find(asked):
     assert (found.argmax(1) == best).mean() > 0.95
 
 
-def test_a_table_is_served_as_its_codes_decode():
-    has = np.array([True, False, True])
-    x = vectors(6, rows=3)
-    table = EmbeddingTable(
-        pin_ids=np.arange(3), image=x * has[:, None], text=x, fused=x, has_image=has, has_text=has
-    )
-    view = View(dim=8, code="int8")
-    served = as_served(table, view)
-    for name in ("image", "text", "fused"):
-        expected = encode(getattr(table, name), view).decode()
-        np.testing.assert_array_equal(getattr(served, name), expected)
-    assert served.has_image is has
-    assert not served.image[1].any()
+@pytest.mark.parametrize("dim", [0, 8])
+@ALL
+def test_vectors_are_served_as_their_codes_decode(code, dim, monkeypatch):
+    monkeypatch.setattr(stored, "_BLOCK", 7)
+    x, view = vectors(6, rows=20), View(dim=dim, code=code)
+    np.testing.assert_array_equal(as_served(x, view), encode(x, view).decode())
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from pingraph.codes import as_served
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import PARTS, evaluate_table
 from pingraph.metrics import METRICS
 from pingraph.served import served_quality, usual_views
 from pingraph.splits import PinSplit
 from pingraph.views import View
-from tests.table_cases import table_of_pins
+from tests.table_cases import decoded, table_of_pins
 
 
 def make_table(dataset, width=16, seed=0):
@@ -52,7 +51,7 @@ def test_forms_equal_an_evaluation_of_what_they_decode_to(tiny):
     assert sizes == [(16, "float", 64), (16, "int8", 16), (4, "float", 16), (8, "binary", 1)]
     near = nearest_sets(table.fused, 5)
     for view, form in zip(views, told["forms"], strict=True):
-        served = as_served(table, view)
+        served = decoded(table, view)
         expected = evaluate_table(served, tiny, split).to_dict()
         for part in PARTS:
             for task, metrics in form["parts"][part].items():
@@ -101,7 +100,7 @@ def test_neighbors_are_kept_over_pins_with_a_vector(tiny):
     vectors = whole.fused * there[:, None]
     told = served_quality(table_of_pins(tiny, *[vectors] * 3), tiny, split, views, k=5)
     for view, form in zip(views, told["forms"], strict=True):
-        some = as_served(whole, view).fused[there]
+        some = decoded(whole, view).fused[there]
         pairs = zip(nearest_sets(whole.fused[there], 5), nearest_sets(some, 5), strict=True)
         expected = np.mean([len(one & two) / 5 for one, two in pairs])
         assert form["neighbors_kept"]["value"] == pytest.approx(expected)

@@ -183,7 +183,6 @@ def _opened(folder: Path) -> tuple[Cell, Trial]:
 
 
 def _of_run(folder: Path, cell: Cell, trial: Trial) -> Mapping[str, Scorer]:
-    from pingraph.codes import as_served
     from pingraph.runs import Run
     from pingraph.views import View
 
@@ -192,12 +191,11 @@ def _of_run(folder: Path, cell: Cell, trial: Trial) -> Mapping[str, Scorer]:
     if trained != (trial.dataset.fingerprint, split_fingerprint(trial.split)):
         raise PinGraphError(f"{folder} was trained on other data or another split: remove it")
     table = run.embed(trial.dataset)
-    if cell.served:
-        table = as_served(table, View(**cell.served))
+    view = View(**cell.served) if cell.served else None
     if cell.embedding == "fused":
-        return table_scorers(table, trial.dataset, trial.split)
+        return table_scorers(table, trial.dataset, trial.split, view)
     alone = replace(table, fused=getattr(table, cell.embedding))
-    scorers = table_scorers(alone, trial.dataset, trial.split)
+    scorers = table_scorers(alone, trial.dataset, trial.split, view)
     return {task: scorers[task] for task in ("pin_to_pin", "board_to_pins")}
 
 
