@@ -29,6 +29,7 @@ from pingraph.experiments.benchmarks.common import (
     show,
 )
 from pingraph.geometry import geometry, hubness
+from pingraph.geometry_intervals import geometry_intervals
 from pingraph.graph import PinBoardGraph
 from pingraph.graph_agreement import graph_agreement
 from pingraph.graph_ranks import ranks_kept
@@ -40,6 +41,7 @@ K = 10
 BLOCK = 2048
 PEERS = 2_000  # pins for metrics that the peers hold as a matrix of all pairs
 QUERIES = 10_000  # whose time is scaled up; more would only take longer
+SAMPLE = 20_000  # pins from which the uniformity is taken
 EXACT = 200_000  # pins whose geometry is timed over all pairs too: a million take an hour
 
 
@@ -140,9 +142,11 @@ def time_metrics(table: EmbeddingTable, graph: PinBoardGraph, knn: Knn) -> Heat:
     pins = np.arange(graph.num_pins)
     sampler = PinSAGESampler(k=K, num_threads=numba.config.NUMBA_NUM_THREADS)
     walks = sampler.sample(graph, pins, seed=0)
+    values = geometry(table, graph, knn, sample=SAMPLE)
     runs = {
         "geometry": lambda: geometry(table, graph, knn),
-        "geometry, sample=20000": lambda: geometry(table, graph, knn, sample=20_000),
+        "geometry, a sample": lambda: geometry(table, graph, knn, sample=SAMPLE),
+        "its intervals": lambda: geometry_intervals(values, table, graph, knn, sample=SAMPLE),
         "walk neighbors": lambda: sampler.sample(graph, pins, seed=0),
         "graph agreement": lambda: graph_agreement(table, graph, knn, walks),
     }
