@@ -26,6 +26,8 @@ class ShortErrors(jsonargparse.ArgumentParser):
         # An option cut short is a mistake to be told of, not a guess to be trained with.
         defaults = {"allow_abbrev": False, "formatter_class": PlainHelp}
         super().__init__(*args, **{**defaults, **kwargs})
+        self.reading = False  # of a configuration file
+        self.files: list[str] = []  # that were read, in their order
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         """Return the help without what only Python's types are made of."""
@@ -41,7 +43,12 @@ class ShortErrors(jsonargparse.ArgumentParser):
                 read_yaml(path)
         except PinGraphError as error:
             self.error(str(error), error)
-        return super().parse_path(path, *args, **kwargs)
+        self.files.append(str(path))
+        self.reading = True
+        try:
+            return super().parse_path(path, *args, **kwargs)
+        finally:
+            self.reading = False
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print what is wrong, the nearest known name where one is unknown, and where help is.
@@ -58,6 +65,10 @@ class ShortErrors(jsonargparse.ArgumentParser):
             only = next(iter(known)) if len(known) == 1 else None
             parser = known.get(missing[1] if missing else only, parser)
         told = [message] if isinstance(ex, PinGraphError) else explain(message, parser)
+        # Keys that only a file can hold are looked at when all files are read.
+        files = self.files[-1:] if self.reading else parser.files
+        if files and (self.reading or re.fullmatch("unknown option '[^']*'", told[0])):
+            told[0] = f"{', '.join(files)}: {told[0]}"
         lines = [*told, f"try '{parser.prog.replace(' [options]', '')} --help'"]
         sys.stderr.write("error: " + "\n".join(lines) + "\n")
         sys.exit(2)

@@ -201,7 +201,7 @@ def test_a_mistake_is_answered_in_a_few_lines(args, words, commands, tmp_path):
 def test_a_mistake_in_a_configuration_is_named_by_its_key(text, words, commands, tmp_path):
     (tmp_path / "mine.yaml").write_text(text)
     error = commands.run("fit", "--config", tmp_path / "mine.yaml").refusal()
-    for word in words:
+    for word in [f"{tmp_path / 'mine.yaml'}: ", *words]:
         assert word in error
     assert "pingraph fit --help" in error
 

@@ -163,6 +163,7 @@ def test_a_class_that_does_not_fit_a_protocol_is_told_the_signature(capsys):
 def test_a_mistake_in_a_file_is_named_by_its_key(text, words, capsys, tmp_path):
     (tmp_path / "mine.yaml").write_text(text)
     lines = refused([f"--config={tmp_path / 'mine.yaml'}"], capsys)
+    assert lines[0].startswith(f"{tmp_path / 'mine.yaml'}: ")
     assert words in "\n".join(lines)
     assert "<unicode string>" not in "\n".join(lines)
 
@@ -179,6 +180,13 @@ def test_a_file_that_is_no_yaml_is_named_with_its_line(raw, line, capsys, tmp_pa
     file = tmp_path / "mine.yaml"
     file.write_bytes(raw)
     assert refused([f"--config={file}"], capsys)[0].startswith(f"{file}: {line}")
+
+
+def test_a_mistake_beside_a_file_is_not_said_to_be_in_it(capsys, tmp_path):
+    (tmp_path / "mine.yaml").write_text("width: 3")
+    for typed in ("--widht=3", "--width=wide", "--square.sides=3", "picture.png"):
+        beside = refused([f"--config={tmp_path / 'mine.yaml'}", typed], capsys)
+        assert beside == refused([typed], capsys)
 
 
 def test_a_configuration_may_come_through_a_pipe(tmp_path):
