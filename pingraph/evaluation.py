@@ -25,7 +25,7 @@ from pingraph.ranking import (
     mean_or_null,
     number_or_null,
 )
-from pingraph.relevance import Task, board_task, retrieval_tasks
+from pingraph.relevance import TASKS, Task, board_task, retrieval_tasks
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
@@ -104,14 +104,16 @@ def evaluate_scorers(
     """Evaluate anything that scores pins; see `evaluate_table` for the other arguments.
 
     Args:
-        scorers: by task ("pin_to_pin", "image_to_text", "text_to_image", "board_to_pins"); a task
-            without one is left out.
+        scorers: by task (of TASKS); a task without one is left out.
         queries: int64, the only pins that are asked, and that boards are asked for; None for all.
         candidates: by part, the only pins that are ranked, int64; all where there are none given.
 
     Raises:
-        PinGraphError: a score is not finite; or the split is of another data set.
+        PinGraphError: a task is unknown; a score is not finite; or the split is of another data
+            set.
     """
+    if unknown := [task for task in scorers if task not in TASKS]:
+        raise PinGraphError(f"scorer of {unknown[0]!r}: expected one of {', '.join(TASKS)}")
     graph = dataset.graph
     pins = {"cold": split.cold_pins(graph), "warm": split.warm_pins(graph)}
     if queries is not None:

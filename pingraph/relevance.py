@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
     from pingraph.splits import Split
 
+TASKS = ("pin_to_pin", "image_to_text", "text_to_image", "board_to_pins")
 BOARD_LIMIT = 200  # pins of a board beyond which sharing it says little
 BLOCK_SCORES = 50_000_000  # scores that are held at a time: 200 MB
 _JUDGED = 8192  # queries whose relevant pins, and no scores, are held at a time

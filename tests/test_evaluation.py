@@ -480,6 +480,13 @@ def test_scores_of_another_form_name_the_task(tiny, wrong, found):
         evaluate_scorers(scorers, tiny, split)
 
 
+def test_a_scorer_of_an_unknown_task_is_refused(tiny):
+    scorers = {"pin_to_pin": np.zeros, "pin_to_pni": np.zeros}
+    words = "scorer of 'pin_to_pni': expected one of pin_to_pin, image_to_text, text_to_image, boa"
+    with pytest.raises(PinGraphError, match=words):
+        evaluate_scorers(scorers, tiny, PinSplit().split(tiny))
+
+
 def test_embeddings_and_splits_of_other_data_are_refused(tiny, write_folder):
     dataset, split = two_boards(write_folder)
     with pytest.raises(PinGraphError, match="other pins"):
