@@ -17,7 +17,7 @@ from pingraph.audits import TrainingAudit
 from pingraph.data import PinDataModule
 from pingraph.errors import PinGraphError
 from pingraph.fit_failures import RanksEndTogether, WholeSteps, clean_failure
-from pingraph.mistakes import own_error
+from pingraph.mistakes import dropped_option, own_error
 from pingraph.module import PinModule
 from pingraph.parsing import ShortErrors
 from pingraph.resuming import check_resumable
@@ -120,7 +120,13 @@ class PinCLI(LightningCLI):
         )
 
     def before_instantiate_classes(self) -> None:
-        """Give the parts of the objective that have to know it the width of the embeddings."""
+        """Give the parts of the objective that have to know it the width of the embeddings.
+
+        Raises:
+            PinGraphError: an option was typed before a class that lacks it.
+        """
+        if dropped := dropped_option(self.args, self.config["fit"]):
+            raise PinGraphError(dropped)
         model = self.config["fit"]["model"]
         width = model.get("encoder.init_args.embed_dim")
         for part in ("bank_dim", "context.init_args.embed_dim"):

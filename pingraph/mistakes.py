@@ -7,7 +7,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, get_args, get_origin
 
 import jsonargparse
@@ -74,6 +74,34 @@ def explain(message: str, parser: jsonargparse.ArgumentParser) -> list[str]:
     reason = re.sub(r'\s*Parser key "[^"]+":\s*|"<unicode string>", ', "", message).strip()
     reason = re.sub(r"Call to compute_fn of link .* failed: ", "", reason)
     return [f"{place}: {reason}" if place else reason]
+
+
+def dropped_option(args: Sequence[str], config: jsonargparse.Namespace) -> str | None:
+    """Say which option was typed before a class was chosen that lacks it; None where none was.
+
+    jsonargparse leaves it out without a word.
+
+    Args:
+        args: as typed.
+        config: what was made of them.
+    """
+    for typed in args:
+        key = typed.partition("=")[0].rstrip("+")
+        if key.startswith("--") and (lacking := _lacks(config, key[2:].split("."))):
+            return f"{key} is no option of {lacking}, which was chosen after it"
+    return None
+
+
+def _lacks(config: Any, names: list[str]) -> str | None:
+    """Return the class in whose options a dotted name ends; None where it leads to a value."""
+    for name in names:
+        if not isinstance(config, jsonargparse.Namespace):
+            return None  # a list or mapping: its keys may be named otherwise
+        options = config.get("init_args", jsonargparse.Namespace())
+        if name not in config and name not in options:
+            return config.get("class_path")
+        config = config[name] if name in config else options[name]
+    return None
 
 
 def own_error(error: BaseException) -> PinGraphError | None:

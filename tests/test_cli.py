@@ -138,6 +138,11 @@ def test_a_printed_configuration_can_be_given_back(commands, tmp_path):
         ("fit --config nowhere.yaml", ["config: File does not exist"]),
         ("fit --data.folder nowhere", ["nowhere: no such folder"]),
         ("fit --data.foldr x", ["unknown option --data.foldr", "did you mean --data.folder?"]),
+        (
+            "fit --data.folder icons --data.sampler.num_walks 3 "
+            "--data.sampler pingraph.samplers.PPRSampler",
+            ["--data.sampler.num_walks is no option of pingraph.samplers.PPRSampler"],
+        ),
         ("fit --model.lr 1", ["unknown option --model.lr", "did you mean --model.learning_rate?"]),
         ("fit --seed 3", ["did you mean --seed_everything?"]),
         ("fit --data.folder x --seed_everything -1", ["seed_everything is -1: expected 0 to"]),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pingraph.mistakes import explain
+from pingraph.mistakes import dropped_option, explain
 from pingraph.parsing import ShortErrors
 
 CANNOT, NO_MODULE = "cannot import ", "No module named 'nowhere'"
@@ -32,6 +32,13 @@ class Square:
 
 class Circle(Square):
     """Another class beside the default one."""
+
+
+class Dot(Square):
+    """A class without the options of the default one."""
+
+    def __init__(self):
+        super().__init__(side=0)
 
 
 class Loose:
@@ -180,6 +187,25 @@ def test_a_file_that_is_no_yaml_is_named_with_its_line(raw, line, capsys, tmp_pa
     file = tmp_path / "mine.yaml"
     file.write_bytes(raw)
     assert refused([f"--config={file}"], capsys)[0].startswith(f"{file}: {line}")
+
+
+@pytest.mark.parametrize(
+    ("args", "lost"),
+    [
+        (["--square.side=3", f"--square={__name__}.Dot"], "--square.side"),
+        (["--square.side=3", f"--square={__name__}.Circle"], None),
+        (["--square.side", "3", f"--square={__name__}.Dot"], "--square.side"),
+        ([f"--square={__name__}.Square", "--square.side=3"], None),
+        (["--width=3", "--paint.color=red"], None),
+        (["--shapes+", f"{__name__}.Square", "--shapes.side", "3"], None),
+    ],
+)
+def test_an_option_of_a_class_that_gave_way_is_named(args, lost):
+    made = parser()
+    made.add_argument("--shapes", type=list[Shape])
+    told = dropped_option(args, made.parse_args(args))
+    line = f"{lost} is no option of {__name__}.Dot, which was chosen after it"
+    assert told == (lost and line)
 
 
 def test_a_mistake_beside_a_file_is_not_said_to_be_in_it(capsys, tmp_path):
