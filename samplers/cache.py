@@ -12,6 +12,7 @@ import numpy as np
 
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors, Sampler
+from pingraph.samplers.asking import neighbors_of
 from pingraph.samplers.keeping import kept_with
 from pingraph.samplers.requests import check_draw, check_seeds, check_whole
 
@@ -72,14 +73,14 @@ class CachedSampler:
         seeds = check_seeds(graph, seeds)
         shared = int(epoch) // int(self.epochs)
         if not len(seeds):
-            return self.sampler.sample(graph, seeds, seed=seed, epoch=shared)
+            return neighbors_of(self.sampler, graph, seeds, seed=seed, epoch=shared)
         place = (kept_with(graph, _name), int(seed), shared)
         wanted = set(seeds.tolist())
         kept = {pin: self._rows.get((*place, pin)) for pin in wanted}
         rows = {pin: row for pin, row in kept.items() if row is not None}
         missing = np.array(sorted(wanted - rows.keys()), np.int64)
         if len(missing):
-            found = self.sampler.sample(graph, missing, seed=seed, epoch=shared)
+            found = neighbors_of(self.sampler, graph, missing, seed=seed, epoch=shared)
             fresh = dict(zip(missing.tolist(), _packed(found), strict=True))
             rows.update(fresh)
             self._keep({(*place, pin): row for pin, row in fresh.items()})

@@ -9,6 +9,8 @@ import numpy as np
 
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Negatives, Sampler
+from pingraph.samplers.asking import neighbors_of
+from pingraph.samplers.check_rows import ids_in_range, seeds_come_back
 from pingraph.samplers.negative_kernels import draw_window
 from pingraph.samplers.negatives import stream_key
 from pingraph.samplers.requests import check_seeds, check_whole, share_out
@@ -106,7 +108,8 @@ class WalkRankNegatives:
 
     def _window(self, graph: PinBoardGraph, seeds: np.ndarray, seed: int, epoch: int) -> np.ndarray:
         """Return the pins at the ranks of the window, int64 [B, last - first]."""
-        ids = self.sampler.sample(graph, seeds, seed=seed, epoch=epoch).ids
+        answers = (seeds_come_back, ids_in_range)  # a seed among its own neighbors is left out here
+        ids = neighbors_of(self.sampler, graph, seeds, seed=seed, epoch=epoch, promises=answers).ids
         if ids.shape[1] < self.last:
             raise PinGraphError(
                 f"sampler gives {ids.shape[1]} neighbors of a pin; expected at least {self.last}, "

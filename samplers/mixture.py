@@ -10,7 +10,8 @@ import numpy as np
 
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors, Sampler
-from pingraph.samplers.requests import check_seeds, check_whole
+from pingraph.samplers.asking import neighbors_of
+from pingraph.samplers.requests import check_draw, check_seeds, check_whole
 
 if TYPE_CHECKING:
     from pingraph.graph import PinBoardGraph
@@ -53,8 +54,9 @@ class MixtureSampler:
         self, graph: PinBoardGraph, seeds: np.ndarray, *, seed: int, epoch: int = 0
     ) -> Neighbors:
         """Return the pins of the greatest score; arguments and errors as of `Sampler.sample`."""
+        check_draw(seed, epoch)
         seeds = check_seeds(graph, seeds)
-        parts = [part.sample(graph, seeds, seed=seed, epoch=epoch) for part in self.samplers]
+        parts = [neighbors_of(one, graph, seeds, seed=seed, epoch=epoch) for one in self.samplers]
         found = [(part.ids, part.weights) for part in parts]
         return mix(seeds, found, self.weights, self.k)
 

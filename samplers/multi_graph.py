@@ -13,9 +13,10 @@ import numpy as np
 from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Neighbors, Sampler
+from pingraph.samplers.asking import neighbors_of
 from pingraph.samplers.keeping import kept_with
 from pingraph.samplers.mixture import checked_samplers, checked_weights, mix
-from pingraph.samplers.requests import check_seeds, check_whole
+from pingraph.samplers.requests import check_draw, check_seeds, check_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +75,17 @@ class MultiGraphSampler:
 
         The rows that another graph adds are those of its own dense pin indices.
         """
+        check_draw(seed, epoch)
         seeds = check_seeds(graph, seeds)
         samplers = list(self.samplers)
         if len(samplers) == 1:
             samplers *= len(self.graphs) + 1
-        main = samplers[0].sample(graph, seeds, seed=seed, epoch=epoch)
+        main = neighbors_of(samplers[0], graph, seeds, seed=seed, epoch=epoch)
         parts = [(main.ids, main.weights)]
         for number, (other, sampler) in enumerate(zip(self._opened, samplers[1:], strict=True)):
             there, back = kept_with(graph, self._matched, number)
             present = np.flatnonzero(there[seeds] >= 0)
-            found = sampler.sample(other, there[seeds[present]], seed=seed, epoch=epoch)
+            found = neighbors_of(sampler, other, there[seeds[present]], seed=seed, epoch=epoch)
             parts.append(_brought_back(found, back, present, len(seeds)))
         return mix(seeds, parts, self.weights, self.k)
 

@@ -15,6 +15,7 @@ import numpy as np
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file
 from pingraph.interfaces import Neighbors, Sampler
+from pingraph.samplers.asking import neighbors_of
 from pingraph.samplers.requests import check_draw, check_seeds
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def record(
     pins = np.unique(check_seeds(graph, seeds))
     if not len(pins):
         raise PinGraphError("seeds are empty; expected at least one pin to record")
-    found = sampler.sample(graph, pins, seed=seed, epoch=epoch)
+    found = neighbors_of(sampler, graph, pins, seed=seed, epoch=epoch)
     tensors = {"pins": pins, "ids": found.ids, "weights": found.weights, "scores": found.scores}
     tensors = {name: np.ascontiguousarray(tensors[name], _DTYPES[name]) for name in tensors}
     tensors["checksums"] = np.array(list(_checksums(tensors)), "<u4")

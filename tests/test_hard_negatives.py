@@ -74,12 +74,9 @@ def test_the_seed_is_left_out_even_if_the_sampler_ranks_it():
     alone = PinBoardGraph.from_edges([0, 1], [0, 1], pin_ids=range(30))  # 2 … 29 have no board
     sampler = WalkRankNegatives(sampler=Fixed(k=30, found=30), n=30, first=0, last=30)
     with pytest.MonkeyPatch.context() as patch:
-        ranks_itself = lambda self, graph, seeds, *, seed, epoch: Neighbors(  # noqa: E731
-            seeds=seeds,
-            ids=np.tile(np.arange(30), (len(seeds), 1)),
-            weights=None,
-            scores=None,
-            mask=None,
+        everyone = np.tile(np.arange(30), (2, 1))
+        ranks_itself = lambda self, graph, seeds, *, seed, epoch: Neighbors.from_scores(  # noqa: E731
+            seeds=seeds, ids=everyone, scores=np.ones(everyone.shape)
         )
         patch.setattr(Fixed, "sample", ranks_itself)
         found = sampler.sample_negatives(alone, [0, 5], seed=1)

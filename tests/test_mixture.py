@@ -109,10 +109,21 @@ def test_two_equal_parts_are_as_one_of_twice_the_weight():
     np.testing.assert_allclose(twice.scores, once.scores, atol=1e-7)
 
 
+def test_a_part_that_breaks_its_promises_is_named():
+    class Nothing:
+        def sample(self, graph, seeds, *, seed, epoch=0):
+            return None
+
+    for part in (Nothing(), Fixed(rows=[[(0, 1)]])):
+        mixture = MixtureSampler(samplers=[PinSAGESampler(), part])
+        with pytest.raises(PinGraphError, match=f"^{type(part).__name__}: "):
+            mixture.sample(skewed_graph(80, 20, 75), np.array([0]), seed=1)
+
+
 # A plain twin, with a dictionary.
 
 part_rows = st.lists(
-    st.dictionaries(st.integers(1, 12), st.integers(1, 4), max_size=6), min_size=3, max_size=3
+    st.dictionaries(st.integers(3, 14), st.integers(1, 4), max_size=6), min_size=3, max_size=3
 )
 
 

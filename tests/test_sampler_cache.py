@@ -372,7 +372,9 @@ def test_a_sampler_that_fails_leaves_no_file_and_harms_none(recording, tmp_path)
             raise RuntimeError("mine")
 
     before = recording.read_bytes()
-    with pytest.raises(RuntimeError, match="mine"):
+    with pytest.raises(
+        PinGraphError, match=r"Failing: test_sampler_cache.py, line \d+: RuntimeError: mine"
+    ):
         record(Failing(), GRAPH, [0], recording, seed=1)
     assert recording.read_bytes() == before
     assert list(tmp_path.iterdir()) == [recording]
