@@ -5,6 +5,7 @@ Letters: N pins, Q queries, k places of a list, L buckets.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from scipy import sparse
 
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import PARTS, Evaluation, table_scorers
+from pingraph.jackknife import GROUPS, jackknife_interval
 from pingraph.metrics import DEPTH, best_items
 from pingraph.ranking import Scorer, TaskResult, figures, measured
 from pingraph.relevance import Task, retrieval_tasks
@@ -150,7 +152,7 @@ def exposure(
       that so many places can reach, where places are fewer than pins.
 
     Coverage and Gini are properties of all lists together. To draw lists again with replacement
-    makes both worse by itself, so they have no bootstrap interval.
+    makes both worse by itself, so their intervals are those of the jackknife over lists.
 
     Args:
         lists: int64 [Q, k], -1 for no pin.
@@ -159,7 +161,8 @@ def exposure(
         seed: of the resamples.
 
     Returns:
-        Numbers, and "value" with "ci95" for the two popularities; null without lists.
+        Numbers, and "value" with "ci95" of the two popularities, coverage and Gini; null without
+        lists, or without enough of them.
     """
     count, shown = len(popularity), lists >= 0
     popularity = popularity.astype(np.float64)
@@ -168,19 +171,26 @@ def exposure(
         pattern = (np.ones(relevant.nnz), relevant.indices, relevant.indptr)
         sums = sparse.csr_array(pattern, shape=relevant.shape) @ popularity
         wanted = sums / np.diff(relevant.indptr)
-    times = np.bincount(lists[shown], minlength=count)
+    times = _times(lists, count)
     places = int(times.sum())
+    groups = GROUPS if len(lists) >= 2 * GROUPS else 0
+    left_out = [times - _times(lists[group::GROUPS], count) for group in range(groups)]
     return {
         "lists": len(lists),
         "k": lists.shape[1],
         "popularity": _mean(found, seed),
         "popularity_of_relevant": _mean(wanted, seed),
         "popularity_of_all": float(popularity.mean()),
-        "coverage": float((times > 0).mean()) if places else None,
+        "coverage": _jackknifed(coverage, times, left_out),
         "coverage_possible": min(1.0, places / count),
-        "gini": gini(times),
+        "gini": _jackknifed(gini, times, left_out),
         "gini_even": max(0.0, 1 - places / count) if places else None,
     }
+
+
+def coverage(counts: np.ndarray) -> float | None:
+    """Return the share of counts [N] above 0, None where all are 0; see `exposure`."""
+    return float((counts > 0).mean()) if counts.any() else None
 
 
 def gini(counts: np.ndarray) -> float | None:
@@ -276,6 +286,20 @@ def _by_bucket(task: str, result: TaskResult, buckets: Buckets, seed: int) -> li
         }
         for place, label in enumerate(buckets.labels)
     ]
+
+
+def _times(lists: np.ndarray, pins: int) -> np.ndarray:
+    """Return on how many lists each pin is, int64 [N]."""
+    return np.bincount(lists[lists >= 0], minlength=pins)
+
+
+def _jackknifed(
+    measure: Callable[[np.ndarray], float | None], times: np.ndarray, left_out: list[np.ndarray]
+) -> dict[str, Any]:
+    value = measure(times)
+    others = [measure(rest) for rest in left_out]
+    ends = None if value is None or None in others else jackknife_interval(value, others)
+    return {"value": value, "ci95": ends}
 
 
 def _mean(values: np.ndarray, seed: int) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from scipy import sparse
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import PARTS, evaluate_table, table_scorers
 from pingraph.graph import PinBoardGraph
+from pingraph.jackknife import GROUPS, jackknife_interval
 from pingraph.metrics import METRICS
 from pingraph.popularity import (
     age_buckets,
     best_lists,
+    coverage,
     degree_buckets,
     exposure,
     gini,
@@ -152,13 +154,35 @@ def test_exposure_equals_a_loop(seed, queries):
     found = told["popularity_of_relevant"]["value"]
     assert found == (pytest.approx(np.mean(wanted)) if wanted else None)
     assert told["popularity_of_all"] == pytest.approx(degrees.mean())
-    assert told["coverage"] == pytest.approx(len(set(shown)) / 30)
-    assert told["coverage"] <= told["coverage_possible"] == min(1, len(shown) / 30)
+    assert told["coverage"]["value"] == pytest.approx(len(set(shown)) / 30)
+    assert told["coverage"]["value"] <= told["coverage_possible"] == min(1, len(shown) / 30)
     # The Gini coefficient is half the relative mean absolute difference of all pairs.
     times = [shown.count(pin) for pin in range(30)]
     apart = sum(abs(a - b) for a in times for b in times)
-    assert told["gini"] == pytest.approx(apart / (2 * 30 * sum(times)))
-    assert told["gini"] >= told["gini_even"] - 1e-12
+    assert told["gini"]["value"] == pytest.approx(apart / (2 * 30 * sum(times)))
+    assert told["gini"]["value"] >= told["gini_even"] - 1e-12
+    for name, measure in (("coverage", coverage), ("gini", gini)):
+        if queries < 2 * GROUPS:
+            assert told[name]["ci95"] is None
+            continue
+        kept = [np.arange(queries) % GROUPS != group for group in range(GROUPS)]
+        left = [np.bincount(lists[rows][lists[rows] >= 0], minlength=30) for rows in kept]
+        ends = jackknife_interval(told[name]["value"], [measure(one) for one in left])
+        assert told[name]["ci95"] == ends
+
+
+def test_intervals_of_coverage_and_gini_hold_what_other_queries_get():
+    rng, chances = np.random.default_rng(0), 1 / np.arange(1, 301)
+    chances /= chances.sum()
+    told = []
+    for _ in range(150):
+        lists = rng.choice(300, size=(80, 10), p=chances)
+        relevant = sparse.csr_array((80, 300))
+        told.append(exposure(lists, relevant, np.ones(300), seed=0))
+    for name in ("coverage", "gini"):
+        truth = np.mean([one[name]["value"] for one in told])
+        held = np.mean([one[name]["ci95"][0] <= truth <= one[name]["ci95"][1] for one in told])
+        assert 0.9 < held < 1
 
 
 def test_gini_by_hand():
@@ -193,8 +217,8 @@ def test_a_favorite_is_seen(tiny):
     told = exposure(lists, relevant, degrees, seed=0)
     assert told["popularity"]["value"] == degrees[favorite]
     assert told["popularity_of_relevant"]["value"] == pytest.approx(degrees.mean())
-    assert told["coverage"] == pytest.approx(1 / count)
-    assert told["gini"] == pytest.approx(1 - 1 / count)
+    assert told["coverage"] == {"value": pytest.approx(1 / count), "ci95": [1 / count, 1 / count]}
+    assert told["gini"]["value"] == pytest.approx(1 - 1 / count)
 
 
 def test_the_whole_goes_into_json(tiny):

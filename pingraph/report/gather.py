@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pingraph.splits import Split
     from pingraph.subject import Subject
 
-FORMAT, VERSION = "pingraph.report", 2
+FORMAT, VERSION = "pingraph.report", 3
 _NAMED_BOARDS = 8
 _SAMPLED, _RANKED = 2000, 500  # pins, where all would take long
 
