@@ -10,7 +10,7 @@ import numpy as np
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Negatives, Sampler
 from pingraph.samplers.asking import neighbors_of
-from pingraph.samplers.check_rows import ids_in_range, seeds_come_back
+from pingraph.samplers.check_rows import ids_in_range, padded_at_the_end, seeds_come_back
 from pingraph.samplers.negative_kernels import draw_window
 from pingraph.samplers.negatives import stream_key
 from pingraph.samplers.requests import check_seeds, check_whole, share_out
@@ -108,7 +108,8 @@ class WalkRankNegatives:
 
     def _window(self, graph: PinBoardGraph, seeds: np.ndarray, seed: int, epoch: int) -> np.ndarray:
         """Return the pins at the ranks of the window, int64 [B, last - first]."""
-        answers = (seeds_come_back, ids_in_range)  # a seed among its own neighbors is left out here
+        # A seed among its own neighbors is left out here; ids beyond the mask would be drawn.
+        answers = (seeds_come_back, padded_at_the_end, ids_in_range)
         ids = neighbors_of(self.sampler, graph, seeds, seed=seed, epoch=epoch, promises=answers).ids
         if ids.shape[1] < self.last:
             raise PinGraphError(

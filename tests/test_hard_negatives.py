@@ -84,6 +84,20 @@ def test_the_seed_is_left_out_even_if_the_sampler_ranks_it():
     assert not (found.ids == found.seeds[:, None]).any()
 
 
+def test_ids_beyond_the_mask_of_the_sampler_are_refused():
+    class Stale:
+        def sample(self, graph, seeds, *, seed, epoch=0):
+            found = Fixed(found=3).sample(graph, seeds, seed=seed)
+            found.ids[:, 3:] = 10**9
+            return found
+
+    sampler = WalkRankNegatives(sampler=Stale(), n=10, first=0, last=20)
+    with pytest.raises(
+        PinGraphError, match=r"^Stale: pin 0: ids\[0, 3\] is 1000000000 where the mask"
+    ):
+        sampler.sample_negatives(PAIRS, [0, 5], seed=1)
+
+
 def test_a_curriculum_adds_one_negative_with_each_epoch():
     hard = {"sampler": Fixed(), "n": 3, "first": 4, "last": 20}
     for epoch, expected in [(0, 0), (1, 1), (2, 2), (3, 3), (4, 3), (2**64 - 1, 3)]:
