@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -160,7 +159,6 @@ def table_scorers(
     def form(vectors: np.ndarray) -> np.ndarray:
         return vectors if view is None else as_served(vectors, view)
 
-    @lru_cache(maxsize=1)  # the stored forms of all three kinds at once are a second table
     def of_kind(kind: str) -> dict[str, Scorer]:
         candidates = form(getattr(table, kind))
         if kind == "fused":
@@ -169,8 +167,17 @@ def table_scorers(
             return {"image_to_text": dot_scorer(candidates, lambda pins: form(table.image[pins]))}
         return {"text_to_image": dot_scorer(candidates, lambda pins: form(table.text[pins]))}
 
+    made: dict[str, dict[str, Scorer]] = {}
+
     def scorer(task: str, kind: str) -> Scorer:
-        return lambda queries: of_kind(kind)[task](queries)
+        def score(queries: np.ndarray) -> np.ndarray:
+            if kind not in made:
+                if view is not None:
+                    made.clear()  # before the next: stored forms of all kinds are a second table
+                made[kind] = of_kind(kind)
+            return made[kind][task](queries)
+
+        return score
 
     kinds = {"pin_to_pin": "fused", "board_to_pins": "fused"}
     if table.has_image.any() and table.has_text.any():

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from pingraph.interfaces import EmbeddingTable
 from pingraph.metrics import METRICS
 from pingraph.relevance import retrieval_tasks
 from pingraph.splits import BoardSplit, EdgeSplit, PinSplit, Split, TimeSplit
+from pingraph.views import View
 
 TASKS = ("pin_to_pin", "image_to_text", "text_to_image", "board_to_pins")
 SPLITS = [PinSplit(0.3), EdgeSplit(0.3), BoardSplit(0.4), TimeSplit(0.3)]
@@ -478,6 +480,27 @@ def test_scores_of_another_form_name_the_task(tiny, wrong, found):
     words = rf"tiny: the scorer of pin_to_pin returned {found}: expected .* float32 \[\d+, 60\]"
     with pytest.raises(PinGraphError, match=words):
         evaluate_scorers(scorers, tiny, split)
+
+
+def test_stored_forms_of_one_kind_are_held_at_a_time(tiny, monkeypatch):
+    held, made = [], []
+
+    def as_served(vectors, view):
+        served = vectors.copy()
+        if len(vectors) == tiny.num_pins:
+            made.append(sum(one() is not None for one in held))
+            held.append(weakref.ref(served))
+        return served
+
+    monkeypatch.setattr(evaluation, "as_served", as_served)
+    split = PinSplit(fraction=0.2, seed=0).split(tiny)
+    scorers = table_scorers(make_table(tiny), tiny, split, View(code="int8"))
+    for task in (*scorers, *scorers):
+        scorers[task](np.arange(3))
+    assert len(made) > 3
+    assert not any(made)
+    del scorers
+    assert not any(one() is not None for one in held)
 
 
 def test_a_scorer_of_an_unknown_task_is_refused(tiny):
