@@ -9,7 +9,7 @@ import jsonargparse
 
 from pingraph.errors import PinGraphError
 from pingraph.fit import PinCLI, quiet
-from pingraph.mistakes import explain, own_error
+from pingraph.mistakes import dropped_option, explain, own_error
 
 
 def check_options(args: Sequence[str]) -> None:
@@ -21,14 +21,17 @@ def check_options(args: Sequence[str]) -> None:
         args: as of `pingraph fit`; `--data.folder` may be left out.
 
     Raises:
-        PinGraphError: an option is unknown, or its value of a wrong type.
+        PinGraphError: an option is unknown, its value of a wrong type, or it stands before a class
+            that lacks it.
     """
     parser = _parser()
     try:
-        parser.parse_args(["--data.folder=icons", *args])
+        config = parser.parse_args(["--data.folder=icons", *args])
     except jsonargparse.ArgumentError as error:
         reason = own_error(error) or "; ".join(explain(str(error), parser))
         raise PinGraphError(str(reason)) from error
+    if dropped := dropped_option(args, config):
+        raise PinGraphError(dropped)
 
 
 @functools.cache

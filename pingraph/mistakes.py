@@ -97,6 +97,10 @@ def _lacks(config: Any, names: list[str]) -> str | None:
     for name in names:
         if not isinstance(config, jsonargparse.Namespace):
             return None  # a list or mapping: its keys may be named otherwise
+        if name == "init_args":
+            continue
+        if name == "dict_kwargs":
+            return None  # those that are known become options
         options = config.get("init_args", jsonargparse.Namespace())
         if name not in config and name not in options:
             return config.get("class_path")

@@ -615,6 +615,13 @@ def test_a_wrong_file_is_refused(changes, words, tmp_path):
             {"methods": {"a": {"data.sampler": {"class_path": "nowhere.Walks"}}}},
             "methods.a: data.sampler is 'nowhere.Walks'",
         ),
+        (
+            {
+                "options": {"data.sampler.num_walks": 3},
+                "methods": {"a": {"data.sampler": "pingraph.samplers.PPRSampler"}},
+            },
+            "methods.a: --data.sampler.num_walks is no option of pingraph.samplers.PPRSampler",
+        ),
     ],
 )
 def test_options_that_fit_does_not_know_are_refused_before_anything_runs(changes, words, tmp_path):

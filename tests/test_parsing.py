@@ -198,6 +198,8 @@ def test_a_file_that_is_no_yaml_is_named_with_its_line(raw, line, capsys, tmp_pa
         ([f"--square={__name__}.Square", "--square.side=3"], None),
         (["--width=3", "--paint.color=red"], None),
         (["--shapes+", f"{__name__}.Square", "--shapes.side", "3"], None),
+        (["--square.init_args.side=3", f"--square={__name__}.Dot"], "--square.init_args.side"),
+        ([f"--square={__name__}.Square", "--square.dict_kwargs.side=3"], None),
     ],
 )
 def test_an_option_of_a_class_that_gave_way_is_named(args, lost):
