@@ -146,6 +146,8 @@ def _unknown_option(
     message: str, place: str, key: str, parser: jsonargparse.ArgumentParser
 ) -> list[str]:
     if key.startswith("-"):
+        if place:  # of a class that was chosen there
+            return [f"unknown option --{place}.{key.removeprefix('--')}"]
         names = [f"--{name}" for name in _names(parser)]
         return [f"unknown option {key}", *(_meant(key, names) or _inside(key, names))]
     if message.startswith("unrecognized"):

@@ -27,7 +27,7 @@ class ShortErrors(jsonargparse.ArgumentParser):
         defaults = {"allow_abbrev": False, "formatter_class": PlainHelp}
         super().__init__(*args, **{**defaults, **kwargs})
         self.reading = False  # of a configuration file
-        self.files: list[str] = []  # that were read, in their order
+        self.files: list[tuple[str, Any]] = []  # that were read, and what they hold
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         """Return the help without what only Python's types are made of."""
@@ -38,12 +38,13 @@ class ShortErrors(jsonargparse.ArgumentParser):
 
     def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
         """Read a configuration file, whose mistakes as YAML jsonargparse would not place."""
+        held = None
         try:
             if Path(path).is_file():  # a pipe can be read but once
-                read_yaml(path)
+                held = read_yaml(path)
         except PinGraphError as error:
             self.error(str(error), error)
-        self.files.append(str(path))
+        self.files.append((str(path), held))
         self.reading = True
         try:
             return super().parse_path(path, *args, **kwargs)
@@ -65,10 +66,20 @@ class ShortErrors(jsonargparse.ArgumentParser):
             only = next(iter(known)) if len(known) == 1 else None
             parser = known.get(missing[1] if missing else only, parser)
         told = [message] if isinstance(ex, PinGraphError) else explain(message, parser)
-        # Keys that only a file can hold are looked at when all files are read.
-        files = self.files[-1:] if self.reading else parser.files
-        if files and (self.reading or re.fullmatch("unknown option '[^']*'", told[0])):
+        files = [self.files[-1][0]] if self.reading else []
+        # Keys that no class or group knows are looked at when all files are read.
+        if unknown := re.fullmatch("unknown option '([^']*)'", told[0]):
+            files = [path for path, held in parser.files if held is None or _has(held, unknown[1])]
+        if files:
             told[0] = f"{', '.join(files)}: {told[0]}"
         lines = [*told, f"try '{parser.prog.replace(' [options]', '')} --help'"]
         sys.stderr.write("error: " + "\n".join(lines) + "\n")
         sys.exit(2)
+
+
+def _has(held: Any, key: str) -> bool:
+    """Return whether a file has a dotted key; keys of the file may be dotted, too."""
+    return isinstance(held, dict) and any(
+        name == key or (key.startswith(f"{name}.") and _has(value, key[len(name) + 1 :]))
+        for name, value in ((str(name), value) for name, value in held.items())
+    )

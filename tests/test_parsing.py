@@ -212,9 +212,27 @@ def test_an_option_of_a_class_that_gave_way_is_named(args, lost):
 
 def test_a_mistake_beside_a_file_is_not_said_to_be_in_it(capsys, tmp_path):
     (tmp_path / "mine.yaml").write_text("width: 3")
-    for typed in ("--widht=3", "--width=wide", "--square.sides=3", "picture.png"):
+    for typed in (
+        "--widht=3",
+        "--width=wide",
+        "--square.sides=3",
+        "--paint={colour: red}",
+        "picture.png",
+    ):
         beside = refused([f"--config={tmp_path / 'mine.yaml'}", typed], capsys)
         assert beside == refused([typed], capsys)
+
+
+def test_of_several_files_the_one_with_the_mistake_is_named(capsys, tmp_path):
+    for name, text in (
+        ("good", "width: 3"),
+        ("bad", "paint: {colour: red}"),
+        ("flat", "paint.kind: 1"),
+    ):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    for names, named in ((["bad", "good"], "bad"), (["good", "flat"], "flat")):
+        lines = refused([f"--config={tmp_path / name}.yaml" for name in names], capsys)
+        assert lines[0].startswith(f"{tmp_path / named}.yaml: unknown option 'paint.")
 
 
 def test_a_configuration_may_come_through_a_pipe(tmp_path):
@@ -259,6 +277,11 @@ def test_an_unknown_message_is_passed_on_without_its_wrapping():
     assert explain('Parser key "a.b":\n  something new', parser()) == ["a.b: something new"]
     text = "Call to compute_fn of link 'f(x) --> y' with args (1) failed: x is 1: too small"
     assert explain(text, parser()) == ["x is 1: too small"]
+
+
+def test_an_unknown_part_of_a_class_that_was_chosen_is_told_with_its_place():
+    text = 'Parser key "square":\n  Problem with it:\n    unrecognized arguments: --in.x=3'
+    assert explain(text, parser()) == ["unknown option --square.in.x"]
 
 
 def test_help_shows_neither_types_of_python_nor_lists_of_classes():
