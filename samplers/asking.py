@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 import traceback
@@ -26,8 +27,8 @@ from pingraph.samplers.check_rows import (
 
 # Generated code has names in brackets.
 _NOT_OF_USERS = (
-    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
-    *(str(Path(one.__file__).parent) for one in (interfaces, check_rows)),
+    *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")),
+    *(f"{Path(one.__file__).parent}{os.sep}" for one in (interfaces, check_rows)),
     "<",
 )
 

@@ -6,6 +6,7 @@ import re
 import socket
 from multiprocessing.resource_sharer import DupFd
 from multiprocessing.resource_sharer import _resource_sharer as ResourceSharer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,15 +16,17 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 from torch.utils.data import DataLoader
 
+from pingraph import interfaces
 from pingraph.augmentation import Augmentation
 from pingraph.batches import PinBatches, _draw, rows_of_ranks
 from pingraph.content import ContentReader
 from pingraph.data import BatchLoader
 from pingraph.encoders.preparation import SmallPreparation
 from pingraph.errors import PinGraphError
+from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Negatives, Neighbors
 from pingraph.pin_counts import expected_counts
-from pingraph.samplers import CachedSampler, PinSAGESampler, UniformNegatives
+from pingraph.samplers import CachedSampler, PinSAGESampler, UniformNegatives, WalkSampler
 from pingraph.samplers.asking import neighbors_of
 from pingraph.splits import NoSplit, PinSplit
 from pingraph.training_pins import TrainingPins
@@ -349,8 +352,17 @@ def test_a_sampler_that_raises_is_named_with_its_line(make):
             batches.relations(0)
         batches.sampler = Failing()
     batches.sampler = CachedSampler(sampler=Failing(), epochs=1)
-    with pytest.raises(PinGraphError, match=r"^CachedSampler: test_batches.py, line \d+: KeyErr"):
+    words = r"^CachedSampler: Failing: test_batches.py, line \d+: KeyError: [0-9]"
+    with pytest.raises(PinGraphError, match=words):
         batches.relations(0)
+
+
+def test_a_function_that_raises_in_a_sampler_of_ours_is_told_with_its_line():
+    file, mine = f"{Path(interfaces.__file__).parent}_mine.py", {}
+    exec(compile("def data(graph):\n    return {}[0]", file, "exec"), mine)
+    graph = PinBoardGraph.from_edges([0, 1], [0, 0])
+    with pytest.raises(PinGraphError, match=r"^WalkSampler: pingraph_mine.py, line 2: KeyError: 0"):
+        neighbors_of(WalkSampler(data=mine["data"]), graph, np.arange(2), seed=0)
 
 
 def test_an_error_that_no_user_took_part_in_goes_on_as_it_is():
