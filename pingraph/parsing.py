@@ -69,7 +69,8 @@ class ShortErrors(jsonargparse.ArgumentParser):
         files = [self.files[-1][0]] if self.reading else []
         # Keys that no class or group knows are looked at when all files are read.
         if unknown := re.fullmatch("unknown option '([^']*)'", told[0]):
-            files = [path for path, held in parser.files if held is None or _has(held, unknown[1])]
+            holders = [one for one, held in parser.files if held is None or _has(held, unknown[1])]
+            files = holders or files
         if files:
             told[0] = f"{', '.join(files)}: {told[0]}"
         lines = [*told, f"try '{parser.prog.replace(' [options]', '')} --help'"]
