@@ -110,6 +110,11 @@ class Others(Good):
         return replace(found, seeds=found.seeds + 1)
 
 
+class Next(Good):
+    def change(self, found):
+        return replace(found, ids=(found.ids + 1) % 60)
+
+
 class Bare:
     def sample(self, graph, seeds, *, seed, epoch=0):
         return None
@@ -192,7 +197,7 @@ def test_samplers_come_from_the_command_line_and_from_a_file(sample, place, tiny
         "7: PPRSampler\n"
         "mixed:\n"
         "  class_path: MixtureSampler\n"
-        "  init_args: {samplers: [{class_path: CoBoardSampler}, {class_path: mine.Good}]}\n"
+        "  init_args: {samplers: [{class_path: CoBoardSampler}, {class_path: mine.Next}]}\n"
     )
     args = ["--sampler", "PinSAGESampler", "--sampler.num_walks", "50", "--sampler=PinSAGESampler"]
     args += ["--sampler.num_walks=60", "--sampler.k=4", "--sampler", "mine.Good"]
