@@ -42,7 +42,7 @@ def test_parquet_holds_what_is_known(tiny, tmp_path):
     rows = table.to_pylist()
     graph, fused = tiny.graph, mine.table.fused
     assert [row["row"] for row in rows] == list(range(60))
-    assert [row["id"] for row in rows] == tiny.pin_ids.astype(str).tolist()
+    assert [row["id"] for row in rows] == tiny.pin_ids.tolist()
     assert [row["text"] or "" for row in rows] == tiny.texts
     assert [row["num_boards"] for row in rows] == graph.pin_degrees.tolist()
     for pin, row in enumerate(rows):
@@ -114,7 +114,7 @@ def test_drawn_pins_are_neighbors_of_one_another(tiny, tmp_path):
     table = written(tmp_path, mine, pins=20, k=30)
     ids = table["id"].to_pylist()
     assert len(ids) == 20
-    pins = [tiny.pin_ids.tolist().index(int(pin)) for pin in ids]
+    pins = [tiny.pin_ids.tolist().index(pin) for pin in ids]
     vectors = mine.table.fused[pins]
     for row, neighbors in enumerate(table["neighbors"].to_pylist()):
         assert sorted([row, *neighbors["ids"]]) == list(range(20))
@@ -127,7 +127,7 @@ def test_pins_without_a_vector_are_left_out(tiny, tmp_path):
     vectors = make_table(tiny).fused.copy()
     vectors[[0, 7]] = 0
     table = written(tmp_path, subject(tiny, fused=vectors))
-    left = np.delete(tiny.pin_ids.astype(str), [0, 7]).tolist()
+    left = np.delete(tiny.pin_ids, [0, 7]).tolist()
     assert table["id"].to_pylist() == left
     assert table["row"].to_pylist() == list(range(58))
     with pytest.raises(PinGraphError, match="mine: no pin has a vector"):

@@ -71,7 +71,7 @@ def write_parquet(path: Path, facts: Facts, *, k: int = 10, image_size: int = 12
 def _schema(facts: Facts) -> pa.Schema:
     fields: dict[str, Any] = {
         "row": pa.int64(),
-        "id": pa.string(),  # a viewer in a browser knows no whole numbers beyond 2^53
+        "id": pa.int64() if facts.subject.dataset.pin_ids.dtype.kind in "iu" else pa.string(),
         "text": pa.string(),
         "boards": _STRINGS,
         "num_boards": pa.int32(),
@@ -91,7 +91,7 @@ def _columns(facts: Facts, knn: Knn, places: np.ndarray, rows: slice) -> dict[st
     found = knn.ids[rows], 1 - knn.scores[rows]
     return {
         "row": np.arange(len(facts.pins))[rows],
-        "id": dataset.pin_ids[pins].astype(str).tolist(),
+        "id": dataset.pin_ids[pins].tolist(),
         "text": [dataset.texts[pin] or None for pin in pins.tolist()],
         "boards": titles,
         "num_boards": [len(of_pin) for of_pin in titles],
