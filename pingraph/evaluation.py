@@ -121,15 +121,17 @@ def evaluate_scorers(
     shared = retrieval_tasks(dataset, split)
     boards = np.arange(graph.num_boards)
     drawn = {"seed": seed, "max_queries": max_queries}
-    for part in PARTS:
-        tasks: list[tuple[Task, np.ndarray]] = [(task, pins[part]) for task in shared]
-        for task, asked in [*tasks, (board_task(dataset, split, pins[part]), boards)]:
-            if candidates is not None and part in candidates:
-                task = _among(task, candidates[part])
-            exists = task.name in scorers and task.askable.any()
-            results[part][task.name] = (
-                evaluate_task(task, scorers[task.name], asked, dataset, **drawn) if exists else None
-            )
+    tasks: list[tuple[str, Task, np.ndarray]] = [
+        *((part, task, pins[part]) for task in shared for part in PARTS),
+        *((part, board_task(dataset, split, pins[part]), boards) for part in PARTS),
+    ]  # the parts of a task follow each other, for a scorer may be made when it is first asked
+    for part, task, asked in tasks:
+        if candidates is not None and part in candidates:
+            task = _among(task, candidates[part])
+        exists = task.name in scorers and task.askable.any()
+        results[part][task.name] = (
+            evaluate_task(task, scorers[task.name], asked, dataset, **drawn) if exists else None
+        )
     described = {"kind": split.kind, "seed": split.seed, **split.parameters}
     return Evaluation(data=dataset.name, split=described, seed=seed, **results)
 

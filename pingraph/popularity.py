@@ -5,7 +5,6 @@ Letters: N pins, Q queries, k places of a list, L buckets.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -174,16 +173,17 @@ def exposure(
     times = _times(lists, count)
     places = int(times.sum())
     groups = GROUPS if len(lists) >= 2 * GROUPS else 0
-    left_out = [times - _times(lists[group::GROUPS], count) for group in range(groups)]
+    rests = (times - _times(lists[group::GROUPS], count) for group in range(groups))
+    left_out = [(coverage(rest), gini(rest)) for rest in rests]
     return {
         "lists": len(lists),
         "k": lists.shape[1],
         "popularity": _mean(found, seed),
         "popularity_of_relevant": _mean(wanted, seed),
         "popularity_of_all": float(popularity.mean()),
-        "coverage": _jackknifed(coverage, times, left_out),
+        "coverage": _jackknifed(coverage(times), [one for one, _ in left_out]),
         "coverage_possible": min(1.0, places / count),
-        "gini": _jackknifed(gini, times, left_out),
+        "gini": _jackknifed(gini(times), [one for _, one in left_out]),
         "gini_even": max(0.0, 1 - places / count) if places else None,
     }
 
@@ -293,13 +293,10 @@ def _times(lists: np.ndarray, pins: int) -> np.ndarray:
     return np.bincount(lists[lists >= 0], minlength=pins)
 
 
-def _jackknifed(
-    measure: Callable[[np.ndarray], float | None], times: np.ndarray, left_out: list[np.ndarray]
-) -> dict[str, Any]:
-    value = measure(times)
-    others = [measure(rest) for rest in left_out]
-    ends = None if value is None or None in others else jackknife_interval(value, others)
-    return {"value": value, "ci95": ends}
+def _jackknifed(value: float | None, left_out: list[float | None]) -> dict[str, Any]:
+    others = [one for one in left_out if one is not None]
+    exists = value is not None and len(others) == len(left_out)
+    return {"value": value, "ci95": jackknife_interval(value, others) if exists else None}
 
 
 def _mean(values: np.ndarray, seed: int) -> dict[str, Any]:
