@@ -100,7 +100,7 @@ class IdIndex:
         return self._find_by_hash(column, first_row)
 
     def refuse_duplicates(self) -> None:
-        """Raise PinGraphError, with both rows, when an id occurs twice."""
+        """Raise PinGraphError, with both rows and how many more, when an id occurs twice."""
         if self._is_range or self._is_ascending:
             return
         ordered = self.ids[self._order]
@@ -108,8 +108,10 @@ class IdIndex:
         if len(twice):
             first, second = self._order[twice[0]], self._order[twice[0] + 1]
             name = self.ids[first].item()
+            others = len(np.unique(ordered[twice])) - 1
+            more = f" (and {others:,} more)" if others else ""
             raise PinGraphError(
-                f"{self.what} id {name!r} occurs twice, in rows {first} and {second}"
+                f"{self.what} id {name!r} occurs twice, in rows {first} and {second}{more}"
             )
 
     @cached_property

@@ -216,7 +216,11 @@ def test_a_wrong_array_is_named_by_file_row_and_pin(words, tmp_path, vectors, me
     [
         (np.array(["a", "b", "c"]), r"file\.ids\.npy: 3 ids for 4 rows of file\.npy"),
         (np.array(["a", "b", "x", "y"]), "row 2: unknown pin id 'x'; words lacks 2 of the 4 ids"),
-        (np.array(["a", "b", "b", "d"]), "pin id 'b' occurs twice, in rows 1 and 2"),
+        (np.array(["a", "b", "b", "d"]), "pin id 'b' occurs twice, in rows 1 and 2$"),
+        (
+            np.array(["a", "b", "b", "a"]),
+            r"pin id 'a' occurs twice, in rows 0 and 3 \(and 1 more\)",
+        ),
         (np.arange(4), "the pin ids are strings, but integers were given$"),
         (np.array(["a", "", "c", "d"]), "row 1: pin id '' is empty"),
         (np.array(["a", "b", "c", None], object), "Python objects"),
