@@ -828,7 +828,29 @@ def test_the_keyboard_alone(served, tiny, tmp_path):
         page.browser.type(down + enter)
         page.until(text=word, **{"in": chosen})
         page.browser.type("/" + escape + tab)
+        page.open(pin=11)
+        page.browser.run("[...document.querySelectorAll('li.pin > .go')].at(-1).focus()")
+        page.browser.type("w")
+        page.wait("document.querySelector('.reasons p')?.textContent.startsWith('In ')")
+        page.wait(
+            "document.querySelector('.reasons').getBoundingClientRect().bottom <= innerHeight"
+        )
         assert page.browser.errors() == []
+
+
+@BROWSER
+def test_a_long_id_breaks_no_other_word(served, tmp_path):
+    with browsing(served.home, tmp_path) as page:
+        page.open(pin=11)
+        page.browser.run(
+            "document.querySelector('.facts b').textContent = 'plane-circle-'.repeat(9)"
+        )
+        lines = """
+            const words = document.createRange();
+            words.selectNodeContents(document.querySelector('.facts .state'));
+            return words.getClientRects().length;
+        """
+        assert page.browser.run(lines) == 1
 
 
 @BROWSER

@@ -227,6 +227,7 @@ async function why(button) {
   } catch (error) {
     box.replaceChildren(make("p", { class: "note" }, error.message));
   }
+  box.scrollIntoView({ block: "nearest" });
 }
 
 // ---- keys: one pin of each list can be reached by Tab, the arrows go to the others ----
