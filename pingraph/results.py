@@ -120,8 +120,17 @@ def metrics_sheet(metrics: dict[str, Any]) -> Sheet:
         title=f"{metrics['data']}: ranking the full corpus [95% interval]",
         columns=["", *TASKS.values()],
         sections={name: list(_metric_rows(metrics[part])) for part, name in PARTS.items()},
-        notes=[_MATES, _BOARDS, _RECALL, _MACRO, seen, *filtered],
+        notes=[_MATES, _BOARDS, _RECALL, _MACRO, seen, *filtered, *_nobody_asked(metrics)],
     )
+
+
+def _nobody_asked(metrics: dict[str, Any]) -> list[str]:
+    """Say why nothing is asked of pin → pin, where that is so."""
+    tasks = [metrics[part]["pin_to_pin"] for part in PARTS]
+    if not all(tasks) or any(task["queries"] for task in tasks):
+        return []
+    count = sum(task["queries_without_relevant"] for task in tasks)
+    return [f"None of the {count:,} pins that could ask has a board-mate that could be found."]
 
 
 def comparison_sheet(comparison: dict[str, Any]) -> Sheet:

@@ -145,3 +145,15 @@ def test_metrics_table(kind):
         assert "0.710" in text  # recall@10 by board
         assert "1,234" in text
         assert ("leaves out pairs" in text) == (kind == "edge")
+        assert "could ask" not in text
+
+
+def test_the_table_of_no_queries_says_why():
+    nothing = {"value": None, "ci95": None}
+    empty = {"queries": 0, **{key: {**nothing, "macro": nothing} for key in METRICS}}
+    parts = {
+        part: {**dict.fromkeys(TASKS), "pin_to_pin": {**empty, "queries_without_relevant": count}}
+        for part, count in (("cold", 0), ("warm", 1200))
+    }
+    sheet = metrics_sheet({"data": "things", "split": {"kind": "none"}, **parts})
+    assert sheet.notes[-1].startswith("None of the 1,200 pins that could ask has a board-mate")

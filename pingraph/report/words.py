@@ -107,15 +107,12 @@ def describe_data(numbers: dict[str, Any]) -> list[Sentence]:
     if data["broken_images"]:
         text = f"{data['broken_images']:,} of {data['with_image']:,} images cannot be decoded."
         out.append(Sentence("bad", text))
-    for kind in ("image", "text"):
-        missing = data["pins"] - data[f"with_{kind}"]
-        if missing:
-            out.append(Sentence("note", f"{missing:,} of {data['pins']:,} pins have no {kind}."))
+    out += _missing(data)
     return out + [Sentence("note", note) for note in numbers["notes"]]
 
 
 def caveats(numbers: dict[str, Any]) -> list[str]:
-    """Return what is wrong with the data or with what was held out, as the page says it."""
+    """Return what is wrong or missing in the data or in what was held out, as the page says it."""
     vectors = [
         f"{name}: {one.text}"
         for name, run in numbers["runs"].items()
@@ -123,7 +120,7 @@ def caveats(numbers: dict[str, Any]) -> list[str]:
     ]
     data = [one.text for one in describe_data(numbers) if one.kind == "bad"]
     first = [one.text for one in (*describe_split(numbers), *_mates(numbers))]
-    return [*first, *vectors, *data]
+    return [*first, *vectors, *data, *(one.text for one in _missing(numbers["data"]))]
 
 
 def spoken_part(numbers: dict[str, Any]) -> str | None:
@@ -150,8 +147,18 @@ def compared_pins(pair: dict[str, Any]) -> str:
 def _mates(numbers: dict[str, Any]) -> list[Sentence]:
     if spoken_part(numbers) is not None:
         return []
-    text = "No pin has a board-mate that could be found, so nothing can be said of retrieval."
-    return [Sentence("bad", text)]
+    text = "has a board-mate that could be found, so nothing can be said of retrieval."
+    return [Sentence("bad", f"None of the {numbers['data']['pins']:,} pins {text}")]
+
+
+def _missing(data: dict[str, Any]) -> list[Sentence]:
+    """Say how many pins lack an image, and how many a text."""
+    counts = {kind: data["pins"] - data[f"with_{kind}"] for kind in ("image", "text")}
+    return [
+        Sentence("note", f"{count:,} of {data['pins']:,} pins have no {kind}.")
+        for kind, count in counts.items()
+        if count
+    ]
 
 
 def _vectors(numbers: dict[str, Any], run: dict[str, Any]) -> list[Sentence]:
