@@ -62,6 +62,11 @@ class Browser:
             "POST", "/actions", {"actions": [{"type": "key", "id": "k", "actions": presses}]}
         )
 
+    def to_paper(self):
+        """Show pages as they are printed, from now on."""
+        wanted = {"cmd": "Emulation.setEmulatedMedia", "params": {"media": "print"}}
+        self._call("POST", "/goog/cdp/execute", wanted)
+
     def errors(self):
         """Return what the console of the page has shown since the last call."""
         return [entry["message"] for entry in self._call("POST", "/se/log", {"type": "browser"})]

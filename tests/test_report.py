@@ -237,6 +237,21 @@ def test_no_error_in_the_console(tiny, tmp_path):
         browser.close()
 
 
+@pytest.mark.skipif(not (DRIVER and CHROMIUM), reason=MISSING)
+def test_nothing_is_wider_than_the_paper(tiny, tmp_path):
+    made(tmp_path, *(subject(tiny, name=f"run {seed}", seed=seed) for seed in range(3)))
+    (tmp_path / "profile").mkdir()
+    browser = Browser(tmp_path / "profile", width=718)  # of A4, in Chromium's margins
+    try:
+        browser.to_paper()
+        browser.open(tmp_path / "report.html")
+        opened = "for (const one of document.querySelectorAll('details')) one.open = true;"
+        wide = "return document.documentElement.scrollWidth - innerWidth"
+        assert browser.run(f"{opened} {wide}") <= 0
+    finally:
+        browser.close()
+
+
 def test_what_cannot_stand_together_is_refused(tiny, write_folder, tmp_path):
     other = open_dataset(write_folder("other"))
     split = NoSplit().split(other)
