@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from pingraph.interfaces import EmbeddingTable
     from pingraph.knn import Knn
 
+# What the numbers can be, at least and at most.
+_LIMITS = {
+    "alignment": (0, 4),
+    "uniformity": (-8, 0),
+    "effective_rank": (1, np.inf),
+    "anisotropy": (-1, 1),
+    **dict.fromkeys(("robin_hood", "anti_hubs", "largest_hub"), (0, 1)),
+    "modality_gap": (0, 2),
+}
+
 
 def geometry_intervals(
     values: dict[str, float],
@@ -53,7 +63,10 @@ def geometry_intervals(
         "modality_gap": _gaps(table),
     }
     return {
-        name: jackknife_interval(value, left_out.get(name, ())) for name, value in values.items()
+        name: jackknife_interval(
+            value, left_out.get(name, ()), _LIMITS.get(name, (-np.inf, np.inf))
+        )
+        for name, value in values.items()
     }
 
 

@@ -206,4 +206,4 @@ def _with_interval(value: float, left_out: list[float]) -> dict[str, Any]:
     if not np.isfinite(value):
         reason = "too few pins, or the vectors of an embedding are all alike"
         return {"value": None, "ci95": None, "reason": reason}
-    return {"value": float(value), "ci95": jackknife_interval(value, left_out)}
+    return {"value": float(value), "ci95": jackknife_interval(value, left_out, (-1, 1))}

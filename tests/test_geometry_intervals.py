@@ -43,6 +43,14 @@ def test_nothing_is_said_of_what_does_not_exist():
     assert jackknife_interval(1.0, [1.0, np.nan]) is None
 
 
+def test_an_interval_ends_where_the_number_cannot_be():
+    left_out = [0.0, 0.02] * (GROUPS // 2)
+    low, high = jackknife_interval(0.01, left_out)
+    assert low < 0
+    assert jackknife_interval(0.01, left_out, (0, 1)) == [0, high]
+    assert jackknife_interval(0.99, [1 - one for one in left_out], (0, 1))[1] == 1
+
+
 @pytest.mark.parametrize("zeros", [0, 7])
 def test_equal_to_leaving_out_by_hand(zeros):
     vectors, graph = random_case(count=220)

@@ -201,7 +201,7 @@ def _energy(table: EmbeddingTable, graph: PinBoardGraph) -> dict[str, Any]:
     """Return the energy, with the interval of leaving groups of boards out."""
     parts = energy_sums(table.fused, graph, GROUPS)
     energy, left_out = energy_of(parts.sum(0)), [energy_of(parts.sum(0) - one) for one in parts]
-    return {"value": number_or_null(energy), "ci95": jackknife_interval(energy, left_out)}
+    return {"value": number_or_null(energy), "ci95": jackknife_interval(energy, left_out, (0, 2))}
 
 
 def _asked(evaluation: Evaluation) -> TaskResult | None:
