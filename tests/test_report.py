@@ -739,6 +739,28 @@ def test_groups_that_differ_are_told(numbers):
     assert not any("Not alike" in one.text for one in describe_run(told, "mine"))
 
 
+def test_the_worst_and_best_boards_are_those_of_a_loop(tiny):
+    mine = subject(tiny, NoSplit().split(tiny))
+    found = gather([mine], seed=0, map_pins=9).numbers["runs"]["mine"]["warm"]
+    result = evaluate_table(mine.table, tiny, mine.split).warm["pin_to_pin"]
+    recall = dict(
+        zip(result.queries.tolist(), result.values[:, METRICS.index("recall@10")], strict=True)
+    )
+    means = {}
+    for board in range(tiny.graph.num_boards):
+        pins = [int(pin) for pin in tiny.graph.pins_of(board)]
+        asked = [recall[pin] for pin in pins if pin in recall]
+        if len(pins) > 1 and len(asked) >= 5:
+            means[str(tiny.board_ids[board])] = (len(asked), np.mean(asked))
+    values = sorted(mean for _, mean in means.values())
+    assert found["boards"] == len(values) > 1
+    for key, expected in (("worst_boards", values), ("best_boards", values[::-1])):
+        assert [one["value"] for one in found[key]] == pytest.approx(expected[: len(found[key])])
+        for one in found[key]:
+            assert (one["queries"], one["value"]) == pytest.approx(means[one["board"]])
+            assert one["ci95"][0] <= one["value"] <= one["ci95"][1]
+
+
 def test_queries_are_told_apart_by_the_words_that_training_has_seen(write_folder):
     pins = np.arange(80)
     texts = ["Red, red!", "{0} red BLUE", "{0}, red; red", "?!"]  # of a number no other pin has

@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from pingraph.subject import Subject
 
 FORMAT, VERSION = "pingraph.report", 3
-_NAMED_BOARDS = 8
 _SAMPLED, _RANKED = 2000, 500  # pins, where all would take long
 
 
@@ -148,16 +147,13 @@ def _measure(subject: Subject, evaluation: Evaluation, seed: int) -> dict[str, A
     }
     for part in PARTS:
         result = getattr(evaluation, part).get("pin_to_pin")
-        boards = by_board(result, dataset)
         out[part] = {
             "by_degree": by_degree[part]["pin_to_pin"],
             "by_content": by_content(result, dataset, seed=seed),
             "by_words": by_words(result, dataset, split, seed=seed),
             "exposure": shown["exposure"][part],
             "reach": shown["reach"][part],
-            "boards": len(boards),
-            "worst_boards": boards[:_NAMED_BOARDS],
-            "best_boards": boards[::-1][: min(_NAMED_BOARDS, len(boards) // 2)],
+            **by_board(result, dataset, seed=seed),
         }
     return out
 

@@ -25,6 +25,7 @@ MAIN = "recall@10"
 K = 10  # neighbors of a pin, where the report asks who finds whom
 UNIFORM = 10_000  # pins from which uniformity is taken at most: all pairs of more take seconds
 LEAST_QUERIES = 5  # of a board or a group, to be named in the report
+NAMED_BOARDS = 8  # at most, of the worst and of the best
 BUCKETS = ((0, 0), (1, 1), (2, 4), (5, 16), (17, 64), (65, None))  # of counts, ends included
 _SAMPLED_PAIRS = 20_000
 _BINS = 60
@@ -108,28 +109,34 @@ def named_groups(entries: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
     return out
 
 
-def by_board(result: TaskResult | None, dataset: PinBoardDataset) -> list[dict[str, Any]]:
-    """Return the mean of MAIN over the queries of each board, worst first.
+def by_board(result: TaskResult | None, dataset: PinBoardDataset, *, seed: int) -> dict[str, Any]:
+    """Return the boards with the lowest and the highest mean of MAIN over their queries.
 
     A query counts for the boards that it shares with a relevant pin. Only boards with LEAST_QUERIES
-    queries are named; equal ones stand in their order.
+    queries are ranked; equal ones stand in their order.
     """
     if result is None or not len(result.queries):
-        return []
+        return {"boards": 0, "worst_boards": [], "best_boards": []}
     counts = result.boards.sum(axis=0).astype(np.int64)
     sums = result.boards.T @ main_values(result)
     named = np.flatnonzero(counts >= LEAST_QUERIES)
-    order = named[np.argsort(sums[named] / counts[named], kind="stable")]
-    return [
-        {
+    order = named[np.argsort(sums[named] / counts[named], kind="stable")].tolist()
+    columns = result.boards.tocsc()
+
+    def told(board: int) -> dict[str, Any]:
+        asked = columns.indices[columns.indptr[board] : columns.indptr[board + 1]]
+        return {
             "board": str(dataset.board_ids[board]),
             "title": dataset.board_titles[board],
             "pins": int(dataset.graph.board_degrees[board]),
-            "queries": int(counts[board]),
-            "value": float(sums[board] / counts[board]),
+            **estimate(main_values(result)[asked], seed=seed),
         }
-        for board in order.tolist()
-    ]
+
+    return {
+        "boards": len(order),
+        "worst_boards": [told(board) for board in order[:NAMED_BOARDS]],
+        "best_boards": [told(board) for board in order[::-1][: min(NAMED_BOARDS, len(order) // 2)]],
+    }
 
 
 def estimate(values: np.ndarray, *, seed: int) -> dict[str, Any]:

@@ -132,13 +132,16 @@ def board_sheet(run: dict[str, Any], part: str, name: str) -> Sheet | None:
                     Cell(board["title"] or board["board"]),
                     Cell(f"{board['pins']:,}"),
                     Cell(f"{board['queries']:,}"),
-                    Cell(f"{board['value']:.3f}"),
+                    measured(board),
                 ]
                 for board in run[part][key]
             ]
     if not sections:
         return None
-    notes = [f"Mean {MAIN} of the {part} queries on a board, of {run[part]['boards']:,} boards."]
+    notes = [
+        f"Mean {MAIN} of the {part} queries on a board, of {run[part]['boards']:,} boards.",
+        "The ends of many boards are in part chance: intervals do not know that these were picked.",
+    ]
     columns = ["board", "pins", "queries", MAIN]
     return Sheet(title=f"Boards: {name}", columns=columns, sections=sections, notes=notes)
 
