@@ -63,6 +63,11 @@ def explain(message: str, parser: jsonargparse.ArgumentParser) -> list[str]:
         return ["the configuration file holds no keys with values"]
     if found := re.search(_MISSING, message):
         return [_missing(found[1].split(", "), place, parser)]
+    if found := re.search(r"Config file loop detected: (.+?) -> ", message):
+        reason = "the file holds no class_path whose class has all of its init_args"
+        return [f"{place} is {found[1]!r}: {reason}"]
+    if "instantiatable class, but" in message:
+        return [f"{place}: choose a class before its options"]
     if found := re.search(_BAD_FUNCTION, message):
         return [_bad_function(message, place, found[1])]
     if found := next(filter(None, (re.search(rule, message) for rule in _BAD_CLASS)), None):

@@ -189,6 +189,22 @@ def test_a_file_that_is_no_yaml_is_named_with_its_line(raw, line, capsys, tmp_pa
     assert refused([f"--config={file}"], capsys)[0].startswith(f"{file}: {line}")
 
 
+def test_a_file_of_a_class_with_an_unknown_option_is_named(capsys, tmp_path):
+    (tmp_path / "dot.yaml").write_text(f"class_path: {__name__}.Square\ninit_args: {{sides: 3}}")
+    lines = refused([f"--square={tmp_path / 'dot.yaml'}"], capsys)
+    why = "the file holds no class_path whose class has all of its init_args"
+    assert lines == [f"square is '{tmp_path / 'dot.yaml'}': {why}"]
+    (tmp_path / "dot.yaml").write_text(f"class_path: {__name__}.Square\ninit_args: {{side: 3}}")
+    assert parser().parse_args([f"--square={tmp_path / 'dot.yaml'}"]).square.init_args.side == 3
+
+
+def test_an_option_before_any_class_asks_for_the_class(capsys):
+    made = ShortErrors(prog="draw")
+    made.add_argument("--shapes", type=list[Shape])
+    lines = refused(["--shapes.side=3", f"--shapes+={__name__}.Square"], capsys, made)
+    assert lines == ["shapes: choose a class before its options"]
+
+
 @pytest.mark.parametrize(
     ("args", "lost"),
     [
