@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from pingraph import radix
+from pingraph.compiled import njit
 from pingraph.errors import PinGraphError
 
 _INT32_NODES = int(np.iinfo(np.int32).max)

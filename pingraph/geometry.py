@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
+from pingraph.compiled import njit
 from pingraph.embeddings import check_table, require_pins
 from pingraph.errors import PinGraphError
 from pingraph.knn import product_blocks

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
+from pingraph.compiled import njit
 from pingraph.errors import PinGraphError
 from pingraph.geometry import board_spreads, check_pins, unit_rows
 from pingraph.graph_ranks import ranks_kept

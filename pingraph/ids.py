@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numba import njit
 
 from pingraph.build import index_dtype
+from pingraph.compiled import njit
 from pingraph.errors import PinGraphError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from pingraph.compiled import njit
 from pingraph.errors import PinGraphError
 from pingraph.samplers.requests import check_whole, share_out
 

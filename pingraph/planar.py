@@ -7,9 +7,9 @@ most of them. Letters: n vectors, D dimensions, k neighbors of each.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from scipy import sparse
 
+from pingraph.compiled import njit
 from pingraph.knn import nearest_neighbors
 
 PERPLEXITY = 30.0

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
+from pingraph.compiled import njit
 from pingraph.errors import PinGraphError
 
 if TYPE_CHECKING:

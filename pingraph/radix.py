@@ -10,7 +10,8 @@ keys does so as uint64, which spares numba a test for negative indices.
 """
 
 import numpy as np
-from numba import njit
+
+from pingraph.compiled import njit
 
 _U = np.uint64
 

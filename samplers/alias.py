@@ -5,7 +5,8 @@ TOMS 1977; built as Vose does, IEEE TSE 1991.
 """
 
 import numpy as np
-from numba import njit
+
+from pingraph.compiled import njit
 
 _WHOLE = 2.0**32
 

@@ -5,8 +5,8 @@ shares several boards with it is a mate on each of them.
 """
 
 import numpy as np
-from numba import njit
 
+from pingraph.compiled import njit
 from pingraph.samplers.prefetching import prefetch
 from pingraph.samplers.randomness import draw, pick
 from pingraph.samplers.tally import clear, count_all, new_tally, rank_visits

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
+from pingraph.compiled import njit
 from pingraph.errors import PinGraphError
 from pingraph.samplers.randomness import draw, follow, pick
 from pingraph.samplers.tally import rank_scores, rank_visits

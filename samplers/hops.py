@@ -12,8 +12,8 @@ loops, since numba adds a test for below 0 to signed ones.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from pingraph.compiled import njit
 from pingraph.samplers.hooks import Walk, choose_edge, may_leave, refresh
 from pingraph.samplers.prefetching import prefetch
 from pingraph.samplers.randomness import draw

@@ -8,8 +8,8 @@ of equal weight, K ranks of a window.
 """
 
 import numpy as np
-from numba import njit
 
+from pingraph.compiled import njit
 from pingraph.samplers.randomness import draw, epoch_key, pick
 
 _U = np.uint64  # indices in loops that count: numba adds a test for below 0 to signed ones

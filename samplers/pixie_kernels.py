@@ -11,8 +11,8 @@ Indices are unsigned inside the loops, since numba adds a test for below 0 to si
 """
 
 import numpy as np
-from numba import njit
 
+from pingraph.compiled import njit
 from pingraph.samplers.hooks import MOST_PROPOSALS, Walk, accepted
 from pingraph.samplers.prefetching import prefetch
 from pingraph.samplers.randomness import draw, pick

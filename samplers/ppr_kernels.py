@@ -18,8 +18,8 @@ its mass reaches, and memory that is never touched is never taken from the syste
 """
 
 import numpy as np
-from numba import njit
 
+from pingraph.compiled import njit
 from pingraph.samplers.prefetching import prefetch
 from pingraph.samplers.randomness import draw
 

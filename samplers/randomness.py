@@ -22,8 +22,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from pingraph.compiled import njit
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, made odd: the stride of SplitMix64
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)

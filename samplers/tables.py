@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 
+from pingraph.compiled import njit
 from pingraph.errors import PinGraphError
 from pingraph.samplers.alias import alias_tables
 from pingraph.samplers.hooks import GraphArrays, Weighted

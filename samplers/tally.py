@@ -8,7 +8,8 @@ Indices are unsigned inside the loops, since numba adds a test for below 0 to si
 """
 
 import numpy as np
-from numba import njit
+
+from pingraph.compiled import njit
 
 _U = np.uint64
 _EMPTY = np.int32(-1)

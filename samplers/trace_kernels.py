@@ -4,8 +4,8 @@ Letters: B seeds, W walks of a seed, L traversals of a walk at most.
 """
 
 import numpy as np
-from numba import njit
 
+from pingraph.compiled import njit
 from pingraph.samplers.hooks import MOST_PROPOSALS, accepted, can_start, may_leave, remembers
 from pingraph.samplers.hops import Shadow, new_lanes, propose, walk_of
 from pingraph.samplers.prefetching import prefetch

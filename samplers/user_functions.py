@@ -9,8 +9,9 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from numba import njit, typeof, types
+from numba import typeof, types
 
+from pingraph.compiled import njit
 from pingraph.errors import PinGraphError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ Letters: B seeds, k neighbors, W walks of a seed, V visits of a seed at most (wa
 """
 
 import numpy as np
-from numba import njit
 
+from pingraph.compiled import njit
 from pingraph.samplers.hooks import (
     MOST_PROPOSALS,
     accepted,
