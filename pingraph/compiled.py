@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core.caching import IndexDataCacheFile
+
+from pingraph.errors import PinGraphError
+from pingraph.files import only_one
 
 
 def njit(function: Callable | None = None, *, cache: bool = False, **options: Any) -> Any:
@@ -21,11 +24,10 @@ def njit(function: Callable | None = None, *, cache: bool = False, **options: An
             at once may give both one number: then the code of one is loaded for the other, by every
             process from then on. Here they wait for each other.
     """
-    compiled = numba.njit(cache=cache, **options)
-    made = compiled if function is None else compiled(function)
-    if not cache or numba.config.DISABLE_JIT:
-        return made
-    return _locked(made) if function is not None else lambda one: _locked(made(one))
+    if function is None:
+        return lambda given: njit(given, cache=cache, **options)
+    made = numba.njit(cache=cache, **options)(function)
+    return _locked(made) if cache and not numba.config.DISABLE_JIT else made
 
 
 def _locked(dispatcher: Any) -> Any:
@@ -52,19 +54,7 @@ class _LockedFile(IndexDataCacheFile):
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        import fcntl
-
-        try:
-            handle = os.open(f"{self._index_path}.lock", os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError:  # no folder yet, or one that is only read: nobody writes
+        with ExitStack() as held:
+            with suppress(PinGraphError):  # of a folder that is only read nothing changes
+                held.enter_context(only_one(Path(self._index_path)))
             yield
-            return
-        try:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            # Not by closing alone: a process forked meanwhile has the file open too.
-            with suppress(OSError):
-                fcntl.flock(handle, fcntl.LOCK_UN)
-            os.close(handle)

@@ -117,8 +117,8 @@ def by_board(result: TaskResult | None, dataset: PinBoardDataset, *, seed: int) 
     """
     if result is None or not len(result.queries):
         return {"boards": 0, "worst_boards": [], "best_boards": []}
-    counts = result.boards.sum(axis=0).astype(np.int64)
-    sums = result.boards.T @ main_values(result)
+    values, counts = main_values(result), result.boards.sum(axis=0).astype(np.int64)
+    sums = result.boards.T @ values
     named = np.flatnonzero(counts >= LEAST_QUERIES)
     order = named[np.argsort(sums[named] / counts[named], kind="stable")].tolist()
     columns = result.boards.tocsc()
@@ -129,7 +129,7 @@ def by_board(result: TaskResult | None, dataset: PinBoardDataset, *, seed: int) 
             "board": str(dataset.board_ids[board]),
             "title": dataset.board_titles[board],
             "pins": int(dataset.graph.board_degrees[board]),
-            **estimate(main_values(result)[asked], seed=seed),
+            **estimate(values[asked], seed=seed),
         }
 
     return {
