@@ -51,6 +51,26 @@ def test_an_interval_ends_where_the_number_cannot_be():
     assert jackknife_interval(0.99, [1 - one for one in left_out], (0, 1))[1] == 1
 
 
+def test_no_interval_of_geometry_leaves_what_can_be():
+    vectors, graph = random_case(count=220)
+    table, knn = (
+        table_of(vectors, np.roll(vectors, 3, axis=1), -vectors),
+        nearest_neighbors(vectors, 5),
+    )
+    least = {
+        "alignment": 0,
+        "effective_rank": 1,
+        "anisotropy": -1,
+        "anti_hubs": 0,
+        "modality_gap": 0,
+    }
+    most = {"alignment": 4, "uniformity": 0, "anisotropy": 1, "robin_hood": 1, "largest_hub": 1}
+    for end, limits in ((0, least), (1, most)):
+        values = geometry(table, graph, knn) | limits
+        ends = geometry_intervals(values, table, graph, knn)
+        assert {name: ends[name][end] for name in limits} == limits
+
+
 @pytest.mark.parametrize("zeros", [0, 7])
 def test_equal_to_leaving_out_by_hand(zeros):
     vectors, graph = random_case(count=220)
