@@ -53,7 +53,7 @@ GIVEN = {
     "options": {**FIT, "trainer.max_steps": 2, "data.num_workers": 0},
     "methods": {"TF-IDF": TF_IDF, "own": WORDS},
 }
-MADE = {"seconds": 1, "commit": None, "dirty": None, "continued": []}
+MADE = {"seconds": 1, "commit": None, "dirty": None, "continued": [], "trained_in": "."}
 
 
 @pytest.fixture
@@ -65,6 +65,21 @@ def judged_here(monkeypatch):
         main(*arguments[2:])
 
     monkeypatch.setattr(run, "_process", process)
+
+
+@pytest.fixture
+def trained_here(judged_here, monkeypatch):
+    """Cells that are trained run in this process too; returns a list of what was trained."""
+    judged, fitted = run._process, []
+
+    def process(arguments, *rest):
+        if arguments[0] == "-m":
+            return judged(arguments, *rest)
+        assert arguments[2] == "fit"
+        fitted.append(Path(fit(arguments[3:])))
+
+    monkeypatch.setattr(run, "_process", process)
+    return fitted
 
 
 def write(path, **changes):
@@ -288,7 +303,7 @@ def test_a_terminal_that_is_closed_stops_the_cells(commands, patient, tiny_folde
 def test_a_cell_that_another_command_has_finished_meanwhile_is_left_alone(tmp_path):
     cell = Experiment.load(write(tmp_path / "a.yaml", data=["icons"])).cells()[0]
     write_json(tmp_path / cell.path / MADE_FILE, MADE)
-    assert run._run(cell, tmp_path, 1, Event()) is None
+    assert run._run(cell, [], [], tmp_path, 1, Event()) is None
     assert [path.name for path in (tmp_path / cell.path).iterdir()] == [MADE_FILE]
 
 
@@ -299,7 +314,7 @@ def test_a_cell_that_another_command_made_of_other_options_is_refused(tmp_path, 
     write_json(tmp_path / cell.path / CELL_FILE, {"cell": other, "started": {}, "continued": []})
     write_json(tmp_path / cell.path / left, MADE)
     with pytest.raises(PinGraphError, match=r"was run with other options \(made_by "):
-        run._run(cell, tmp_path, 1, Event())
+        run._run(cell, [], [], tmp_path, 1, Event())
     assert read_json(tmp_path / cell.path / CELL_FILE)["cell"] == other
 
 
@@ -423,6 +438,81 @@ def test_a_run_is_judged_in_the_form_that_it_is_served_in(trained, tiny):
     np.testing.assert_allclose(scores, signs @ signs.T, atol=1e-6)
 
 
+ALIKE = {
+    "images": {"embedding": "image"},
+    "whole": {},
+    "short": {"served": {"dim": 8, "code": "binary"}},
+    "longer": {"trainer.max_steps": 3},
+}
+
+
+def test_what_is_trained_alike_is_trained_once(trained_here, tiny_folder, tmp_path):
+    given = {"data": [str(tiny_folder)], "methods": ALIKE}
+    grid, out = Experiment.load(write(tmp_path / "a.yaml", **given)), tmp_path / "out"
+    first, whole, short, longer = (out / cell.path for cell in grid.cells())
+    told = [line.partition("seed-0")[2] for line in listing(grid, out, jobs=1)[:4]]
+    assert told == ["", *["  trained in tiny/images/seed-0"] * 2, ""]
+    assert run_cells(grid, out, jobs=2) == []
+    assert sorted(trained_here) == [first, longer]
+    assert [read_json(folder / MADE_FILE)["trained_in"] for folder in (first, whole, short)] == [
+        ".",
+        "../../images/seed-0",
+        "../../images/seed-0",
+    ]
+    assert not (whole / CHECKPOINT_FILE).exists()
+    (sheet, *_), _ = write_all(Figures(grid, out), out)
+    assert "Judged, but trained in another cell: 2 cells." in sheet.notes
+
+    apart = tmp_path / "apart"  # each trained by itself finds the same
+    for folder, method in ((whole, "whole"), (short, "short")):
+        assert run_cells(grid.of(methods=[method]), apart / method, jobs=1) == []
+        alone = apart / method / folder.relative_to(out)
+        assert read_json(alone / JUDGED_FILE) == read_json(folder / JUDGED_FILE)
+
+    # Weights that are there are taken, whichever method comes first.
+    (short / MADE_FILE).unlink()
+    trained_here.clear()
+    turned = replace(grid, methods={name: ALIKE[name] for name in ("short", "whole", "images")})
+    assert run_cells(turned, out, jobs=1) == []
+    assert read_json(short / MADE_FILE)["trained_in"] == "../../images/seed-0"
+    assert trained_here == []
+
+
+def test_a_cell_of_another_commit_than_its_training_names_both(
+    trained_here, tiny_folder, tmp_path, monkeypatch
+):
+    given = {"data": [str(tiny_folder)], "methods": {"whole": {}, "text": {"embedding": "text"}}}
+    grid, out = Experiment.load(write(tmp_path / "a.yaml", **given)), tmp_path / "out"
+    commits = [{"commit": 40 * sign, "dirty": False} for sign in "ab"]
+    for methods, commit in (["whole"], commits[0]), ([], commits[1]):
+        monkeypatch.setattr(run, "_commit", lambda commit=commit: commit)
+        assert run_cells(grid.of(methods=methods), out, jobs=1) == []
+    assert [run.took_part(run.made(cell, out)) for cell in grid.cells()] == [commits[:1], commits]
+
+
+def test_a_tower_without_input_trains_nothing_for_others(
+    trained_here, tiny_folder, write_folder, tmp_path
+):
+    tables = {n: pq.read_table(tiny_folder / f"{n}.parquet") for n in ("pins", "boards", "edges")}
+    folder = write_folder("blind", **{**tables, "pins": tables["pins"].drop(["image"])})
+    grid = Experiment.load(write(tmp_path / "a.yaml", data=[str(folder)], methods=ALIKE))
+    grid = grid.of(methods=["images", "whole", "short"])
+    assert run_cells(grid, tmp_path / "out", jobs=3) == []
+    assert [path.parent.name for path in trained_here] == ["whole"]
+    found = [run.made(cell, tmp_path / "out")["trained_in"] for cell in grid.cells()]
+    assert found == [".", ".", "../../whole/seed-0"]
+
+
+def test_a_cell_whose_training_failed_elsewhere_says_so(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_process", lambda *_: "error: no such thing")
+    grid = Experiment.load(write(tmp_path / "a.yaml", data=[str(tiny_folder)], methods=ALIKE))
+    failed, *others, _ = run_cells(grid, tmp_path / "out", jobs=1)
+    assert failed.endswith("images/seed-0: error: no such thing (see log.txt)")
+    assert len(others) == 2
+    for line in others:
+        assert line.endswith("images/seed-0, which is trained alike, is not finished")
+
+
 def test_costs_are_those_of_the_cells_that_are_most_alike(tmp_path):
     methods = {**TEXT_ALONE, **GIVEN["methods"]}
     given = {"data": ["icons", "world"], "seeds": [0, 1, 2], "methods": methods}
@@ -480,7 +570,7 @@ def test_a_cell_that_goes_on_names_every_commit_that_took_part(tmp_path, monkeyp
 
     def go_on(now):
         monkeypatch.setattr(run, "_commit", lambda: now)
-        run._run(cell, tmp_path, 1, Event())
+        run._run(cell, [], [], tmp_path, 1, Event())
         found = read_json(folder / CELL_FILE)
         return found["started"], found["continued"]
 

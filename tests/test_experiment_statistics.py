@@ -139,7 +139,7 @@ def experiment(tmp_path, methods=("a", "b", HOSTILE), seeds=(0, 1), **more):
         write_json(folder / JUDGED_FILE, nothing)
         write_json(folder / CELL_FILE, {"cell": asdict(cell), "started": {}})
         made = {"seconds": 3, "judge": str(cell.seed), "commit": "c" * 40, "dirty": False}
-        write_json(folder / MADE_FILE, {**made, "threads": 1, "continued": []})
+        write_json(folder / MADE_FILE, {**made, "threads": 1, "continued": [], "trained_in": "."})
     return grid, tmp_path / "out"
 
 

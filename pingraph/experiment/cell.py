@@ -75,7 +75,8 @@ def judge(folder: Path, started: float) -> None:
     """
     cell, trial = _opened(folder)
     if cell.is_fit:
-        scorers, warm_only = _of_run(folder, cell, trial), False
+        trained_in = read_json(folder / CELL_FILE)["trained_in"]
+        scorers, warm_only = _of_run(folder / trained_in, cell, trial), False
     else:
         method: Method = built(cell.made_by, "scorers", str(folder / CELL_FILE))
         trial.split.check_leaks(trial.dataset)
@@ -152,6 +153,7 @@ def _finish(folder: Path, trial: Trial, found: Evaluation, started: float) -> No
     made = {
         **asked["started"],
         "continued": asked["continued"],
+        "trained_in": asked["trained_in"],
         "seconds": round(time.time() - started, 1),
         "threads": int(os.environ.get("OMP_NUM_THREADS", 0)) or None,
         "machine": f"{platform.machine()}, {cores()} cores",

@@ -71,6 +71,13 @@ class Cell:
         """In which form the vectors of a `pingraph fit` are judged, as arguments of `View`."""
         return self.made_by.get("served", {})
 
+    def trains_like(self, other: Cell) -> bool:
+        """Return whether `pingraph fit` makes the same of both: they may differ in `_JUDGED`."""
+        if not (self.is_fit and other.is_fit):
+            return False
+        mine, theirs = ((one.source, one.under, one.seed) for one in (self, other))
+        return mine == theirs and self.arguments() == other.arguments()
+
     def arguments(self) -> list[str]:
         """Return the options as arguments of `pingraph fit`."""
         options = {key: value for key, value in self.made_by.items() if key not in _JUDGED}

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -55,12 +55,16 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
         progress_bar(len(cells), done=len(cells) - len(waiting), lines=True) as step,
         ThreadPoolExecutor(jobs) as pool,
     ):
-        running = [pool.submit(_run, cell, out, jobs, stopped) for cell in waiting]
+        running: dict[Path, Future[str | None]] = {}
+        for cell in waiting:
+            alike = [other for other in cells if other.trains_like(cell)]
+            before = [running[other.path] for other in alike if other.path in running]
+            running[cell.path] = pool.submit(_run, cell, alike, before, out, jobs, stopped)
         try:
-            for place, (cell, future) in enumerate(zip(waiting, running, strict=True)):
+            for place, cell in enumerate(waiting):
                 left = costs(waiting[place:], cells, out)
                 step(f"{cell.path}{told(left, jobs)}")
-                failure = future.result()
+                failure = running[cell.path].result()
                 if failure is not None:
                     failures.append(failure)
         except BaseException:
@@ -80,11 +84,12 @@ def listing(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
     lines: list[str] = []
     left: list[float | None] = []
     for cell, cost in zip(cells, costs(cells, cells, out), strict=True):
-        done = finished(cell, out)
+        done, trained = finished(cell, out), _trained_as(cell, cells, out)
         seconds = made(cell, out)["seconds"] if done else cost
         left += [] if done else [cost]
         spent = "" if seconds is None else f"  {seconds:,.0f} s"
-        lines.append(f"{'finished' if done else 'to do   '} {out / cell.path}{spent}")
+        there = "" if done or trained is cell else f"  trained in {trained.path}"
+        lines.append(f"{'finished' if done else 'to do   '} {out / cell.path}{spent}{there}")
     notes = [f"{len(left)} of {len(cells)} cells to do{told(left, jobs)}", older(cells, out)]
     return [*lines, *filter(None, notes)]
 
@@ -187,8 +192,32 @@ def told(left: list[float | None], jobs: int) -> str:
     return f" (about {sum(known) / jobs / 60:,.0f} min{more})"
 
 
-def _run(cell: Cell, out: Path, jobs: int, stopped: Event) -> str | None:
+def _trained_as(cell: Cell, among: list[Cell], out: Path) -> Cell:
+    """Return the cell in whose folder it is trained: of those alike a finished one, or the first.
+
+    That is itself, unless others differ from it only in how they are judged.
+    """
+    alike = [other for other in among if other.trains_like(cell)]
+    done = [other for other in alike if finished(other, out)]
+    kept = [one for one in done if made(one, out)["trained_in"] == "." and _has_run(one, out)]
+    return [*kept, *(other for other in alike if other not in done), cell][0]
+
+
+def _has_run(cell: Cell, out: Path) -> bool:
+    """Return whether there are weights; there are none of a tower that has nothing to answer."""
+    return (out / cell.path / CHECKPOINT_FILE).exists()
+
+
+def _run(
+    cell: Cell,
+    alike: list[Cell],
+    before: list[Future[str | None]],
+    out: Path,
+    jobs: int,
+    stopped: Event,
+) -> str | None:
     folder = out / cell.path
+    wait(before)  # they were begun before this one, so none waits for the place that it holds
     if stopped.is_set():
         return None
     # The processes of the cell inherit the lock: they may outlive this one, if it is killed.
@@ -198,13 +227,23 @@ def _run(cell: Cell, out: Path, jobs: int, stopped: Event) -> str | None:
         _check_folders([cell], out)
         if finished(cell, out):  # by another one, meanwhile
             return None
-        return _run_held(cell, out, jobs, stopped, lock)
+        trained = _trained_as(cell, alike, out)
+        if trained is not cell and not finished(trained, out):
+            return f"{folder}: {out / trained.path}, which is trained alike, is not finished"
+        return _run_held(cell, trained, out, jobs, stopped, lock)
 
 
-def _run_held(cell: Cell, out: Path, jobs: int, stopped: Event, lock: int) -> str | None:
+def _run_held(
+    cell: Cell, trained: Cell, out: Path, jobs: int, stopped: Event, lock: int
+) -> str | None:
     folder = out / cell.path
     started = time.time()
-    write_json(folder / CELL_FILE, {"cell": asdict(cell), **_makers(folder)})
+    asked = {
+        "cell": asdict(cell),
+        "trained_in": os.path.relpath(out / trained.path, folder),
+        **_makers(cell, trained, out),
+    }
+    write_json(folder / CELL_FILE, asked)
 
     def step(name: str) -> list[str]:
         return ["-m", "pingraph.experiment.cell", name, str(folder), str(started)]
@@ -214,7 +253,7 @@ def _run_held(cell: Cell, out: Path, jobs: int, stopped: Event, lock: int) -> st
 
     steps: list[Callable[[], list[str]]] = [partial(step, "judge")]
     if cell.is_fit:
-        steps = [partial(step, "prepare"), fit, *steps]
+        steps = [partial(step, "prepare"), *([fit] if trained is cell else []), *steps]
     for arguments in steps:
         failure = _process(arguments(), folder, jobs, stopped, lock)
         if failure is not None:
@@ -224,15 +263,16 @@ def _run_held(cell: Cell, out: Path, jobs: int, stopped: Event, lock: int) -> st
     return None
 
 
-def _makers(folder: Path) -> dict[str, Any]:
+def _makers(cell: Cell, trained: Cell, out: Path) -> dict[str, Any]:
     """Return the commit that a cell is begun by, and the others that have gone on with it."""
-    now = _commit()
-    if not (folder / CHECKPOINT_FILE).exists():  # all of it is made by this one
-        return {"started": now, "continued": []}
-    then = read_json(folder / CELL_FILE)
-    others = then["continued"]
-    known = now in [then["started"], *others]
-    return {"started": then["started"], "continued": others if known else [*others, now]}
+    now, then = _commit(), []
+    if trained is not cell:
+        then = took_part(made(trained, out))
+    elif (out / cell.path / CHECKPOINT_FILE).exists():
+        asked = read_json(out / cell.path / CELL_FILE)
+        then = [asked["started"], *asked["continued"]]
+    started, *continued = then if now in then else [*then, now]
+    return {"started": started, "continued": continued}
 
 
 def _fit(cell: Cell, folder: Path) -> list[str]:

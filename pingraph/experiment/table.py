@@ -193,10 +193,12 @@ def _notes(figures: Figures) -> list[str]:
     made = figures.made.values()
     commits = Counter(" and ".join(map(_commit, took_part(one))) for one in made)
     threads = sorted({str(one["threads"] or "all") for one in made})
+    judged = sum(one["trained_in"] != "." for one in made)
     return [
         f"Means over seeds {seeds}; intervals are 95%, by bootstrap over seeds and their queries. "
         "Warm pins are asked for saves that were held out.",
         *([f"{figures.missing} cells are not finished."] if figures.missing else []),
+        *([f"Judged, but trained in another cell: {judged} cells."] if judged else []),
         f"Made at {', '.join(f'{name} ({count} cells)' for name, count in commits.items())}, "
         f"threads a cell: {', '.join(threads)}.",
     ]
