@@ -114,8 +114,8 @@ def compare_vectors(
         if not table.present[left][one] or not table.present[right][other]:
             found[f"{left}_{right}"] = None
             continue
-        there = _place(scores[left, right][:, 0], table.present[right], one, other)
-        back = _place(scores[right, left][:, 1], table.present[left], other, one)
+        there = _place(table, right, scores[left, right][:, 0], one, other)
+        back = _place(table, left, scores[right, left][:, 1], other, one)
         found[f"{left}_{right}"] = {
             "cosine": _cosine(getattr(table, left)[one], getattr(table, right)[other]),
             "place": [there[0], back[0]],
@@ -139,9 +139,14 @@ def _scores(table: EmbeddingTable, ends: list[int]) -> dict[tuple[str, str], np.
     return found
 
 
-def _place(scores: np.ndarray, present: np.ndarray, asking: int, wanted: int) -> tuple[int, int]:
-    ranked = present.copy()
+def _place(
+    table: EmbeddingTable, kind: str, scores: np.ndarray, asking: int, wanted: int
+) -> tuple[int, int]:
+    ranked, vectors = table.present[kind].copy(), getattr(table, kind)
     ranked[asking] = False
+    # A product may round equal vectors differently, by the place that they stand at.
+    like = np.flatnonzero(vectors[:, 0] == vectors[wanted, 0])
+    scores[like[(vectors[like] == vectors[wanted]).all(axis=1)]] = scores[wanted]
     ahead = (scores > scores[wanted]) & ranked
     equal = (scores[:wanted] == scores[wanted]) & ranked[:wanted]
     return 1 + int(ahead.sum()) + int(equal.sum()), int(ranked.sum())
