@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal, NamedTuple
 
+from pingraph.folder_checks import count
 from pingraph.report.measures import LEAST_QUERIES, MAIN, K, named_groups
 from pingraph.results import METHODS, TASKS
 
@@ -269,7 +270,7 @@ def _neighborhoods(run: dict[str, Any]) -> list[Sentence]:
         having = " with a vector" if run["without_vector"] else ""
         text = (
             f"{hubs['never']:.0%} of the pins{having} are among nobody's {hubs['k']} nearest; the "
-            f"most frequent one is among those of {hubs['most']:,} pins."
+            f"most frequent one is among those of {count(hubs['most'], 'pin')}."
         )
         out.append(Sentence(kind, text))
     half = next((one["directions"] for one in spectrum if one["share"] >= 0.5), None)
@@ -293,9 +294,10 @@ def _served(run: dict[str, Any], part: str) -> list[Sentence]:
         kind: Kind = "good" if low >= -CHEAP else "bad" if lossy else "note"
         kept = form["neighbors_kept"]["value"]
         stay = "" if kept is None else f", and {kept:.0%} of the {K} nearest pins stay"
+        size = count(form["bytes_per_pin"], "byte")
         text = (
-            f"Stored as {form['code']}, {form['bytes_per_pin']:,} bytes a pin, {MAIN} changes by "
-            f"{change:+.1%} (95%: {low:+.1%} to {high:+.1%}){stay}."
+            f"Stored as {form['code']}, {size} a pin, {MAIN} changes "
+            f"by {change:+.1%} (95%: {low:+.1%} to {high:+.1%}){stay}."
         )
         out.append(Sentence(kind, text))
     return out
