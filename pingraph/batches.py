@@ -5,6 +5,7 @@ B anchors, k sampled neighbors of each, m of them drawn into the batch, U distin
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,8 @@ class PinBatches(Dataset[PinBatch]):
         self._log_counts = np.full(pins.graph.num_pins, np.nan, np.float32)
         if count_pins:
             self._log_counts = self._count_pins()
+        if not rank:
+            self._warn_of_idle_negatives()
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -181,6 +184,18 @@ class PinBatches(Dataset[PinBatch]):
             pins = drawn.ids[drawn.mask]
             found.append(pins[self._trained[pins]])
         return found
+
+    def _warn_of_idle_negatives(self) -> None:
+        """Warn of each sampler that draws nothing even in the last batch, as a curriculum may."""
+        epoch, anchors = self._anchors(self.num_batches - 1)
+        for sampler, drawn in zip(self.negatives, self._negatives(anchors, epoch), strict=True):
+            if not len(drawn):
+                warnings.warn(
+                    f"{type(sampler).__name__} draws nothing for the {len(anchors)} anchors of the "
+                    f"last batch, in pass {epoch + 1} over the training pins; a curriculum begins "
+                    "in pass 2, and a window of ranks needs a sampler that finds as many pins",
+                    stacklevel=2,
+                )
 
     def _count_pins(self) -> np.ndarray:
         counts = expected_counts(

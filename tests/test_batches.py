@@ -4,6 +4,7 @@ import dataclasses
 import os
 import re
 import socket
+import warnings
 from multiprocessing.resource_sharer import DupFd
 from multiprocessing.resource_sharer import _resource_sharer as ResourceSharer
 from pathlib import Path
@@ -26,7 +27,13 @@ from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Negatives, Neighbors
 from pingraph.pin_counts import expected_counts
-from pingraph.samplers import CachedSampler, PinSAGESampler, UniformNegatives, WalkSampler
+from pingraph.samplers import (
+    CachedSampler,
+    PinSAGESampler,
+    UniformNegatives,
+    WalkRankNegatives,
+    WalkSampler,
+)
 from pingraph.samplers.asking import neighbors_of
 from pingraph.splits import NoSplit, PinSplit
 from pingraph.training_pins import TrainingPins
@@ -270,6 +277,26 @@ def test_negatives_come_into_the_batch_unless_they_are_held_out(make, split, tin
     assert set(batch.relations.pins.tolist()) == plain | set(others[:2])
 
 
+@pytest.mark.parametrize(
+    ("settings", "num_batches", "rank", "told"),
+    [
+        ({"curriculum": True}, 5, 0, ["pass 1"]),
+        ({"curriculum": True}, 5, 1, []),
+        ({"curriculum": True}, 6, 0, []),
+        ({"first": 58, "last": 60}, 6, 0, ["pass 2"]),
+    ],
+)
+def test_negatives_that_never_come_are_told(make, settings, num_batches, rank, told):
+    """Five batches are a pass, in the first of which a curriculum gives none."""
+    window = {"first": 10, "last": 30, **settings}
+    hard = WalkRankNegatives(sampler=PinSAGESampler(k=60), n=2, **window)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        make(negatives=[hard], num_batches=num_batches, rank=rank, ranks=2)
+    begin = "WalkRankNegatives draws nothing for the 8 anchors of the last batch, in "
+    assert [str(one.message)[: len(begin) + 6] for one in found] == [begin + one for one in told]
+
+
 class Wrong:
     """PinSAGE's answers, changed."""
 
@@ -346,7 +373,10 @@ class Failing:
 
 
 def test_a_sampler_that_raises_is_named_with_its_line(make):
-    batches = make(negatives=[Failing()])
+    with pytest.raises(PinGraphError, match="ZeroDivisionError: integer"):
+        make(negatives=[Failing()])
+    batches = make()
+    batches.negatives = (Failing(),)
     for words in ("ZeroDivisionError: integer", "KeyError: [0-9]"):
         with pytest.raises(PinGraphError, match=rf"^Failing: test_batches.py, line \d+: {words}"):
             batches.relations(0)
