@@ -44,7 +44,8 @@ class PinModule(LightningModule):
             backbone; it pays on a GPU.
 
     Raises:
-        PinGraphError: a learning rate or weight decay below 0, or a warm-up outside 0 to 1.
+        PinGraphError: a learning rate or weight decay below 0, or a warm-up outside 0 to 1; a view
+            is wider than the embeddings, or the encoder lacks the only part that has neighbors.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class PinModule(LightningModule):
             )
         if not 0 <= warmup < 1:
             raise PinGraphError(f"warmup is {warmup}: expected 0 up to below 1")
+        _check_fit(encoder, objective)
         self.encoder = encoder
         self.objective = objective
         self.learning_rate = learning_rate
@@ -214,3 +216,19 @@ class PinModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another model before any of it is loaded."""
         check_state(self, checkpoint.get("state_dict", {}), "the checkpoint")
+
+
+def _check_fit(encoder: nn.Module, objective: AlignmentObjective) -> None:
+    """Check what can be told before the first batch, whose frozen features may take hours."""
+    width = getattr(encoder, "embed_dim", math.inf)
+    for view in objective.views:
+        if view.dim > width:
+            raise PinGraphError(
+                f"views has one of dim {view.dim}: the encoder's embed_dim is {width}"
+            )
+    lacks = getattr(encoder, "shallow", encoder) is None  # that of a user may not tell
+    if lacks and set(objective.neighbor_pairs) == {("shallow", "shallow")}:
+        raise PinGraphError(
+            "neighbor_pairs has shallow->shallow alone, but the encoder has no shallow part: "
+            "nothing would be learned from the graph"
+        )

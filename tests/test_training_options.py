@@ -359,6 +359,24 @@ def test_a_wrong_tuning_is_told_as_it_was_raised(config, words, train, clip):
         train("run", pretrained(clip, config))
 
 
+@pytest.mark.parametrize(
+    ("objective", "words"),
+    [
+        ({"views": [{}, {"dim": 32}]}, "views has one of dim 32: the encoder's embed_dim is 24"),
+        ({"neighbor_pairs": {"shallow->shallow": 1}}, "shallow->shallow alone, but the encoder"),
+    ],
+)
+def test_an_objective_that_does_not_fit_the_encoder_is_told_at_once(
+    objective, words, train, clip, images_seen, tmp_path
+):
+    config = yaml.safe_load(pretrained(clip, {"train": "nothing"}))
+    config["model"]["objective"] = {"init_args": objective}
+    with pytest.raises(PinGraphError, match=words):
+        train("run", yaml.safe_dump(config))
+    assert images_seen == []
+    assert not (tmp_path / "run").exists()
+
+
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
 
