@@ -77,7 +77,7 @@ def interrupt(monkeypatch, train, *args, steps, **changes):
             train(*args, **changes)
 
 
-def test_everything_at_once_goes_on_exactly(train, interrupted, tmp_path):
+def test_everything_at_once_goes_on_exactly(train, interrupted, tmp_path, recwarn):
     """Bank, context, views, hard negatives and the rest: no bit differs after an interruption."""
     whole = train("whole", EVERYTHING)
     interrupted(train, "run", EVERYTHING)
@@ -86,6 +86,7 @@ def test_everything_at_once_goes_on_exactly(train, interrupted, tmp_path):
     assert (state(whole)["objective.bank.pins"] >= 0).all()
     assert all(float(row["loss/context"]) > 0 for row in rows(whole))
     assert state(whole)["objective.bank.vectors"].shape[-1] == 24
+    assert [one for one in recwarn if "draws nothing" in str(one.message)] == []
 
 
 def test_interrupted_between_two_halves_of_a_step(train, interrupted, tmp_path):

@@ -46,6 +46,7 @@ model:
       views: [{}, {dim: 8}, {code: int8, weight: 0.5}, {dim: 16, code: binary}]
       context: {class_path: pingraph.neighbor_context.NeighborContext, init_args: {kind: tokens}}
 data:
+  batch_size: 16 # three a pass, since hard negatives come from the second pass on
   neighbors_per_anchor: 3
   negatives:
     - {class_path: pingraph.samplers.UniformNegatives, init_args: {n: 1}}
