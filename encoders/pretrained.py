@@ -78,6 +78,8 @@ class PretrainedBackbone(TunedBackbone):
         processor = load_image_processor(name, config.model_type)
         tokenizer = load_tokenizer(name, text.vocab_size)
         self.model_type = config.model_type
+        if config.model_type == "siglip" and type(tokenizer).__name__.startswith("Gemma"):
+            _lower(tokenizer)
         if config.model_type == "siglip2":
             processor = _of_squares(name, processor, vision.patch_size)
         self.preparation = prepare(name, processor, tokenizer, text.max_position_embeddings)
@@ -153,6 +155,18 @@ class PretrainedBackbone(TunedBackbone):
             # Stays on the CPU: the model reads it there, image by image.
             "spatial_shapes": torch.full((U, 2), g),
         }
+
+
+def _lower(tokenizer: Any) -> None:
+    """Let the tokenizer of SigLIP 2 lower its texts, which are all that training has shown it.
+
+    `transformers` does so for model type "siglip2" alone (its pull request 43101).
+    """
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    backend = tokenizer.backend_tokenizer
+    before = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = Sequence([Lowercase(), *before])
 
 
 def _of_squares(name: str, processor: Any, patch: int) -> Any:

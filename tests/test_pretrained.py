@@ -288,6 +288,18 @@ def test_ids_are_those_of_the_models_tokenizer(folders, kind):
         assert found[-1] == tokenizer.eos_token_id  # which is not cut off
 
 
+def test_siglip2_of_a_fixed_size_reads_lower_case(folders, tmp_path):
+    """It came with the tokenizer of Gemma, which tells Red from red."""
+    folder = copied(folders["siglip2"], tmp_path)
+    change(folder / "tokenizer_config.json", tokenizer_class="GemmaTokenizer")
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    change(folder / "tokenizer.json", normalizer=spaces)
+    _, _, theirs = own(folder)
+    assert theirs("A Red CHAIR")["input_ids"] != theirs("a red chair")["input_ids"]
+    ours = PretrainedBackbone(str(folder)).preparation.tokenizer([])
+    assert ours.encode("A Red CHAIR").ids == theirs("a red chair")["input_ids"]
+
+
 def test_siglips_tokenizer_is_read_without_sentencepiece(folders, tmp_path):
     folder = copied(folders["siglip"], tmp_path)
     change(folder / "tokenizer_config.json", tokenizer_class="SiglipTokenizer")
