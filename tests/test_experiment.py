@@ -490,6 +490,16 @@ def test_a_cell_of_another_commit_than_its_training_names_both(
     assert [run.took_part(run.made(cell, out)) for cell in grid.cells()] == [commits[:1], commits]
 
 
+def test_a_cell_that_does_not_say_where_it_was_trained_was_trained_in_itself(tmp_path):
+    grid = Experiment.load(write(tmp_path / "a.yaml", data=["icons"], methods=ALIKE))
+    first, second, *_ = grid.cells()
+    older = {key: value for key, value in MADE.items() if key != "trained_in"}
+    for name in (MADE_FILE, CHECKPOINT_FILE):
+        write_json(tmp_path / first.path / name, older)
+    assert run.made(first, tmp_path)["trained_in"] == "."
+    assert run._trained_as(second, grid.cells(), tmp_path) == first
+
+
 def test_a_tower_without_input_trains_nothing_for_others(
     trained_here, tiny_folder, write_folder, tmp_path
 ):

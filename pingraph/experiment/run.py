@@ -139,8 +139,11 @@ def finished(cell: Cell, out: Path) -> bool:
 
 
 def made(cell: Cell, out: Path) -> dict[str, Any]:
-    """Return how a finished cell was made: commit, versions, fingerprints, threads and seconds."""
-    return read_json(out / cell.path / MADE_FILE)
+    """Return how a finished cell was made: commit, versions, fingerprints, threads and seconds.
+
+    A cell that does not say where it was trained is older than what is trained elsewhere.
+    """
+    return {"trained_in": ".", **read_json(out / cell.path / MADE_FILE)}
 
 
 def took_part(how: dict[str, Any]) -> list[dict[str, Any]]:
