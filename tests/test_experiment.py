@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -70,13 +70,14 @@ def judged_here(monkeypatch):
 @pytest.fixture
 def trained_here(judged_here, monkeypatch):
     """Cells that are trained run in this process too; returns a list of what was trained."""
-    judged, fitted = run._process, []
+    judged, fitted, alone = run._process, [], Lock()
 
     def process(arguments, *rest):
         if arguments[0] == "-m":
             return judged(arguments, *rest)
         assert arguments[2] == "fit"
-        fitted.append(Path(fit(arguments[3:])))
+        with alone:  # two at a time would draw from one torch generator
+            fitted.append(Path(fit(arguments[3:])))
 
     monkeypatch.setattr(run, "_process", process)
     return fitted
@@ -478,6 +479,15 @@ def test_what_is_trained_alike_is_trained_once(trained_here, tiny_folder, tmp_pa
     assert trained_here == []
 
 
+def test_no_cell_waits_for_weights_while_another_could_run(tiny_folder, tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(run, "_run", lambda cell, *_: begun.append((cell.seed, cell.method)))
+    given = {"data": [str(tiny_folder)], "methods": ALIKE, "seeds": [1, 0]}
+    run_cells(Experiment.load(write(tmp_path / "a.yaml", **given)), tmp_path / "out", jobs=1)
+    order = ["images", "longer", "whole", "short"]
+    assert begun == [(seed, method) for seed in (1, 0) for method in order]
+
+
 def test_a_cell_of_another_commit_than_its_training_names_both(
     trained_here, tiny_folder, tmp_path, monkeypatch
 ):
@@ -516,7 +526,7 @@ def test_a_tower_without_input_trains_nothing_for_others(
 def test_a_cell_whose_training_failed_elsewhere_says_so(tiny_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "_process", lambda *_: "error: no such thing")
     grid = Experiment.load(write(tmp_path / "a.yaml", data=[str(tiny_folder)], methods=ALIKE))
-    failed, *others, _ = run_cells(grid, tmp_path / "out", jobs=1)
+    failed, _, *others = run_cells(grid, tmp_path / "out", jobs=1)
     assert failed.endswith("images/seed-0: error: no such thing (see log.txt)")
     assert len(others) == 2
     for line in others:

@@ -50,6 +50,9 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
     """
     cells = _checked(experiment, out, jobs)
     waiting = [cell for cell in cells if not finished(cell, out)]
+    # A cell that waits for another's weights holds a place: in each seed it comes after the rest.
+    elsewhere = {cell.path for cell in waiting if _trained_as(cell, cells, out) is not cell}
+    waiting.sort(key=lambda cell: (experiment.seeds.index(cell.seed), cell.path in elsewhere))
     stopped, failures = Event(), []
     with (
         progress_bar(len(cells), done=len(cells) - len(waiting), lines=True) as step,
