@@ -510,6 +510,15 @@ def test_a_cell_that_does_not_say_where_it_was_trained_was_trained_in_itself(tmp
     assert run._trained_as(second, grid.cells(), tmp_path) == first
 
 
+def test_a_training_that_was_begun_goes_on_whichever_method_comes_first(tmp_path):
+    grid = Experiment.load(write(tmp_path / "a.yaml", data=["icons"], methods=ALIKE))
+    first, second, third, _ = grid.cells()
+    assert run._trained_as(third, grid.cells(), tmp_path) == first
+    write_json(tmp_path / second.path / CHECKPOINT_FILE, {})
+    assert run._trained_as(third, grid.cells(), tmp_path) == second
+    assert run._trained_as(first, grid.cells(), tmp_path) == second
+
+
 def test_a_tower_without_input_trains_nothing_for_others(
     trained_here, tiny_folder, write_folder, tmp_path
 ):

@@ -199,14 +199,15 @@ def told(left: list[float | None], jobs: int) -> str:
 
 
 def _trained_as(cell: Cell, among: list[Cell], out: Path) -> Cell:
-    """Return the cell in whose folder it is trained: of those alike a finished one, or the first.
+    """Return the cell that it is trained in: of those alike a finished, a begun, or the first one.
 
     That is itself, unless others differ from it only in how they are judged.
     """
     alike = [other for other in among if other.trains_like(cell)]
     done = [other for other in alike if finished(other, out)]
     kept = [one for one in done if made(one, out)["trained_in"] == "." and _has_run(one, out)]
-    return [*kept, *(other for other in alike if other not in done), cell][0]
+    left = [other for other in alike if other not in done]
+    return [*kept, *(one for one in left if _has_run(one, out)), *left, cell][0]
 
 
 def _has_run(cell: Cell, out: Path) -> bool:
