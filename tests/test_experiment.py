@@ -462,7 +462,7 @@ def test_what_is_trained_alike_is_trained_once(trained_here, tiny_folder, tmp_pa
     ]
     assert not (whole / CHECKPOINT_FILE).exists()
     (sheet, *_), _ = write_all(Figures(grid, out), out)
-    assert "Judged, but trained in another cell: 2 cells." in sheet.notes
+    assert "Trained in another cell, so that s is of judging: 2 cells." in sheet.notes
 
     apart = tmp_path / "apart"  # each trained by itself finds the same
     for folder, method in ((whole, "whole"), (short, "short")):

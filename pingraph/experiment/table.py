@@ -198,7 +198,7 @@ def _notes(figures: Figures) -> list[str]:
         f"Means over seeds {seeds}; intervals are 95%, by bootstrap over seeds and their queries. "
         "Warm pins are asked for saves that were held out.",
         *([f"{figures.missing} cells are not finished."] if figures.missing else []),
-        *([f"Judged, but trained in another cell: {judged} cells."] if judged else []),
+        *([f"Trained in another cell, so that s is of judging: {judged} cells."] if judged else []),
         f"Made at {', '.join(f'{name} ({count} cells)' for name, count in commits.items())}, "
         f"threads a cell: {', '.join(threads)}.",
     ]
