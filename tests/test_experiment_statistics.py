@@ -197,6 +197,15 @@ def test_saves_and_conditions_make_columns(tmp_path):
     assert means.sections["icons"][0][1].text != means.sections["icons"][0][2].text
 
 
+@pytest.mark.parametrize("by_saves", [False, True])
+def test_a_measure_that_nobody_answers_has_dashes_and_no_figures_of_others(tmp_path, by_saves):
+    grid, out = experiment(tmp_path, by_saves=by_saves, measure={"part": "warm"})
+    measured, others = write_all(Figures(grid, out), out)[0]
+    assert [row[1].text for row in measured.sections["icons"]] == ["-"] * 3
+    assert others.columns == ["", "cold pin → pin"]
+    assert "-" not in [row[1].text for row in others.sections["icons"]]
+
+
 def test_more_columns_than_methods_become_rows(tmp_path):
     held_out = {"class_path": "pingraph.experiments.conditions.HeldOut"}
     names = ["one", "two", "three", "four"]

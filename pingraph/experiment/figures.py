@@ -102,12 +102,13 @@ class Figures:
         """Return what the measure is told apart by: conditions or saves, or the only one."""
         part, task = (self.experiment.measure[key] for key in ("part", "task"))
         conditions = list(self.experiment.conditions)
+        whole = [
+            Slice(label=condition, condition=condition, part=part, task=task)
+            for condition in conditions
+        ]
         if not self.experiment.by_saves:
-            return [
-                Slice(label=condition, condition=condition, part=part, task=task)
-                for condition in conditions
-            ]
-        return [
+            return whole
+        by_saves = [
             Slice(
                 label=_spelled(ends) if len(conditions) == 1 else f"{condition}, {_spelled(ends)}",
                 condition=condition,
@@ -118,6 +119,7 @@ class Figures:
             for condition in conditions
             for ends in self._saves(condition, part, task)
         ]
+        return by_saves or whole  # where nobody answers there are no saves
 
     def columns(self) -> list[Slice]:
         """Return all that is compared: the slices; where there is one, its other tasks too."""
@@ -127,11 +129,13 @@ class Figures:
         return [slices[0].at(*place) for place in self.places(slices[0])]
 
     def places(self, of: Slice) -> list[tuple[str, str]]:
-        """Return the parts and tasks that some method has an answer to, that of the slice first."""
+        """Return the slice's part and task, then the others that some method has an answer to."""
+        measured = of.part, of.task
         return [
             place
-            for place in dict.fromkeys([(of.part, of.task), *COLUMNS])
-            if any(
+            for place in dict.fromkeys([measured, *COLUMNS])
+            if place == measured
+            or any(
                 self.mean(data, method, of.at(*place))
                 for data in self.data
                 for method in self.experiment.methods
