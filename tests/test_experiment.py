@@ -693,6 +693,7 @@ def test_a_repository_around_the_package_is_not_its_own(tmp_path, monkeypatch):
         ({"curves": {"c": {"own": 0}}}, "curves.c.own is 0: expected a number above 0"),
         ({"seeds": [-1]}, "seeds has -1: expected whole numbers from 0"),
         ({"seeds": [True]}, "seeds has True"),
+        ({"seeds": [2**32]}, "seeds has 4294967296: expected whole numbers from 0 to 4294967295"),
         ({"reference": "nobody"}, "reference is 'nobody': expected one of the methods"),
         ({"sedes": [1]}, "unknown key 'sedes': expected title, data, seeds"),
         ({"data": [3]}, "data has 3: expected names and folders"),
@@ -812,6 +813,8 @@ def test_a_missing_file_and_an_unknown_method_are_refused(tmp_path):
     grid = Experiment.load(write(tmp_path / "grid.yaml", data=["icons"]))
     with pytest.raises(PinGraphError, match="no method 'jiont': expected one of"):
         grid.of(methods=["jiont"])
+    with pytest.raises(PinGraphError, match="--seeds has -1: expected whole numbers from 0"):
+        grid.of(seeds=[0, -1])
     twice = replace(grid, methods={"a b": TF_IDF, "a-b": TF_IDF})
     with pytest.raises(PinGraphError, match="a-b/seed-0 would hold two cells"):
         run_cells(twice, tmp_path, jobs=1)

@@ -22,6 +22,7 @@ _JUDGED = ("embedding", "served")  # of a method: how it is judged, which `pingr
 USUAL = {"class_path": "pingraph.experiments.conditions.HeldOut"}
 GIVEN = ("seed_everything", "data.folder", "data.split", "trainer.default_root_dir")
 KEPT = ("recall@10", "ndcg@10", "mrr", "hit_rate@10")  # metrics that are kept of each query
+_LAST_SEED = 2**32 - 1  # that `pingraph fit` takes
 MEASURE = {"part": "cold", "task": "pin_to_pin", "metric": "recall@10"}
 _MEASURES = {"part": tuple(PARTS), "task": tuple(TASKS), "metric": KEPT}
 _FORMS = {
@@ -153,8 +154,9 @@ class Experiment:
         """Return the experiment with other data and seeds, or some of its conditions and methods.
 
         Raises:
-            PinGraphError: a condition or method is unknown.
+            PinGraphError: a condition or method is unknown, or a seed is out of its range.
         """
+        _check_seeds("--seeds", seeds)
         chosen = _some("method", self.methods, methods)
         return replace(
             self,
@@ -216,9 +218,7 @@ def _check(path: Path, given: Any) -> None:
     for one in given["data"]:
         if not isinstance(one, str):
             raise PinGraphError(f"{path}: data has {one!r}: expected names and folders")
-    for seed in given.get("seeds") or []:
-        if type(seed) is not int or seed < 0:
-            raise PinGraphError(f"{path}: seeds has {seed!r}: expected whole numbers from 0")
+    _check_seeds(f"{path}: seeds", given.get("seeds") or [])
     _check_options(f"{path}: options", given.get("options") or {})
     for name, spec in (given.get("conditions") or {}).items():
         check_json(f"{path}: conditions.{name}", spec)
@@ -237,6 +237,13 @@ def _check(path: Path, given: Any) -> None:
         if value not in _MEASURES[key]:
             expected = ", ".join(_MEASURES[key])
             raise PinGraphError(f"{path}: measure.{key} is {value!r}: expected one of {expected}")
+
+
+def _check_seeds(where: str, seeds: Sequence[Any]) -> None:
+    for seed in seeds:
+        if type(seed) is not int or not 0 <= seed <= _LAST_SEED:
+            expected = f"whole numbers from 0 to {_LAST_SEED}"
+            raise PinGraphError(f"{where} has {seed!r}: expected {expected}")
 
 
 def _check_method(where: str, changes: Any) -> None:
