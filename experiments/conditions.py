@@ -24,10 +24,16 @@ class HeldOut:
     Args:
         pins: the share of the pins that is cold.
         edges: the share of the spared saves of the others that is held out.
+
+    Raises:
+        PinGraphError: a share is out of its range.
     """
 
     pins: float = 0.2
     edges: float = 0.1
+
+    def __post_init__(self) -> None:
+        MixedSplit(self.pins, self.edges)
 
     def trial(self, dataset: PinBoardDataset, folder: Path, *, seed: int) -> Trial:
         """Return the data set with its split."""

@@ -263,3 +263,6 @@ def test_a_share_out_of_its_range_is_refused(wrong):
         wrong()
     with pytest.raises(PinGraphError, match=r"saves is \[-1\]: expected numbers from 0"):
         KnownSaves(saves=(-1,))
+    for shares in ({"pins": 2}, {"edges": -0.1}):
+        with pytest.raises(PinGraphError, match=r"fraction is .*, expected"):
+            HeldOut(**shares)
