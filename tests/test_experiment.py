@@ -419,6 +419,9 @@ def test_the_cells_are_the_product_of_data_methods_and_seeds(tmp_path):
     assert len({cell.path for cell in grid.cells()}) == 24
     some = grid.of(data=["world"], conditions=["50"], methods=["TF-IDF"], seeds=[1])
     assert [cell.path.parts for cell in some.cells()] == [("world", "50", "TF-IDF", "seed-1")]
+    for name in ("", ".", ".."):  # none of which is a folder of its own
+        odd = replace(grid.cells()[0], data="icons", condition="", method=name)
+        assert odd.path.parts == ("icons", "-", "seed-3")
     arguments = grid.cells()[0].arguments()
     assert arguments[0] == "--seed_everything=3"
     assert "--trainer.max_steps=2" in arguments

@@ -55,7 +55,9 @@ class Cell:
     def path(self) -> Path:
         """Where it is kept, in the experiment's folder."""
         parts = (self.data, *([self.condition] if self.condition else []), self.method)
-        return Path(*(re.sub(r"[^\w.+-]+", "-", part) for part in parts), f"seed-{self.seed}")
+        # Nothing and dots alone are no names of folders.
+        names = (re.sub(r"[^\w.+-]+|^\.*$", "-", part) for part in parts)
+        return Path(*names, f"seed-{self.seed}")
 
     @property
     def is_fit(self) -> bool:
