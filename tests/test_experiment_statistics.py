@@ -22,6 +22,7 @@ from pingraph.experiment.files import latex, write_all
 from pingraph.experiment.plan import Experiment
 from pingraph.experiment.statistics import averaged, compared
 from pingraph.files import read_json, write_json
+from pingraph.results import Cell, Sheet
 
 TASKS = ("pin_to_pin", "image_to_text", "text_to_image", "board_to_pins")
 
@@ -299,4 +300,11 @@ def test_latex_has_cells_of_one_number_and_no_bare_sign(tmp_path):
     body = re.sub(r"\$\\\w+\$", "", body.replace(r"\}", ""))
     assert not re.search(r"(?<!\\)[$#_]", body)
     assert body.count("{") == body.count("}")
-    assert r"100\% \& \$x\_1\$ \{\textbackslash{}bad\}" in text
+    assert r"100\% \& \$x\_1\$ \{\textbackslash{}bad\} --\textgreater{} \textbar{}" in text
+
+
+@pytest.mark.parametrize("name", ["[old]", "*"])
+def test_a_row_of_latex_is_no_argument_of_the_row_before(name):
+    rows = [[Cell("a")], [Cell(name)]]
+    sheet = Sheet(title="", columns=[""], sections={"": rows}, notes=[])
+    assert rf"{{}}{name} \\" in latex(sheet).splitlines()

@@ -22,6 +22,9 @@ _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     "→": r"$\to$",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
@@ -75,7 +78,9 @@ def latex(sheet: Sheet) -> str:
     """Return a table as a LaTeX tabular that needs no package."""
 
     def row(cells: list[str]) -> str:
-        return " & ".join(map(_latex, cells)) + r" \\"
+        text = " & ".join(map(_latex, cells)) + r" \\"
+        # The end of the row before would take it for its own argument.
+        return "{}" + text if text[0] in "[*" else text
 
     columns = len(sheet.columns)
     lines = [f"% {_latex(sheet.title)}", rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}", r"\hline"]
