@@ -242,6 +242,8 @@ def test_curves_are_lines_through_the_means(tmp_path):
     assert {"curves.png", "curves.svg"} < {path.name for path in files}
     halves = {"a": 1, "b": 2}  # two points tell nothing
     assert fitted(Figures(replace(grid, curves={"steps": halves}), out)) == []
+    more = replace(grid, curves={"steps": {**sizes, "c": 8}}).of(methods=list(sizes))
+    assert [curve.sizes.tolist() for curve in fitted(Figures(more, out))] == [[1, 2, 4]]
 
 
 def test_cells_of_different_splits_are_not_compared(tmp_path):

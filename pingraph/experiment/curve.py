@@ -35,8 +35,10 @@ def fitted(figures: Figures) -> list[Curve]:
     found = []
     for data in figures.data:
         for name, sizes in figures.experiment.curves.items():
-            by_method = set(sizes) <= set(figures.experiment.methods)
-            for method in [""] if by_method else figures.experiment.methods:
+            methods, conditions = figures.experiment.methods, figures.experiment.conditions
+            # Of either there may be fewer than the file has.
+            by_method = len(sizes.keys() & methods) > len(sizes.keys() & conditions)
+            for method in [""] if by_method else methods:
                 points = _points(figures, data, method, sizes)
                 if len(points) >= 3:
                     found.append(_fitted(figures, points, data, name, method))
