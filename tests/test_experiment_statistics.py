@@ -168,6 +168,15 @@ def test_the_table_compares_the_queries_that_both_answered(tmp_path):
     assert any("cccccccccc (6 cells)" in note for note in sheets[0].notes)
 
 
+def test_a_cell_whose_queries_are_gone_or_damaged_is_named(tmp_path):
+    grid, out = experiment(tmp_path)
+    queries = out / grid.cells()[0].path / QUERIES_FILE
+    for damage in (lambda: queries.write_bytes(b"PAR1"), queries.unlink):
+        damage()
+        with pytest.raises(PinGraphError, match=r"seed-0/queries\.parquet: not a readable"):
+            write_all(Figures(grid, out), out)
+
+
 def test_the_footer_names_who_went_on_with_a_cell(tmp_path):
     grid, out = experiment(tmp_path)
     made = out / grid.cells()[0].path / MADE_FILE

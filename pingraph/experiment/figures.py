@@ -23,6 +23,7 @@ from pingraph.files import read_json
 from pingraph.metrics import METRICS
 from pingraph.results import PARTS, TASKS
 from pingraph.significance import holm
+from pingraph.tables import unreadable
 
 COLUMNS = tuple(
     (part, task) for part in PARTS for task in ("pin_to_pin", "image_to_text", "text_to_image")
@@ -208,7 +209,9 @@ class Figures:
     def _queries(self) -> dict[Path, dict[str, np.ndarray]]:
         found = {}
         for cell in self.cells:
-            table = pq.read_table(self.out / cell.path / QUERIES_FILE)
+            path = self.out / cell.path / QUERIES_FILE
+            with unreadable(path):
+                table = pq.read_table(path)
             columns = {name: table[name].to_numpy() for name in table.column_names}
             for name in ("part", "task", "query"):
                 columns[name] = columns[name].astype(str)
