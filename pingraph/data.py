@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -30,6 +31,9 @@ from pingraph.run_files import CHECKPOINT_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER
 from pingraph.splits import Split, Splitter
 from pingraph.tokenization import load_tokenizer, save_tokenizer
 from pingraph.training_pins import TrainingPins
+
+# Of a run whose length is not given: these steps, or passes where there are too many pins for that.
+STEPS, PASSES = 1200, 10
 
 
 class PinDataModule(LightningDataModule):
@@ -149,9 +153,6 @@ class PinDataModule(LightningDataModule):
             on_broken_image=self.on_broken_image,
         )
         self.encoder.to(self._device)  # a frozen backbone computes its features there
-        steps = self._fitting.max_steps
-        if steps < 1:
-            raise PinGraphError(f"trainer.max_steps is {steps}: expected 1 or more")
         pins = TrainingPins.of(self.dataset, split, titles=self.titles)
         self.batches = PinBatches(
             pins,
@@ -162,7 +163,7 @@ class PinDataModule(LightningDataModule):
             batch_size=self.batch_size,
             neighbors_per_anchor=self.neighbors_per_anchor,
             chunk_size=self.chunk_size,
-            num_batches=steps * self._fitting.accumulate_grad_batches,
+            num_batches=self._steps(len(pins.anchors)) * self._fitting.accumulate_grad_batches,
             seed=self.seed,
             count_pins=self.count_pins,
             rank=self._fitting.global_rank,
@@ -170,6 +171,17 @@ class PinDataModule(LightningDataModule):
         )
         if hasattr(self.encoder, "expect_passes"):
             self.encoder.expect_passes(self.batches.passes)
+
+    def _steps(self, anchors: int) -> int:
+        """Return how many steps the run has, and tell the trainer where it was not told."""
+        steps = self._fitting.max_steps
+        if steps == -1:
+            step = max(1, self.batch_size * self._fitting.accumulate_grad_batches)
+            steps = max(STEPS, math.ceil(PASSES * anchors / step))
+            self._fitting.fit_loop.epoch_loop.max_steps = steps
+        if steps < 1:
+            raise PinGraphError(f"trainer.max_steps is {steps}: expected 1 or more")
+        return steps
 
     def _augmentation(self) -> Augmentation:
         if self.encoder.preparation.hides_tokens:

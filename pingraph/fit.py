@@ -43,7 +43,8 @@ The most common options:
 
   --data.folder FOLDER                       a data set folder, or icons or world
   --trainer.default_root_dir FOLDER          the run folder to write
-  --trainer.max_steps STEPS                  how long to train
+  --trainer.max_steps STEPS                  how long to train; if not given, 1,200 steps, or 10
+                                             passes over the pins where that is longer
   --model.objective.neighbor_weight WEIGHT   of the graph; 0 trains on images and texts alone
   --data.sampler.k NUMBER                    neighbors that the sampler finds
   --ckpt_path FOLDER/checkpoints/last.ckpt   go on with an interrupted run
@@ -96,7 +97,7 @@ class PinCLI(LightningCLI):
             save_config_kwargs={"save_to_log_dir": False},
             trainer_defaults={
                 "default_root_dir": "runs/default",
-                "max_steps": 1200,
+                "max_steps": -1,  # as many as the data needs: see `data`
                 "enable_model_summary": False,
                 "gradient_clip_val": 1.0,
                 "log_every_n_steps": 10,

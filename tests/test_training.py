@@ -15,6 +15,7 @@ import torch
 import yaml
 
 import pingraph.batches
+import pingraph.data
 import pingraph.runs
 from pingraph.augmentation import Augmentation
 from pingraph.batches import PinBatches
@@ -141,6 +142,24 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     run = train(data__num_workers=workers, ckpt_path=checkpoint)
     assert torch.load(checkpoint, weights_only=True)["global_step"] == STEPS
     assert same_weights(run, whole)
+
+
+@pytest.mark.parametrize(
+    ("least", "passes", "accumulated", "expected"), [(9, 2, 1, 9), (2, 3, 1, 10), (2, 3, 2, 5)]
+)
+def test_a_run_of_no_given_length_sees_all_pins_a_few_times(
+    least, passes, accumulated, expected, train, monkeypatch, tiny
+):
+    monkeypatch.setattr(pingraph.data, "STEPS", least)
+    monkeypatch.setattr(pingraph.data, "PASSES", passes)
+    given = {"trainer__max_steps": -1, "trainer__accumulate_grad_batches": accumulated}
+    run = train(**given, data__batch_size=16)
+    pins = len(TrainingPins.of(tiny, Split.load(run / SPLIT_FILE)).anchors)
+    assert pins == 49
+    state = torch.load(run / CHECKPOINT_FILE, weights_only=True)
+    assert state["global_step"] == expected
+    rates = [group["lr"] for group in state["optimizer_states"][0]["param_groups"]]
+    assert max(rates) < 1e-8  # the schedule ends with the run
 
 
 def test_a_run_that_is_made_longer_goes_on_with_other_batches(train, whole, tmp_path, monkeypatch):
