@@ -9,6 +9,7 @@ from typing import Any
 
 import numba
 from numba.core.caching import IndexDataCacheFile
+from numba.core.dispatcher import Dispatcher
 
 from pingraph.errors import PinGraphError
 from pingraph.files import only_one
@@ -27,7 +28,7 @@ def njit(function: Callable | None = None, *, cache: bool = False, **options: An
     if function is None:
         return lambda given: njit(given, cache=cache, **options)
     made = numba.njit(cache=cache, **options)(function)
-    return _locked(made) if cache and not numba.config.DISABLE_JIT else made
+    return _locked(made) if cache and isinstance(made, Dispatcher) else made
 
 
 def _locked(dispatcher: Any) -> Any:

@@ -295,8 +295,9 @@ def _times(lists: np.ndarray, pins: int) -> np.ndarray:
 
 def _jackknifed(value: float | None, left_out: list[float | None]) -> dict[str, Any]:
     others = [one for one in left_out if one is not None]
-    exists = value is not None and len(others) == len(left_out)
-    return {"value": value, "ci95": jackknife_interval(value, others, (0, 1)) if exists else None}
+    if value is None or len(others) < len(left_out):
+        return {"value": value, "ci95": None}
+    return {"value": value, "ci95": jackknife_interval(value, others, (0, 1))}
 
 
 def _mean(values: np.ndarray, seed: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Letters: N pins, Q queries, D channels of an embedding, k neighbors of each quer
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,8 +82,8 @@ def served_quality(
     Raises:
         PinGraphError: a view is wider than the vectors, or what `evaluate_table` raises.
     """
-    options = {"seed": seed, "max_queries": max_queries}
-    whole = evaluation or evaluate_table(table, dataset, split, **options)
+    evaluate = partial(evaluate_table, table, dataset, split, seed=seed, max_queries=max_queries)
+    whole = evaluation or evaluate()
     channels = table.fused.shape[1]
     present = table.present["fused"]
     vectors = table.fused if present.all() else table.fused[present]
@@ -90,7 +91,7 @@ def served_quality(
     neighbors = nearest_neighbors(vectors, k, queries=drawn).ids
     forms = []
     for view in usual_views(channels) if views is None else views:
-        done = evaluate_table(table, dataset, split, view=view, **options)
+        done = evaluate(view=view)
         kept = _kept(neighbors, as_served(vectors, view), drawn)
         forms.append(
             {

@@ -139,8 +139,12 @@ def cka(one: np.ndarray, two: np.ndarray) -> dict[str, Any]:
     }
 
 
+def _exact(vectors: np.ndarray) -> np.ndarray:
+    return vectors.astype(np.float64)
+
+
 def cross_products(
-    left: np.ndarray, right: np.ndarray, prepare: Callable[[np.ndarray], np.ndarray] = np.float64
+    left: np.ndarray, right: np.ndarray, prepare: Callable[[np.ndarray], np.ndarray] = _exact
 ) -> np.ndarray:
     """Return leftᵀ right, summed in float64 block by block, of rows as `prepare` makes them."""
     starts = range(0, max(1, len(left)), _BLOCK)  # of no rows, one block without any

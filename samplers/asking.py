@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import sysconfig
@@ -28,7 +29,7 @@ from pingraph.samplers.check_rows import (
 # Generated code has names in brackets.
 _NOT_OF_USERS = (
     *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib")),
-    *(f"{Path(one.__file__).parent}{os.sep}" for one in (interfaces, check_rows)),
+    *(f"{Path(inspect.getfile(one)).parent}{os.sep}" for one in (interfaces, check_rows)),
     "<",
 )
 
