@@ -56,9 +56,7 @@ class LightGCN:
 
     def scorers(self, dataset: PinBoardDataset, split: Split, *, seed: int) -> Mapping[str, Scorer]:
         """Train, and return scorers of "pin_to_pin" and "board_to_pins"."""
-        graph = split.train_graph(dataset.graph)
-        vectors = self._trained(graph, seed)
-        pins, boards = vectors[: graph.num_pins], vectors[graph.num_pins :]
+        pins, boards = self.vectors(split.train_graph(dataset.graph), seed=seed)
         lengths = np.linalg.norm(pins, axis=1, keepdims=True)
         unit = pins / np.where(lengths > 0, lengths, 1)
         return {
@@ -66,14 +64,27 @@ class LightGCN:
             "board_to_pins": lambda queries: boards[queries] @ pins.T,
         }
 
-    def _trained(self, graph: PinBoardGraph, seed: int) -> np.ndarray:
+    def vectors(self, graph: PinBoardGraph, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Train on all saves of a graph, and return the vectors of its pins and of its boards.
+
+        Both are float32 [pins or boards, D]. What was trained is the dot product of the two.
+        """
+        import torch
+
+        matrix = normalized(graph)
+        start = self._trained_start(graph, matrix, seed)
+        with torch.inference_mode():
+            found = spread(start, matrix, self.layers).numpy()
+        return found[: graph.num_pins], found[graph.num_pins :]
+
+    def _trained_start(self, graph: PinBoardGraph, matrix: Tensor, seed: int) -> Tensor:
+        """Return the vectors [N, D] that `spread` averages, the only parameters."""
         import torch
         from torch.nn.functional import logsigmoid
 
         torch.manual_seed(seed)
         pins, boards = (torch.from_numpy(ends.astype(np.int64)) for ends in graph.edges())
         known, _ = (boards * graph.num_pins + pins).sort()
-        matrix = normalized(graph)
         start = torch.nn.Embedding(len(matrix), self.dim)
         torch.nn.init.xavier_uniform_(start.weight)
         optimizer = torch.optim.Adam(start.parameters(), lr=self.learning_rate)
@@ -89,8 +100,7 @@ class LightGCN:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        with torch.inference_mode():
-            return spread(start.weight, matrix, self.layers).numpy()
+        return start.weight
 
 
 def normalized(graph: PinBoardGraph) -> Tensor:
