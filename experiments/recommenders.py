@@ -1,4 +1,4 @@
-"""Recommenders of a few lines each, on top of the samplers: from a graph to scores of candidates.
+"""Recommenders of a few lines each, on top of samplers and methods: from a graph to scores.
 
 A scorer takes boards int64 [n] and their candidates int64 [n, C], both dense indices, and returns
 scores [n, C], higher is better. What a board has in the graph is all that is known of it.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from pingraph.experiments.methods import LightGCN
     from pingraph.graph import PinBoardGraph
     from pingraph.interfaces import Sampler
     from pingraph.samplers import PixieSampler, PPRSampler
@@ -107,6 +108,15 @@ def ease(graph: PinBoardGraph, *, strength: float) -> Scorer:
     weights = inverse / -inverse[diagonal]
     weights[diagonal] = 0
     return _summed(graph, weights)
+
+
+def light_gcn(graph: PinBoardGraph, *, model: LightGCN, seed: int) -> Scorer:
+    """Score a pin by the dot product of its vector and the board's, which is what is trained.
+
+    Trains on all saves of the graph; the seed is that of the first vectors and of what is drawn.
+    """
+    pins, boards = model.vectors(graph, seed=seed)
+    return lambda rows, candidates: np.einsum("nd,ncd->nc", boards[rows], pins[candidates])
 
 
 def _summed(graph: PinBoardGraph, weights: np.ndarray) -> Scorer:

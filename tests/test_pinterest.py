@@ -16,6 +16,8 @@ from torchmetrics.functional.retrieval import retrieval_hit_rate, retrieval_norm
 from pingraph.errors import PinGraphError
 from pingraph.experiments import pinterest, recommenders
 from pingraph.experiments.leave_one_out import LeaveOneOut, expected_metrics
+from pingraph.experiments.methods import LightGCN
+from pingraph.experiments.methods.light_gcn import normalized
 from pingraph.experiments.pinterest_sheets import quarters
 from pingraph.experiments.recommender_comparison import BETAS, compare, count_steps
 from pingraph.graph import PinBoardGraph
@@ -331,7 +333,48 @@ def test_ease_is_ridge_regression_of_each_pin_on_the_others(strength):
     assert found == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_light_gcn_is_the_dot_product_of_averaged_hops(layers):
+    graph = random_graph()
+    model = LightGCN(dim=6, layers=layers, steps=4, batch_size=40)
+    start = model._trained_start(graph, normalized(graph), 5).detach().numpy().astype(float)
+    saved = graph.incidence().toarray().astype(float)  # [pins, boards]
+    both = np.block([[np.zeros((graph.num_pins,) * 2), saved], [saved.T, np.zeros((20, 20))]])
+    roots = np.sqrt(np.maximum(both.sum(axis=1), 1))
+    hop = both / roots / roots[:, None]
+    vectors = sum(np.linalg.matrix_power(hop, hops) @ start for hops in range(layers + 1))
+    vectors /= layers + 1
+    expected = vectors[graph.num_pins :] @ vectors[: graph.num_pins].T
+    found = recommenders.light_gcn(graph, model=model, seed=5)(*everyone(graph))
+    assert found == pytest.approx(expected, abs=1e-7, rel=1e-4)
+
+
+def test_light_gcn_learns_and_is_the_same_for_a_seed():
+    graph = random_graph()
+
+    def scores(steps, seed):
+        model = LightGCN(dim=6, steps=steps, batch_size=40, learning_rate=0.05)
+        return recommenders.light_gcn(graph, model=model, seed=seed)(*everyone(graph))
+
+    def saves_above_others(found):
+        saved = graph.incidence().T.toarray() > 0
+        pairs = zip(found, saved, strict=True)
+        return np.mean([(row[on][:, None] > row[~on]).mean() for row, on in pairs])
+
+    assert np.array_equal(scores(60, 1), scores(60, 1))
+    assert not np.allclose(scores(60, 1), scores(60, 2))
+    assert saves_above_others(scores(60, 1)) > 0.9
+    assert saves_above_others(scores(0, 1)) < 0.8  # averages of noise know a little already
+
+
 # --- the comparison and the command
+
+
+@pytest.fixture(autouse=True)
+def small_light_gcn(monkeypatch):
+    """The benchmark's batches are a thousand times what these graphs have."""
+    model = LightGCN(dim=16, steps=100, batch_size=512, learning_rate=0.03)
+    monkeypatch.setattr(pinterest, "LIGHT_GCN", model)
 
 
 def test_forced_answers(folder):
@@ -411,6 +454,7 @@ def test_command_prints_tables_and_writes_them(folder, tmp_path, capsys):
         "Over degree^β",
         "10,000 walks of a pin 1.0000 1.000-1.000 1.0000 1.000-1.000 0 ",
         "EASE (learned)",
+        "LightGCN (learned)",
         "NeuMF with pre-training",
         "HR@10 by the number of boards of the hidden pin",
     ):
