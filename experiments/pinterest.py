@@ -82,7 +82,7 @@ def run(
     the best ten, NDCG@10 counts a hit the less the lower it stands, 1 / log2(place + 1). Among
     equal scores each order is as likely, and the mean over the orders counts. A hidden pin that
     nobody else saved is a miss. Prints a table of both with 95% intervals (bootstrap over boards),
-    another one by how many boards the hidden pin has, and published figures beside. About 17
+    another one by how many boards the hidden pin has, and published figures beside. About 14
     CPU minutes and 2 GB for the whole benchmark; the learned methods take half of it, however few
     the boards. docs/pinterest.md tells what comes out of it.
 
