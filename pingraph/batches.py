@@ -108,7 +108,7 @@ class PinBatches(Dataset[PinBatch]):
         self._log_counts = np.full(pins.graph.num_pins, np.nan, np.float32)
         if count_pins:
             self._log_counts = self._count_pins()
-        if not rank:
+        if self.negatives and not rank:
             self._warn_of_idle_negatives()
 
     def __len__(self) -> int:
