@@ -34,7 +34,7 @@ _LOWEST = -(2**63)  # the bit that makes int64 sort as the uint64 words of the s
 class _Side:
     rows: DeviceRows
     weights: Tensor | None  # float32 [E]
-    degrees: Tensor  # [N], sums of the weights or numbers of the edges
+    degrees: Tensor  # float64 [N], sums of the weights or numbers of the edges
     waits: Tensor  # float64 [S · N], the mass that waits to move on
     kept: Tensor | None  # float64 [S · N], the mass that is kept; boards keep none
     restart: float  # the share of what arrives that is kept
@@ -94,7 +94,7 @@ class PageRank(Method):
             return _Side(
                 rows=rows,
                 weights=rows.weights if self.weighted else None,
-                degrees=degrees,
+                degrees=degrees.double(),  # times a threshold, integers would become float32
                 waits=masses[0],
                 kept=masses[1] if keeps else None,
                 restart=restart if keeps else 0.0,

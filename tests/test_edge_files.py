@@ -26,7 +26,7 @@ def group_rows(request, monkeypatch):
     """Groups of one row, of three rows, and one group of all."""
     monkeypatch.setattr("pingraph.edge_files._GROUP_ROWS", request.param)
     monkeypatch.setattr("pingraph.edge_files._BATCH_ROWS", 2)
-    monkeypatch.setattr("pingraph.edge_files._BLOCK_BYTES", 64)
+    monkeypatch.setattr("pingraph.edge_files._BLOCK_BYTES", 256)  # a row fits
 
 
 @pytest.fixture

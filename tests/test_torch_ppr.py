@@ -53,6 +53,13 @@ def test_neighbors_are_those_of_the_kernel(
 
 
 @on_devices
+def test_a_mass_within_float32_of_its_threshold_is_pushed_as_by_the_kernel(device):
+    """0.0005 and the last bit of ½ (1 - 0.999) waits, above the threshold 0.0005 by no more."""
+    kernel = PPRSampler(k=1, restart_probability=0.999, epsilon=0.001)
+    assert_same_neighbors(kernel, device, graph_of({(0, 0), (1, 0)}), [0], memory=2**20)
+
+
+@on_devices
 @pytest.mark.parametrize("weighted", [False, True])
 def test_masses_are_those_of_the_kernel(device, weighted):
     """Scores are float32: they would hide most of what another order of adding changes."""
