@@ -60,9 +60,9 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
     ):
         running: dict[Path, Future[str | None]] = {}
         for cell in waiting:
-            alike = [other for other in cells if other.trains_like(cell)]
-            before = [running[other.path] for other in alike if other.path in running]
-            running[cell.path] = pool.submit(_run, cell, alike, before, out, jobs, stopped)
+            alike = [other.path for other in cells if other.trains_like(cell)]
+            before = [running[path] for path in alike if path in running]
+            running[cell.path] = pool.submit(_run, cell, cells, before, out, jobs, stopped)
         try:
             for place, cell in enumerate(waiting):
                 left = costs(waiting[place:], cells, out)
@@ -217,7 +217,7 @@ def _has_run(cell: Cell, out: Path) -> bool:
 
 def _run(
     cell: Cell,
-    alike: list[Cell],
+    cells: list[Cell],
     before: list[Future[str | None]],
     out: Path,
     jobs: int,
@@ -234,7 +234,7 @@ def _run(
         _check_folders([cell], out)
         if finished(cell, out):  # by another one, meanwhile
             return None
-        trained = _trained_as(cell, alike, out)
+        trained = _trained_as(cell, cells, out)
         if trained is not cell and not finished(trained, out):
             return f"{folder}: {out / trained.path}, which is trained alike, is not finished"
         return _run_held(cell, trained, out, jobs, stopped, lock)
@@ -275,7 +275,7 @@ def _makers(cell: Cell, trained: Cell, out: Path) -> dict[str, Any]:
     now, then = _commit(), []
     if trained is not cell:
         then = took_part(made(trained, out))
-    elif (out / cell.path / CHECKPOINT_FILE).exists():
+    elif _has_run(cell, out):
         asked = read_json(out / cell.path / CELL_FILE)
         then = [asked["started"], *asked["continued"]]
     started, *continued = then if now in then else [*then, now]
