@@ -6,6 +6,7 @@ exponents of BEiT (arXiv 2106.08254).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +40,8 @@ class Tuning:
             trains low-rank changes of the linear maps of the attention of all layers.
         layers: with train "last", how many layers of each tower.
         rank: with train "lora", the rank of the changes.
+        learning_rate_scale: what the learning rate is multiplied with in the whole backbone: what
+            stands on it starts from nothing, the backbone does not.
         layer_decay: the learning rate of layer i of L is multiplied with layer_decay^(L + 1 - i),
             where what stands before the layers counts as layer 0 and what comes after as L + 1;
             1 leaves all alike.
@@ -51,6 +54,7 @@ class Tuning:
     train: Literal["all", "nothing", "last", "lora"] = "all"
     layers: int | None = None
     rank: int | None = None
+    learning_rate_scale: float = 1.0
     layer_decay: float = 1.0
     checkpointing: bool = False
 
@@ -65,6 +69,10 @@ class Tuning:
                 raise PinGraphError(f"{name} is {value}: train {mode!r} needs 1 or more")
             if self.train != mode and value is not None:
                 raise PinGraphError(f"{name} is {value}, but train is {self.train!r}, not {mode!r}")
+        if not 0 < self.learning_rate_scale < math.inf:
+            raise PinGraphError(
+                f"learning_rate_scale is {self.learning_rate_scale}: expected a number above 0"
+            )
         if not 0 < self.layer_decay <= 1:
             raise PinGraphError(f"layer_decay is {self.layer_decay}: expected above 0, up to 1")
 
@@ -99,7 +107,8 @@ class Tuning:
         scales = {}
         for tower in towers:
             for depth, part in _by_depth(tower):
-                scale = self.layer_decay ** (len(tower.layers) + 1 - depth)
+                decay = self.layer_decay ** (len(tower.layers) + 1 - depth)
+                scale = self.learning_rate_scale * decay
                 for parameter in _parameters(part):
                     if parameter.requires_grad and scale != 1:
                         scales[names[id(parameter)]] = scale

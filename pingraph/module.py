@@ -18,7 +18,7 @@ from pingraph.audits import effective_rank, gradient_norms, modality_gap
 from pingraph.batches import rows_of_ranks
 from pingraph.errors import PinGraphError
 from pingraph.gathering import gather_rows
-from pingraph.interfaces import Embeddings, PinBatch, PinContent
+from pingraph.interfaces import Embeddings, PinBatch, PinContent, Relations
 from pingraph.objectives import AlignmentObjective
 from pingraph.weights import check_state
 
@@ -88,13 +88,9 @@ class PinModule(LightningModule):
         """Return this rank's part of a batch's loss, and log its terms and what they rest on."""
         rank, ranks = self.global_rank, self.trainer.world_size
         relations = batch.relations
-        if not batch_idx and self.objective.neighbor_weight and (relations.neighbors < 0).all():
-            rank_zero_warn(
-                f"none of the {len(relations.anchors)} anchors of the first batch has a neighbor; "
-                "if it stays so, nothing is learned from the graph: `pingraph sample` tells what "
-                "the sampler finds"
-            )
         embeddings = self.embed(batch)
+        if not batch_idx:
+            _warn_of_idle_pairs(self.objective, embeddings, relations)
         losses = self.objective(embeddings, relations, rank=rank, ranks=ranks)
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
@@ -216,6 +212,25 @@ class PinModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse the checkpoint of another model before any of it is loaded."""
         check_state(self, checkpoint.get("state_dict", {}), "the checkpoint")
+
+
+def _warn_of_idle_pairs(
+    objective: AlignmentObjective, embeddings: Embeddings, relations: Relations
+) -> None:
+    """Warn of what the graph cannot teach, as the first batch has it."""
+    if objective.neighbor_pairs and (relations.neighbors < 0).all():
+        rank_zero_warn(
+            f"none of the {len(relations.anchors)} anchors of the first batch has a neighbor; "
+            "if it stays so, nothing is learned from the graph: `pingraph sample` tells what "
+            "the sampler finds"
+        )
+    for name, present in (("image", embeddings.has_image), ("text", embeddings.has_text)):
+        idle = [f"{x}->{y}" for x, y in objective.neighbor_pairs if name in (x, y)]
+        if idle and not present.any():
+            rank_zero_warn(
+                f"none of the {len(present)} pins of the first batch has any {name}; if it stays "
+                f"so, nothing is learned from {', '.join(idle)} of neighbor_pairs"
+            )
 
 
 def _check_fit(encoder: nn.Module, objective: AlignmentObjective) -> None:

@@ -124,7 +124,12 @@ class AlignmentObjective(nn.Module):
             }
         )
         self.bank = None
-        if bank_size and self.neighbor_pairs:
+        if bank_size:
+            if not self.neighbor_pairs:
+                raise PinGraphError(
+                    f"bank_size is {bank_size}, but nothing is aligned with neighbors, and a bank "
+                    "holds negatives of that term alone"
+                )
             modalities = dict.fromkeys(y for _, y in self.neighbor_pairs)
             self.bank = EmbeddingBank(bank_size, bank_dim, tuple(modalities))
 

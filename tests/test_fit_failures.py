@@ -411,6 +411,24 @@ def test_a_graph_that_teaches_nothing_is_told(weight, warned, commands, tiny_fol
     assert ended.err.count("none of the 16 anchors of the first batch has a neighbor") == warned
 
 
+@pytest.mark.parametrize(
+    ("pairs", "told"),
+    [
+        ("{fused->fused: 1.0, image->image: 1.0, text->image: 0.5}", "image->image, text->image"),
+        ("{fused->fused: 1.0, text->text: 1.0, image->text: 0.0}", None),
+    ],
+)
+def test_neighbors_of_a_missing_modality_are_told(pairs, told, commands, tiny_folder, tmp_path):
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "texts"))
+    pins = pq.read_table(folder / "pins.parquet").drop_columns("image")
+    pq.write_table(pins, folder / "pins.parquet")
+    args = fit_args(folder, tmp_path / "run", f"--model.objective.neighbor_pairs={pairs}")
+    ended = commands.run(*args)
+    assert ended.status == 0
+    assert ended.err.count("pins of the first batch has any image") == (told is not None)
+    assert told is None or f"nothing is learned from {told} of neighbor_pairs" in ended.err
+
+
 def test_a_worker_that_is_killed_is_told(commands, tiny_folder, tmp_path):
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "killed.py").write_text(KILLED_SAMPLER)

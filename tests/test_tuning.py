@@ -167,9 +167,13 @@ def test_lora_stands_on_every_map_of_the_attention_and_nowhere_else():
 
 
 @settings(deadline=None, max_examples=10)
-@given(decay=st.floats(0.1, 0.99), mode=st.sampled_from(["all", "last", "lora"]))
-def test_the_decay_is_the_formula_by_name(decay, mode):
-    values = {**vars(MODES[mode]), "layer_decay": decay}
+@given(
+    whole=st.sampled_from([1.0, 0.01, 3.0]),
+    decay=st.floats(0.1, 1),
+    mode=st.sampled_from(["all", "last", "lora"]),
+)
+def test_the_scale_is_the_formula_by_name(whole, decay, mode):
+    values = {**vars(MODES[mode]), "layer_decay": decay, "learning_rate_scale": whole}
     backbone = TwoTowers(Tuning(**values))
     scales = backbone.learning_rate_scales()
     for name in expected(mode, backbone):
@@ -179,12 +183,12 @@ def test_the_decay_is_the_formula_by_name(decay, mode):
             exponent = depth - int(rest.split(".")[2])  # layer 0 of L: L; the last layer: 1
         else:
             exponent = 0 if rest.startswith("post_layernorm") else depth + 1
-        wanted = pytest.approx(decay**exponent, rel=1e-12)
+        wanted = pytest.approx(whole * decay**exponent, rel=1e-12)
         assert scales.get(name, 1.0) == wanted, name
     assert scales.keys() <= expected(mode, backbone)
 
 
-def test_without_decay_no_scale_is_given():
+def test_without_decay_and_scale_none_is_given():
     assert TwoTowers(Tuning()).learning_rate_scales() == {}
 
 
@@ -250,6 +254,11 @@ def test_any_module_with_layers_can_be_tuned():
         ({"train": "lora"}, "rank is None: train 'lora' needs 1 or more"),
         ({"layers": 2}, "layers is 2, but train is 'all', not 'last'"),
         ({"train": "last", "layers": 1, "rank": 4}, "rank is 4, but train is 'last', not 'lora'"),
+        ({"learning_rate_scale": 0.0}, "learning_rate_scale is 0.0: expected a number above 0"),
+        (
+            {"learning_rate_scale": float("inf")},
+            "learning_rate_scale is inf: expected a number above 0",
+        ),
         ({"layer_decay": 0.0}, "layer_decay is 0.0: expected above 0, up to 1"),
         ({"layer_decay": 1.1}, "layer_decay is 1.1: expected above 0, up to 1"),
         ({"layer_decay": float("nan")}, "layer_decay is nan: expected above 0, up to 1"),
