@@ -90,7 +90,7 @@ class PinModule(LightningModule):
         relations = batch.relations
         embeddings = self.embed(batch)
         if not batch_idx:
-            _warn_of_idle_pairs(self.objective, embeddings, relations)
+            _warn_of_idle_graph(self.objective, embeddings, relations)
         losses = self.objective(embeddings, relations, rank=rank, ranks=ranks)
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
@@ -214,23 +214,27 @@ class PinModule(LightningModule):
         check_state(self, checkpoint.get("state_dict", {}), "the checkpoint")
 
 
-def _warn_of_idle_pairs(
+def _warn_of_idle_graph(
     objective: AlignmentObjective, embeddings: Embeddings, relations: Relations
 ) -> None:
-    """Warn of what the graph cannot teach, as the first batch has it."""
-    if objective.neighbor_pairs and (relations.neighbors < 0).all():
+    """Warn where the first batch has nothing that the graph could teach."""
+    if not objective.neighbor_pairs:
+        return
+    if (relations.neighbors < 0).all():
         rank_zero_warn(
             f"none of the {len(relations.anchors)} anchors of the first batch has a neighbor; "
             "if it stays so, nothing is learned from the graph: `pingraph sample` tells what "
             "the sampler finds"
         )
-    for name, present in (("image", embeddings.has_image), ("text", embeddings.has_text)):
-        idle = [f"{x}->{y}" for x, y in objective.neighbor_pairs if name in (x, y)]
-        if idle and not present.any():
-            rank_zero_warn(
-                f"none of the {len(present)} pins of the first batch has any {name}; if it stays "
-                f"so, nothing is learned from {', '.join(idle)} of neighbor_pairs"
-            )
+    present = {"image": embeddings.has_image, "text": embeddings.has_text}
+    lacking = [name for name, has in present.items() if not has.any()]
+    if all({x, y} & {*lacking} for x, y in objective.neighbor_pairs):
+        pairs = ", ".join(f"{x}->{y}" for x, y in objective.neighbor_pairs)
+        rank_zero_warn(
+            f"none of the {len(embeddings.has_image)} pins of the first batch has any "
+            f"{' or '.join(lacking)}; if it stays so, nothing is learned from the graph, since "
+            f"neighbor_pairs has {pairs} alone"
+        )
 
 
 def _check_fit(encoder: nn.Module, objective: AlignmentObjective) -> None:
