@@ -1,6 +1,6 @@
-"""Backbones that were trained on images and texts together: CLIP, SigLIP and SigLIP 2.
+"""Backbones that were trained on images and texts together: dual encoders as CLIP and SigLIP.
 
-CLIP: arXiv 2103.00020. SigLIP: arXiv 2303.15343. SigLIP 2: arXiv 2502.14786.
+Papers of the models: `families`.
 U pins, T text tokens, L positions of the text tower, S pixels and g patches of a side.
 """
 
@@ -22,14 +22,14 @@ from pingraph.encoders.checkpoints import (
     load_model,
     load_tokenizer,
 )
-from pingraph.encoders.pretrained_preparation import prepare, square_processor
+from pingraph.encoders.families import FAMILIES
+from pingraph.encoders.pretrained_preparation import prepare, square_processor, usable_positions
 from pingraph.encoders.towers import LEVELS, Depths, Scaling
-from pingraph.encoders.tuning import Tower, TunedBackbone, Tuning
+from pingraph.encoders.tuning import TunedBackbone, Tuning
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Tokens
 
-# "siglip" are also the checkpoints of SigLIP 2 of a fixed size; "siglip2" those of any aspect.
-MODEL_TYPES = ("clip", "siglip", "siglip2")
+MODEL_TYPES = tuple(FAMILIES)
 
 
 def load_backbone(name: str) -> Backbone:
@@ -50,7 +50,7 @@ def load_backbone(name: str) -> Backbone:
 
 
 class PretrainedBackbone(TunedBackbone):
-    """CLIP, SigLIP or SigLIP 2; its pooled vectors are the model's own features.
+    """A dual encoder of a type in `FAMILIES`; its pooled vectors are the model's own features.
 
     SigLIP 2 of any aspect ("NaFlex") sees squares here, of as many patches as its image processor
     allows; what it makes of square images is the same.
@@ -78,14 +78,15 @@ class PretrainedBackbone(TunedBackbone):
         processor = load_image_processor(name, config.model_type)
         tokenizer = load_tokenizer(name, text.vocab_size)
         self.model_type = config.model_type
+        self.family = FAMILIES[config.model_type]
         if config.model_type == "siglip" and type(tokenizer).__name__.startswith("Gemma"):
             _lower(tokenizer)
         if config.model_type == "siglip2":
             processor = _of_squares(name, processor, vision.patch_size)
-        self.preparation = prepare(name, processor, tokenizer, text.max_position_embeddings)
+        self.preparation = prepare(name, processor, tokenizer, usable_positions(text))
         self.grid = _grid(name, self.preparation.image_size, vision)
         self.scaling = Scaling(processor)
-        self.model: Any = load_model(name)
+        self.model: Any = _load(name)
         self.image_depths = Depths(levels, vision.num_hidden_layers)
         self.text_depths = Depths(levels, text.num_hidden_layers)
         self.image_levels, self.text_levels = len(self.image_depths), len(self.text_depths)
@@ -93,27 +94,26 @@ class PretrainedBackbone(TunedBackbone):
         self.patch = vision.patch_size
         self.padding = tokenizer.pad_token_id or 0
         self.pads_left = tokenizer.padding_side == "left"
-        # CLIP's tokens see those before them alone, and its padding comes last.
-        masked = "attention_mask" in tokenizer.model_input_names and self.model_type != "clip"
-        self.hides_padding = masked
-        if config.model_type == "clip":
-            self.image_pooled_width = self.text_pooled_width = config.projection_dim
-        else:
-            self.image_pooled_width = vision.hidden_size
-            self.text_pooled_width = text.projection_size
-        self.tune(tuning, _towers(name, self.model))
+        made = "attention_mask" in tokenizer.model_input_names
+        self.hides_padding = (
+            made if self.family.padding == "full" else self.family.padding == "masked"
+        )
+        # SigLIP has none, and its image tower ends at its own width.
+        shared = getattr(config, "projection_dim", None)
+        self.image_pooled_width = shared or vision.hidden_size
+        self.text_pooled_width = shared or text.projection_size
+        self.tune(tuning, (self.family.image.tower(self.model), self.family.text.tower(self.model)))
 
     def embed_images(self, images: Tensor) -> Tokens:
-        """Encode images uint8 [U, 3, S, S]; CLIP's class token stands before the g² patches."""
+        """Encode images uint8 [U, 3, S, S]; a class token, if any, stands before the g² patches."""
         pixels = self.scaling(images)
         given = self._patches(pixels) if self.model_type == "siglip2" else {"pixel_values": pixels}
-        output = self.model.get_image_features(**given, **self.image_depths.arguments())
-        last = output.last_hidden_state
-        if self.model_type == "clip":  # whose last norm sees the class token alone
-            last = self.model.vision_model.post_layernorm(last)
+        parts = self.family.image
+        output = self.model.get_image_features(**given, **parts.asked(self.image_depths))
+        levels = parts.levels(self.image_depths, self.model, output)
         return Tokens(
-            levels=self.image_depths.taken(output, last),
-            mask=torch.ones(last.shape[:2], dtype=torch.bool, device=last.device),
+            levels=levels,
+            mask=torch.ones(levels[-1].shape[:2], dtype=torch.bool, device=images.device),
             pooled=output.pooler_output,
         )
 
@@ -125,7 +125,7 @@ class PretrainedBackbone(TunedBackbone):
         """
         tokens = tokens.masked_fill(~mask, self.padding)
         T, places = tokens.shape[1], slice(None)
-        if self.model_type != "clip":
+        if self.family.padding == "full":
             missing = self.preparation.max_tokens - T
             if self.pads_left:
                 tokens, mask = _to_the_right(tokens, mask)
@@ -134,12 +134,13 @@ class PretrainedBackbone(TunedBackbone):
                 places, sides = slice(0, T), (0, missing)
             tokens = F.pad(tokens, sides, value=self.padding)
             mask = F.pad(mask, sides)
+        parts = self.family.text
         output = self.model.get_text_features(
             input_ids=tokens,
             attention_mask=mask if self.hides_padding else None,
-            **self.text_depths.arguments(),
+            **parts.asked(self.text_depths),
         )
-        levels = self.text_depths.taken(output, output.last_hidden_state)
+        levels = parts.levels(self.text_depths, self.model, output)
         return Tokens(
             levels=tuple(level[:, places] for level in levels),
             mask=mask[:, places],
@@ -155,6 +156,18 @@ class PretrainedBackbone(TunedBackbone):
             # Stays on the CPU: the model reads it there, image by image.
             "spatial_shapes": torch.full((U, 2), g),
         }
+
+
+def _load(name: str) -> Any:
+    model = load_model(name)
+    if not getattr(model.vision_model, "use_head", True):
+        raise PinGraphError(f"{name}: its vision model has no head, so no features of an image")
+    if model.config.model_type == "aimv2":
+        # Without padding `transformers` leaves the mask out, and then lets tokens see those after
+        # them, as they never did in training: a text's features would depend on its batch.
+        for layer in model.text_model.encoder.layers:
+            layer.attention.is_causal = True
+    return model
 
 
 def _lower(tokenizer: Any) -> None:
@@ -186,25 +199,6 @@ def _grid(name: str, size: int, vision: Any) -> int:
             f"takes {expected} in patches of {vision.patch_size}"
         )
     return size // vision.patch_size
-
-
-def _towers(name: str, model: Any) -> tuple[Tower, Tower]:
-    vision, text = model.vision_model, model.text_model
-    before, after = [vision.embeddings], [vision.post_layernorm]
-    if model.config.model_type == "clip":
-        before.append(vision.pre_layrnorm)
-        after.append(model.visual_projection)
-        end = model.text_projection
-    elif not vision.use_head:
-        raise PinGraphError(f"{name}: its vision model has no head, so no features of an image")
-    else:
-        after.append(vision.head)
-        end = text.head
-    ends = (text.final_layer_norm, end)
-    return (
-        Tower(before=tuple(before), layers=vision.encoder.layers, after=tuple(after)),
-        Tower(before=(text.embeddings,), layers=text.encoder.layers, after=ends),
-    )
 
 
 def _to_the_right(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

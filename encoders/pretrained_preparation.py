@@ -90,6 +90,18 @@ def prepare(
     )
 
 
+def usable_positions(text: Any) -> int:
+    """Return how many tokens a text model has positions for, by its config.
+
+    Those of RoBERTa (arXiv 1907.11692) and its kin begin after the number of the padding.
+    """
+    if text.model_type == "mpnet":
+        return text.max_position_embeddings - 2  # its padding is 1, whatever the config says
+    if text.model_type in ("roberta", "xlm-roberta", "altclip_text_model"):
+        return text.max_position_embeddings - text.pad_token_id - 1
+    return text.max_position_embeddings
+
+
 def square_processor(processor: Any, size: int) -> PilBackend:
     """Return a processor that does to square images what the given one of NaFlex does to them.
 

@@ -56,13 +56,18 @@ class Depths:
             raise PinGraphError(f"levels is {shares}: expected shares ascending from above 0 to 1")
         *middle, _ = sorted({max(1, round(share * layers)) for share in shares})
         self.middle: list[int] = middle
+        self.layers = layers
 
     def __len__(self) -> int:
         return len(self.middle) + 1
 
-    def arguments(self) -> dict[str, Any]:
-        """Return what makes a model of `transformers` keep the states after these layers."""
-        return {"output_hidden_states": self.middle or False}
+    def arguments(self, last: bool = False) -> dict[str, Any]:
+        """Return what makes a model of `transformers` keep the states after these layers.
+
+        Args:
+            last: whether those after the last layer are needed too, before any norm.
+        """
+        return {"output_hidden_states": [*self.middle, *[self.layers] * last] or False}
 
     def taken(self, output: Any, last: Tensor) -> tuple[Tensor, ...]:
         """Return the levels [U, M, C] of a model's output; `last` comes after the final norm."""

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from pingraph.encoders.backbone import Backbone
 from pingraph.encoders.hub import cache_alone_without_hub
@@ -23,7 +25,19 @@ from pingraph.images import to_rgb
 from pingraph.tokenization import encode
 from tests import tiny_models
 
-PAIRED = ("clip", "siglip", "siglip2", "naflex")
+# Of each kind: how many tokens stand before its patches.
+CLASS_TOKENS = {
+    "clip": 1,
+    "metaclip_2": 1,
+    "altclip": 1,
+    "chinese_clip": 1,
+    "aimv2": 0,
+    "siglip": 0,
+    "siglip2": 0,
+    "naflex": 0,
+}
+PAIRED = tuple(CLASS_TOKENS)
+SIGLIP = ("siglip", "siglip2", "naflex")
 TEXTS = [
     "a red chair",
     "Two green chairs, and a table!",
@@ -82,8 +96,7 @@ def tokenized(backbone, texts):
 
 def texts_for(tokenizer, texts):
     """Tokens as a model's own processor makes them."""
-    padding = True if "CLIP" in type(tokenizer).__name__ else "max_length"
-    return tokenizer(texts, padding=padding, truncation=True, return_tensors="pt")
+    return tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
 
 
 @pytest.mark.parametrize("kind", PAIRED)
@@ -134,6 +147,13 @@ def test_clip_of_the_first_days_finds_the_end_by_its_number(tmp_path):
     )
 
 
+def given_images(backbone, images):
+    """What the model is given of images uint8; in patches, for NaFlex."""
+    scaled = backbone.scaling(images)
+    patches = backbone.model_type == "siglip2"
+    return backbone._patches(scaled) if patches else {"pixel_values": scaled}
+
+
 @pytest.mark.parametrize("kind", PAIRED)
 def test_tokens_are_the_models_own(folders, kind):
     model, _, tokenizer = own(folders[kind])
@@ -142,9 +162,15 @@ def test_tokens_are_the_models_own(folders, kind):
     found = backbone.embed_texts(tokens, mask)
     texts = texts_for(tokenizer, TEXTS)
     known = model.text_model(**texts, output_hidden_states=True)
+    last = known.last_hidden_state
+    if kind == "altclip":  # whose own are mapped further, to the width of another model
+        last = model.text_model.pre_LN(known.hidden_states[2])
+        mapped = model.text_model.transformation(found.levels[-1])
+        same = known.last_hidden_state[:, : tokens.shape[1]]
+        assert torch.allclose(mapped[mask], same[mask], atol=1e-6)
     # Of 2 layers: 0.1, 0.4 and 0.7 of them all round to the first one.
     assert len(found.levels) == backbone.text_levels == 2
-    for level, same in zip(found.levels, (known.hidden_states[1], known[0]), strict=True):
+    for level, same in zip(found.levels, (known.hidden_states[1], last), strict=True):
         assert level.shape == (*tokens.shape, backbone.text_width)
         assert torch.allclose(level[mask], same[:, : tokens.shape[1]][mask], atol=1e-6)
 
@@ -152,15 +178,22 @@ def test_tokens_are_the_models_own(folders, kind):
     found = backbone.embed_images(images)
     assert len(found.levels) == backbone.image_levels == 3
     assert found.mask.all()
-    first = kind == "clip"
-    assert found.mask.shape == (2, backbone.grid**2 + first)
-    assert found.levels[0].shape == (2, backbone.grid**2 + first, backbone.image_width)
+    tokens = backbone.grid**2 + CLASS_TOKENS[kind]
+    assert found.mask.shape == (2, tokens)
+    assert found.levels[0].shape == (2, tokens, backbone.image_width)
     assert found.pooled.shape == (2, backbone.image_pooled_width)
-    if first:  # the last level is what the model's own projection sees
-        same = model.visual_projection(found.levels[-1][:, 0])
-    else:
-        same = model.vision_model.head(found.levels[-1])
+    # The last level is what the model's own head and projection see.
+    first = CLASS_TOKENS[kind] == 1
+    same = found.levels[-1][:, 0] if first else model.vision_model.head(found.levels[-1])
+    if kind not in SIGLIP:
+        same = model.visual_projection(same)
     assert torch.allclose(same, found.pooled, atol=1e-6)
+    seen = model.get_image_features(
+        **given_images(backbone, pixels(backbone, [picture(), picture(seed=1)])),
+        output_hidden_states=True,
+    )
+    for level, same in zip(found.levels[:-1], seen.hidden_states[1:3], strict=True):
+        assert torch.allclose(level, same, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", PAIRED)
@@ -199,6 +232,7 @@ def test_a_pin_does_not_depend_on_its_batch(folders, kind):
 def test_all_that_is_trained_learns_with_checkpointing_as_without(folders, kind):
     gradients = []
     for checkpointing in (False, True):
+        torch.manual_seed(0)  # of the dropout that some have
         backbone = PretrainedBackbone(folders[kind], Tuning(checkpointing=checkpointing))
         images = backbone.embed_images(pixels(backbone, [picture()]))
         texts = backbone.embed_texts(*tokenized(backbone, TEXTS))
@@ -211,7 +245,7 @@ def test_all_that_is_trained_learns_with_checkpointing_as_without(folders, kind)
 @pytest.mark.parametrize("kind", PAIRED)
 def test_tuning_reaches_both_towers_and_changes_no_feature(folders, kind, train):
     settings = {"last": {"layers": 1}, "lora": {"rank": 2}}.get(train, {})
-    backbone = PretrainedBackbone(folders[kind], Tuning(train=train, **settings))
+    backbone = PretrainedBackbone(folders[kind], Tuning(train=train, **settings)).eval()
     plain = PretrainedBackbone(folders[kind]).eval()
     images = pixels(backbone, [picture()])
     tokens, mask = tokenized(backbone, TEXTS)
@@ -221,6 +255,22 @@ def test_tuning_reaches_both_towers_and_changes_no_feature(folders, kind, train)
         assert torch.allclose(one, same, atol=1e-6)
         assert one.requires_grad == (train != "nothing")
     assert backbone.frozen == (train == "nothing")
+
+
+@pytest.mark.parametrize("kind", PAIRED)
+def test_each_weight_has_its_depth_but_the_temperature(folders, kind):
+    backbone = PretrainedBackbone(folders[kind], Tuning(layer_decay=0.5))
+    weights = {name.removeprefix("model."): w for name, w in backbone.named_parameters()}
+    without = {name for name, weight in weights.items() if not weight.requires_grad}
+    assert without <= {"logit_scale", "logit_bias"}
+    scales = backbone.learning_rate_scales()
+    for name in weights.keys() - without:
+        depth = top = 3 if name.startswith("text") else 4  # of what comes after its 2 or 3 layers
+        if "embeddings" in name or "pre_layrnorm" in name:
+            depth = 0
+        elif found := re.search(r"encoder\.layers?\.(\d)", name):
+            depth = int(found[1]) + 1
+        assert scales.get(f"model.{name}", 1) == 0.5 ** (top - depth), name
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
@@ -285,7 +335,35 @@ def test_ids_are_those_of_the_models_tokenizer(folders, kind):
         found = again.tokenizer(["ignored"]).encode(text).ids
         assert found == known
         assert len(found) <= 16
-        assert found[-1] == tokenizer.eos_token_id  # which is not cut off
+        end = tokenizer.sep_token_id if kind == "chinese_clip" else tokenizer.eos_token_id
+        assert found[-1] == end  # which is not cut off
+
+
+@pytest.mark.parametrize("kind", PAIRED)
+def test_a_text_fills_all_positions_and_no_more(folders, tmp_path, kind):
+    """Where the tokenizer would go on: AltCLIP's positions begin after that of the padding."""
+    folder = copied(folders[kind], tmp_path)
+    change(folder / "tokenizer_config.json", model_max_length=512)
+    model, _, tokenizer = own(folder)
+    backbone = PretrainedBackbone(str(folder)).eval()
+    tokens, mask = tokenized(backbone, [TEXTS[3]])
+    assert tokens.shape == (1, 16)
+    assert mask.all()
+    given = tokenizer(TEXTS[3], truncation=True, max_length=16, return_tensors="pt")
+    known = model.get_text_features(**of_training(kind, given))
+    found = backbone.embed_texts(tokens, mask)
+    assert torch.allclose(found.pooled, known.pooler_output, atol=1e-6)
+    with pytest.raises((IndexError, RuntimeError, ValueError)):
+        model.get_text_features(F.pad(tokens, (0, 1), value=5), attention_mask=torch.ones(1, 17))
+
+
+def of_training(kind, given):
+    """AIMv2's tower was trained causal, and is that only where it is given some padding."""
+    if kind != "aimv2":
+        return given
+    T = given["input_ids"].shape[1]
+    causal = torch.ones(T, T, dtype=torch.bool).tril()[None, None]
+    return {**given, "attention_mask": causal}
 
 
 def test_siglip2_of_a_fixed_size_reads_lower_case(folders, tmp_path):
@@ -328,7 +406,7 @@ DAMAGES = {
     "no type": (lambda f: (f / "config.json").write_text("{}"), "model type None, expected one of"),
     "other type": (
         lambda f: change(f / "config.json", model_type="bert"),
-        "model type 'bert', expected one of clip, siglip, siglip2$",
+        "model type 'bert', expected one of clip, metaclip_2, .*, siglip2$",
     ),
     "a size in words": (nested("vision_config", hidden_size="x"), "cannot load the config"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "cannot load the weights"),
@@ -490,6 +568,12 @@ def test_a_hub_that_answers_is_asked(monkeypatch):
 @pytest.mark.parametrize("kind", PAIRED)
 def test_load_backbone_finds_the_class(folders, kind):
     assert isinstance(load_backbone(folders[kind]), PretrainedBackbone)
+
+
+def test_aimv2_without_a_head_has_no_features(tmp_path):
+    folder = tiny_models.save("aimv2", tmp_path, vision={"use_head": False})
+    with pytest.raises(PinGraphError, match="has no head"):
+        PretrainedBackbone(folder)
 
 
 def test_load_backbone_lists_what_it_can_load(folders):

@@ -5,15 +5,20 @@ these loads those. `save(kind, folder)` writes one; S = 32 pixels in patches of 
 """
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-TEXTS = (
-    "a red chair",
-    "Two green chairs, and a table!",
-    "kitchen",
-    "old oak table with four chairs in a bright kitchen by the sea",
-    "the red house by the sea",
+from tests.tiny_tokenizers import (
+    TEXTS,
+    bert_tokenizer,
+    clip_tokenizer,
+    eos_tokenizer,
+    gemma_tokenizer,
+    mpnet_tokenizer,
+    roberta_tokenizer,
+    xlm_roberta_tokenizer,
 )
+
+__all__ = ["KINDS", "TEXTS", "gradients", "save"]
+
 VISION = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -42,25 +47,64 @@ def save(kind, folder, **changes):
 
 
 def save_clip(folder, text=None, vision=None, **changes):
-    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+    from transformers import CLIPConfig, CLIPModel
 
-    start, end = "<|startoftext|>", "<|endoftext|>"
-    trained = _byte_pairs("</w>")
-    vocabulary = {token: i for i, token in enumerate([*trained.get_vocab(), start, end])}
-    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=_merges(trained), model_max_length=16)
-    text = {"vocab_size": len(vocabulary), "bos_token_id": vocabulary[start]} | (text or {})
-    text = TEXT | {"eos_token_id": vocabulary[end], "pad_token_id": vocabulary[end]} | text
+    tokenizer = clip_tokenizer()
+    text = TEXT | _ids(tokenizer) | (text or {})
     vision = VISION | (vision or {})
     config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=20, **changes)
+    _save(folder, CLIPModel(config), _clip_processor(), tokenizer)
+
+
+def save_metaclip_2(folder):
+    from transformers import MetaClip2Config, MetaClip2Model
+
+    tokenizer = xlm_roberta_tokenizer()
+    text = TEXT | _ids(tokenizer)
+    config = MetaClip2Config(text_config=text, vision_config=VISION, projection_dim=20)
+    _save(folder, MetaClip2Model(config), _clip_processor(), tokenizer)
+
+
+def save_altclip(folder):
+    """Of 16 tokens at most: 2 positions are before them."""
+    from transformers import AltCLIPConfig, AltCLIPModel
+
+    tokenizer = xlm_roberta_tokenizer()
+    text = TEXT | _ids(tokenizer) | {"max_position_embeddings": 18, "project_dim": 28}
+    text["initializer_range"] = 0.2  # at the default all texts are nearly the same
+    config = AltCLIPConfig(text_config=text, vision_config=VISION, projection_dim=20)
+    _save(folder, AltCLIPModel(config), _clip_processor(), tokenizer)
+
+
+def save_chinese_clip(folder):
+    from transformers import (
+        ChineseCLIPConfig,
+        ChineseCLIPImageProcessorPil,
+        ChineseCLIPModel,
+    )
+
+    tokenizer = bert_tokenizer()
+    text = TEXT | {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    config = ChineseCLIPConfig(text_config=text, vision_config=VISION, projection_dim=20)
     square = {"height": 32, "width": 32}
-    processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=square)
-    _save(folder, CLIPModel(config), processor, tokenizer)
+    processor = ChineseCLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=square)
+    _save(folder, ChineseCLIPModel(config), processor, tokenizer)
+
+
+def save_aimv2(folder, vision=None):
+    from transformers import Aimv2Config, Aimv2Model
+
+    tokenizer = clip_tokenizer()
+    text = TEXT | {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id}
+    vision = VISION | (vision or {})
+    config = Aimv2Config(text_config=text, vision_config=vision, projection_dim=20)
+    _save(folder, Aimv2Model(config), _clip_processor(), tokenizer)
 
 
 def save_siglip(folder, tokenizer=None, text=None, vision=None, **changes):
     from transformers import SiglipConfig, SiglipImageProcessorPil, SiglipModel
 
-    tokenizer = tokenizer or _eos_tokenizer()
+    tokenizer = tokenizer or eos_tokenizer()
     text = TEXT | _ids(tokenizer) | (text or {})
     config = SiglipConfig(text_config=text, vision_config=VISION | (vision or {}), **changes)
     processor = SiglipImageProcessorPil(size={"height": 32, "width": 32})
@@ -69,7 +113,7 @@ def save_siglip(folder, tokenizer=None, text=None, vision=None, **changes):
 
 def save_siglip2(folder):
     """SigLIP 2 of a fixed size: the model of SigLIP, but the tokenizer of Gemma."""
-    save_siglip(folder, tokenizer=_gemma_tokenizer(model_input_names=["input_ids"]))
+    save_siglip(folder, tokenizer=gemma_tokenizer(model_input_names=["input_ids"]))
 
 
 def save_naflex(folder, **settings):
@@ -79,7 +123,7 @@ def save_naflex(folder, **settings):
     """
     from transformers import Siglip2Config, Siglip2ImageProcessorPil, Siglip2Model
 
-    tokenizer = _gemma_tokenizer(**settings)
+    tokenizer = gemma_tokenizer(**settings)
     vision = {k: v for k, v in VISION.items() if k != "image_size"} | {"num_patches": 9}
     text = TEXT | _ids(tokenizer) | {"projection_size": 32}
     config = Siglip2Config(text_config=text, vision_config=vision)
@@ -138,7 +182,7 @@ def save_dinov3(folder, **changes):
 def save_bert(folder, **changes):
     from transformers import BertConfig, BertModel
 
-    tokenizer = _bert_tokenizer()
+    tokenizer = bert_tokenizer()
     config = BertConfig(vocab_size=len(tokenizer), **TEXT | changes)
     _save(folder, BertModel(config), None, tokenizer)
 
@@ -146,14 +190,46 @@ def save_bert(folder, **changes):
 def save_modernbert(folder, **changes):
     from transformers import ModernBertConfig, ModernBertModel
 
-    tokenizer = _bert_tokenizer()
+    tokenizer = bert_tokenizer()
     ids = {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2}
     config = ModernBertConfig(vocab_size=len(tokenizer), eos_token_id=3, **ids, **TEXT | changes)
     _save(folder, ModernBertModel(config), None, tokenizer)
 
 
+def save_roberta(folder, **changes):
+    """Of 16 tokens at most, as the next two: 2 positions are before them."""
+    from transformers import RobertaConfig, RobertaModel
+
+    _save_after_padding(folder, RobertaConfig, RobertaModel, roberta_tokenizer(), changes)
+
+
+def save_xlm_roberta(folder, **changes):
+    from transformers import XLMRobertaConfig, XLMRobertaModel
+
+    _save_after_padding(folder, XLMRobertaConfig, XLMRobertaModel, xlm_roberta_tokenizer(), changes)
+
+
+def save_mpnet(folder, **changes):
+    from transformers import MPNetConfig, MPNetModel
+
+    _save_after_padding(folder, MPNetConfig, MPNetModel, mpnet_tokenizer(), changes)
+
+
+def save_distilbert(folder, **changes):
+    from transformers import DistilBertConfig, DistilBertModel
+
+    tokenizer = bert_tokenizer()
+    own = {"dim": 24, "hidden_dim": 40, "n_layers": 2, "n_heads": 4, "max_position_embeddings": 16}
+    config = DistilBertConfig(vocab_size=len(tokenizer), **own | changes)
+    _save(folder, DistilBertModel(config), None, tokenizer)
+
+
 KINDS = {
     "clip": save_clip,
+    "metaclip_2": save_metaclip_2,
+    "altclip": save_altclip,
+    "chinese_clip": save_chinese_clip,
+    "aimv2": save_aimv2,
     "siglip": save_siglip,
     "siglip2": save_siglip2,
     "naflex": save_naflex,
@@ -163,6 +239,10 @@ KINDS = {
     "dinov3": save_dinov3,
     "bert": save_bert,
     "modernbert": save_modernbert,
+    "roberta": save_roberta,
+    "xlm-roberta": save_xlm_roberta,
+    "mpnet": save_mpnet,
+    "distilbert": save_distilbert,
 }
 
 
@@ -173,78 +253,21 @@ def _save(folder, model, processor=None, tokenizer=None):
             part.save_pretrained(folder)
 
 
-def _byte_pairs(suffix):
-    """Byte pairs of the texts, every byte known."""
-    trained = Tokenizer(models.BPE(end_of_word_suffix=suffix))
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=600, initial_alphabet=alphabet, end_of_word_suffix=suffix, show_progress=False
-    )
-    trained.train_from_iterator([text.lower() for text in TEXTS], trainer)
-    return trained
+def _clip_processor():
+    from transformers import CLIPImageProcessorPil
+
+    square = {"height": 32, "width": 32}
+    return CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=square)
 
 
-def _merges(trained):
-    import json
-
-    return [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
-
-
-def _eos_tokenizer():
-    """As SigLIP's: an end but no start, padded to the full length, and no mask of the padding."""
-    from transformers import PreTrainedTokenizerFast
-
-    special = ["<pad>", "</s>", "<unk>"]
-    trained = Tokenizer(models.WordPiece({}, unk_token="<unk>"))
-    trained.normalizer = normalizers.Lowercase()
-    trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=90, special_tokens=special, show_progress=False)
-    trained.train_from_iterator(TEXTS, trainer)
-    trained.post_processor = processors.TemplateProcessing(
-        single="$A </s>", special_tokens=[("</s>", 1)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=trained,
-        eos_token="</s>",
-        unk_token="<unk>",
-        pad_token="</s>",
-        model_max_length=16,
-        model_input_names=["input_ids"],
-    )
-
-
-def _gemma_tokenizer(**settings):
-    from transformers import Siglip2Tokenizer
-
-    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
-    trained = Tokenizer(models.BPE(unk_token="<unk>"))
-    trained.normalizer = normalizers.Replace(" ", "▁")
-    trainer = trainers.BpeTrainer(vocab_size=80, special_tokens=special, show_progress=False)
-    trained.train_from_iterator([text.lower() for text in TEXTS], trainer)
-    settings = {"model_max_length": 16, "padding_side": "right"} | settings
-    tokenizer = Siglip2Tokenizer(vocab=trained.get_vocab(), merges=_merges(trained), **settings)
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="$A <eos>", special_tokens=[("<eos>", tokenizer.eos_token_id)]
-    )
-    return tokenizer
+def _save_after_padding(folder, config, model, tokenizer, changes):
+    settings = TEXT | _ids(tokenizer) | {"max_position_embeddings": 18} | changes
+    _save(folder, model(config(**settings)), None, tokenizer)
 
 
 def _ids(tokenizer):
     names = ("pad_token_id", "bos_token_id", "eos_token_id")
     return {"vocab_size": len(tokenizer)} | {name: getattr(tokenizer, name) for name in names}
-
-
-def _bert_tokenizer():
-    from transformers import BertTokenizer
-
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trained = Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
-    trained.normalizer = normalizers.BertNormalizer(lowercase=True)
-    trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=90, special_tokens=special, show_progress=False)
-    trained.train_from_iterator(TEXTS, trainer)
-    return BertTokenizer(vocab=trained.get_vocab(), model_max_length=16)
 
 
 def gradients(backbone, images, texts):
