@@ -62,11 +62,11 @@ def package_folder(package: str, what: str) -> Path:
 
 
 def load_model(name: str, **changes: Any) -> Any:
-    """Return the model in float32 with PyTorch's fused attention, every weight from the file.
+    """Return the model in float32, by default with PyTorch's fused attention; all weights are read.
 
     Args:
         name: as of `load_config`, which has been called before.
-        changes: further arguments of the model's constructor.
+        changes: further arguments of `from_pretrained`, or other values of ours.
 
     Raises:
         PinGraphError: the weights are missing, damaged, or not those that the config describes.
@@ -81,9 +81,8 @@ def load_model(name: str, **changes: Any) -> Any:
             use_safetensors=True,
             trust_remote_code=False,
             dtype=torch.float32,
-            attn_implementation="sdpa",
             output_loading_info=True,
-            **changes,
+            **{"attn_implementation": "sdpa"} | changes,
         )
         # Those of a task's head may be left over, but not a layer's: it would silently be dropped.
         extra = [key for key in info["unexpected_keys"] if re.search(r"layers?\.\d+\.", key)]

@@ -1,19 +1,21 @@
 """A backbone of two models that never met: one of images, and one of texts.
 
 ViT: arXiv 2010.11929. DINOv2: arXiv 2304.07193, with registers 2309.16588. DINOv3: arXiv
-2508.10104. BERT: arXiv 1810.04805. ModernBERT: arXiv 2412.13663. The mean of the tokens as the
-vector of a sentence: arXiv 1908.10084. U pins, T text tokens, S pixels and g patches of a side.
+2508.10104. BERT: arXiv 1810.04805. DistilBERT: arXiv 1910.01108. RoBERTa: arXiv 1907.11692. XLM-R:
+arXiv 1911.02116. MPNet: arXiv 2004.09297. ModernBERT: arXiv 2412.13663. The mean of the tokens as
+the vector of a sentence: arXiv 1908.10084. U pins, T text tokens, S pixels and g patches of a side.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pingraph.encoders.checkpoints import (
     load_config,
@@ -22,25 +24,57 @@ from pingraph.encoders.checkpoints import (
     load_model,
     load_tokenizer,
 )
-from pingraph.encoders.pretrained_preparation import prepare
+from pingraph.encoders.pretrained_preparation import prepare, usable_positions
 from pingraph.encoders.towers import LEVELS, Depths, Scaling
 from pingraph.encoders.tuning import Tower, TunedBackbone, Tuning
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Tokens
 
-# Where a model of each type keeps its layers and its last norm.
+
+@dataclass(frozen=True)
+class Kind:
+    """Where a model of a type keeps its parts, and what loading it takes.
+
+    Args:
+        layers: path of the list of layers.
+        norm: name of the last norm; None where each layer ends with its own.
+        bias: path of the positions that all layers add to their attention, if it has such.
+        loading: arguments of `load_model`.
+    """
+
+    layers: str
+    norm: str | None = None
+    bias: str | None = None
+    loading: dict[str, Any] = field(default_factory=dict)
+
+
+# Theirs is of another task, and many checkpoints lack it: its weights would be of chance.
+_NO_POOLER = {"add_pooling_layer": False}
+_BERT = Kind("encoder.layer", loading=_NO_POOLER)
 VISION_TYPES = {
-    "vit": ("layers", "layernorm"),
-    "dinov2": ("encoder.layer", "layernorm"),
-    "dinov2_with_registers": ("encoder.layer", "layernorm"),
-    "dinov3_vit": ("model.layer", "norm"),
+    "vit": Kind("layers", "layernorm", loading=_NO_POOLER),
+    "dinov2": Kind("encoder.layer", "layernorm"),
+    "dinov2_with_registers": Kind("encoder.layer", "layernorm"),
+    "dinov3_vit": Kind("model.layer", "norm"),
 }
-TEXT_TYPES = {"bert": ("encoder.layer", None), "modernbert": ("layers", "final_norm")}
+TEXT_TYPES = {
+    "bert": _BERT,
+    "distilbert": Kind("transformer.layer"),
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "mpnet": Kind(
+        "encoder.layer",
+        bias="encoder.relative_attention_bias",
+        # It has no fused attention in `transformers`.
+        loading={**_NO_POOLER, "attn_implementation": "eager"},
+    ),
+    "modernbert": Kind("layers", "final_norm"),
+}
 POOLING = "1_Pooling/config.json"
 
 
 class TwoTowerBackbone(TunedBackbone):
-    """ViT, DINOv2 or DINOv3 for images, and BERT, ModernBERT or MiniLM for texts.
+    """A model of `VISION_TYPES` for images and one of `TEXT_TYPES` for texts.
 
     An image's pooled vector is its class token after the last norm. A text's is the mean of its
     tokens, or its first one where the file `1_Pooling/config.json` of sentence-transformers says
@@ -74,11 +108,12 @@ class TwoTowerBackbone(TunedBackbone):
         of_images, of_texts = load_config(vision, VISION_TYPES), load_config(text, TEXT_TYPES)
         processor = load_image_processor(vision, of_images.model_type)
         tokenizer = load_tokenizer(text, of_texts.vocab_size)
-        max_tokens = min(max_tokens, of_texts.max_position_embeddings)
+        max_tokens = min(max_tokens, usable_positions(of_texts))
         self.preparation = prepare(vision, processor, tokenizer, max_tokens)
         self.grid = _grid(vision, self.preparation.image_size, of_images)
         self.scaling = Scaling(processor)
-        self.vision, self.text = _load(vision, of_images), _load(text, of_texts)
+        self.vision: Any = load_model(vision, **VISION_TYPES[of_images.model_type].loading)
+        self.text: Any = load_model(text, **TEXT_TYPES[of_texts.model_type].loading)
         self.padding = tokenizer.pad_token_id or 0
         self.first = _pools_first(text)
         self.image_depths = Depths(levels, of_images.num_hidden_layers)
@@ -118,19 +153,16 @@ class TwoTowerBackbone(TunedBackbone):
         return Tokens(levels=self.text_depths.taken(output, last), mask=mask, pooled=pooled)
 
 
-def _load(name: str, config: Any) -> nn.Module:
-    # Theirs is of another task, and many checkpoints lack it: its weights would be of chance.
-    without = {"add_pooling_layer": False} if config.model_type in ("vit", "bert") else {}
-    return load_model(name, **without)
-
-
 def _tower(model: Any) -> Tower:
-    layers, norm = (VISION_TYPES | TEXT_TYPES)[model.config.model_type]
+    kind = (VISION_TYPES | TEXT_TYPES)[model.config.model_type]
+    # Without the token that hides patches in pretraining, which gets no gradient here.
+    before = [p for name, p in model.embeddings.named_parameters() if name != "mask_token"]
+    if kind.bias is not None:
+        before += attrgetter(kind.bias)(model).parameters()
     return Tower(
-        # Without the token that hides patches in pretraining, which gets no gradient here.
-        before=tuple(p for n, p in model.embeddings.named_parameters() if n != "mask_token"),
-        layers=attrgetter(layers)(model),
-        after=() if norm is None else (getattr(model, norm),),
+        before=tuple(before),
+        layers=attrgetter(kind.layers)(model),
+        after=() if kind.norm is None else (getattr(model, kind.norm),),
     )
 
 

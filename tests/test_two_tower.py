@@ -1,6 +1,7 @@
 """Two models that never met: each gives its own features; MiniLM's are sentence-transformers'."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from tests import tiny_models
 
 # Of each vision model: how many tokens stand before its patches.
 VISION = {"vit": 1, "dinov2": 1, "dinov2_with_registers": 3, "dinov3": 4}
-TEXT = ("bert", "modernbert")
+TEXT = ("bert", "distilbert", "roberta", "xlm-roberta", "mpnet", "modernbert")
+# Each with one of the other side.
+PAIRS = [*((vision, "bert") for vision in VISION), *(("vit", text) for text in TEXT[1:])]
 SENTENCES = [
     "a red armchair for the living room",
     "crimson chair, upholstered",
@@ -123,6 +126,39 @@ def test_text_tokens_are_the_models_own(folders, kind):
     for row, seen in enumerate(mask):
         mean = known[0][row, seen].mean(0)
         assert torch.allclose(found.pooled[row], mean, atol=1e-6)
+    assert found.pooled.std(0).max() > 1e-2  # else any two would be close
+
+
+@pytest.mark.parametrize("kind", TEXT)
+def test_a_text_does_not_depend_on_its_batch(folders, kind):
+    backbone = TwoTowerBackbone(folders["vit"], folders[kind]).eval()
+    tokens, mask = tokenized(backbone, tiny_models.TEXTS)
+    together = backbone.embed_texts(tokens, mask)
+    for row, T in enumerate(mask.sum(1).tolist()):
+        alone = backbone.embed_texts(tokens[row : row + 1, :T], mask[row : row + 1, :T])
+        assert torch.allclose(alone.pooled[0], together.pooled[row], atol=1e-6)
+    junk = torch.where(mask, tokens, 3)
+    assert torch.equal(backbone.embed_texts(junk, mask).pooled, together.pooled)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TEXT if kind != "modernbert"])
+def test_a_text_fills_all_positions_and_no_more(folders, tmp_path, kind):
+    """Where the tokenizer would go on; some models' positions begin after that of the padding."""
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = shutil.copytree(folders[kind], tmp_path / kind)
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": 512}))
+    backbone = TwoTowerBackbone(folders["vit"], str(folder)).eval()
+    tokens, mask = tokenized(backbone, [" ".join(tiny_models.TEXTS)])
+    assert tokens.shape == (1, 16)
+    assert mask.all()
+    assert tokens[0, -1] == AutoTokenizer.from_pretrained(folder).sep_token_id
+    model = AutoModel.from_pretrained(folder).eval()
+    known = model(tokens).last_hidden_state
+    assert torch.allclose(backbone.embed_texts(tokens, mask).levels[-1], known, atol=1e-6)
+    with pytest.raises((IndexError, RuntimeError)):
+        model(F.pad(tokens, (0, 1), value=5))
 
 
 def test_minilm_gives_the_sentence_embeddings_of_sentence_transformers(folders, minilm):
@@ -137,6 +173,24 @@ def test_minilm_gives_the_sentence_embeddings_of_sentence_transformers(folders, 
     near = found @ found.T
     assert near[0, 1] > 0.5 > near[0, 2] + 0.3
     assert near[2, 4] > near[0, 4] + 0.2
+
+
+@pytest.mark.parametrize("pooling_mode", ["mean", "cls"])
+@pytest.mark.parametrize("kind", ["roberta", "xlm-roberta", "mpnet"])
+def test_what_sentence_transformers_saved_gives_its_embeddings(
+    folders, tmp_path, kind, pooling_mode
+):
+    library = pytest.importorskip("sentence_transformers")
+    parts = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
+    transformer = parts.Transformer(folders[kind])
+    pooling = parts.Pooling(24, pooling_mode=pooling_mode)
+    model = library.SentenceTransformer(modules=[transformer, pooling], device="cpu")
+    model.save(str(tmp_path))
+    backbone = TwoTowerBackbone(folders["vit"], str(tmp_path)).eval()
+    with torch.no_grad():
+        found = backbone.embed_texts(*tokenized(backbone, tiny_models.TEXTS)).pooled
+    known = torch.from_numpy(model.encode(list(tiny_models.TEXTS)))
+    assert torch.allclose(found, known, atol=1e-6)
 
 
 def tokenized_all(backbone):
@@ -199,8 +253,7 @@ def test_other_poolings_are_named(folders, tmp_path, settings, named):
         TwoTowerBackbone(folders["vit"], str(folder))
 
 
-@pytest.mark.parametrize("text", TEXT)
-@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize(("vision", "text"), [pair for pair in PAIRS if "mpnet" not in pair])
 def test_all_that_is_trained_learns_with_checkpointing_as_without(folders, vision, text):
     gradients = []
     for checkpointing in (False, True):
@@ -215,12 +268,38 @@ def test_all_that_is_trained_learns_with_checkpointing_as_without(folders, visio
 
 
 @pytest.mark.parametrize("tuning", [Tuning(train="last", layers=1), Tuning(train="lora", rank=2)])
-@pytest.mark.parametrize("text", TEXT)
-@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize(("vision", "text"), PAIRS)
 def test_tuning_reaches_both_towers(folders, vision, text, tuning):
     backbone = TwoTowerBackbone(folders[vision], folders[text], tuning)
     assert backbone.embed_images(images(2)).pooled.requires_grad
     assert backbone.embed_texts(*tokenized(backbone, tiny_models.TEXTS)).pooled.requires_grad
+
+
+@pytest.mark.parametrize(("vision", "text"), PAIRS)
+def test_each_weight_learns_at_the_rate_of_its_depth(folders, vision, text):
+    backbone = TwoTowerBackbone(folders[vision], folders[text], Tuning(layer_decay=0.5))
+    weights = dict(backbone.named_parameters())
+    assert {name for name, one in weights.items() if not one.requires_grad} <= {
+        "vision.embeddings.mask_token"
+    }
+    tiny_models.gradients(
+        backbone,
+        backbone.embed_images(images(2)),
+        backbone.embed_texts(*tokenized(backbone, tiny_models.TEXTS)),
+    )
+    scales = backbone.learning_rate_scales()
+    for name in weights.keys() - {"vision.embeddings.mask_token"}:
+        depth = top = 3 if name.startswith("text") else 4  # of what comes after its 2 or 3 layers
+        if ".embeddings." in name or "relative_attention_bias" in name:
+            depth = 0
+        elif found := re.search(r"layers?\.(\d)", name):
+            depth = int(found[1]) + 1
+        assert scales.get(name, 1) == 0.5 ** (top - depth), name
+
+
+def test_checkpointing_that_a_model_does_not_know_is_named(folders):
+    with pytest.raises(PinGraphError, match="checkpointing: MPNetLayer does not know it"):
+        TwoTowerBackbone(folders["vit"], folders["mpnet"], Tuning(checkpointing=True))
 
 
 def test_a_frozen_one_is_the_same_while_the_rest_trains(folders):
@@ -235,7 +314,7 @@ def test_a_frozen_one_is_the_same_while_the_rest_trains(folders):
     ("vision", "text", "named"),
     [
         ("bert", "bert", "bert: model type 'bert', expected one of vit, dinov2, .*dinov3_vit$"),
-        ("vit", "clip", "clip: model type 'clip', expected one of bert, modernbert$"),
+        ("vit", "clip", "clip: model type 'clip', expected one of bert, .*mpnet, modernbert$"),
     ],
 )
 def test_other_types_are_named(folders, vision, text, named):
