@@ -23,11 +23,18 @@ from pingraph.encoders.tuning import Tower, TunedBackbone, Tuning
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Tokens
 
-MODEL_TYPES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+MODEL_TYPES = (
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "qwen3_vl_moe",
+    "qwen3_5",
+    "qwen3_5_moe",
+)
 
 
 class QwenBackbone(TunedBackbone):
-    """Qwen2-VL, Qwen2.5-VL or Qwen3-VL: what its language model would see is taken as features.
+    """A model of `MODEL_TYPES`: what its language model would see is taken as features.
 
     An image's tokens are the vision tower's merged patches. Those of Qwen3-VL come from several
     depths, as it feeds them to its language model (DeepStack, arXiv 2406.04334); the others have
