@@ -31,22 +31,31 @@ def load_config(name: str, supported: Collection[str]) -> PretrainedConfig:
     Raises:
         PinGraphError: there is no such folder, no config in it, or it is of another model type.
     """
+    found = read_model_type(name)
+    if found not in supported:
+        raise PinGraphError(f"{name}: model type {found!r}, expected one of {', '.join(supported)}")
+    with _named_errors(name, "config"):
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+
+
+def read_model_type(name: str) -> str | None:
+    """Return the model type that a folder or hub name gives in its config; None if it gives none.
+
+    Raises:
+        PinGraphError: there is no such folder, or no config in it.
+    """
     folder = Path(name).is_dir()
     if _is_path(name) and not folder:
         raise PinGraphError(f"{name}: no such folder")
     if folder and not Path(name, "config.json").is_file():
         raise PinGraphError(f"{name}: no config.json in this folder, so no pretrained model")
     with _named_errors(name, "config" if folder else "config from the hub (no folder either)"):
-        from transformers import AutoConfig
         from transformers.configuration_utils import PretrainedConfig
 
-        # Before the class of the config is looked for, whose message would not say what we know.
-        found = PretrainedConfig.get_config_dict(name)[0].get("model_type")
-        if found not in supported:
-            raise PinGraphError(
-                f"{name}: model type {found!r}, expected one of {', '.join(supported)}"
-            )
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+        # Not by the class of the config, whose message would not say what we know.
+        return PretrainedConfig.get_config_dict(name)[0].get("model_type")
 
 
 def package_folder(package: str, what: str) -> Path:

@@ -21,6 +21,7 @@ from pingraph.encoders.checkpoints import (
     load_image_processor,
     load_model,
     load_tokenizer,
+    read_model_type,
 )
 from pingraph.encoders.families import FAMILIES
 from pingraph.encoders.pretrained_preparation import prepare, square_processor, usable_positions
@@ -36,14 +37,24 @@ def load_backbone(name: str) -> Backbone:
     """Return the backbone of a folder or hub name, all of it trained.
 
     Raises:
-        PinGraphError: it cannot be loaded, or is of a model type that no backbone is made for; or
-            the name is that of a class that does not exist.
+        PinGraphError: it cannot be loaded, or is of a model type that no backbone is made for, or
+            of images or of texts alone; or the name is that of a class that does not exist.
     """
     from pingraph.encoders.qwen import MODEL_TYPES as QWEN_TYPES
     from pingraph.encoders.qwen import QwenBackbone
+    from pingraph.encoders.two_tower import TEXT_TYPES, VISION_TYPES
 
     if re.fullmatch(r"[a-z_]\w*(\.\w+)+", name) and not Path(name).exists():
         raise PinGraphError(f"backbone is {name!r}: no such class, folder or hub name")
+    found = read_model_type(name)
+    for kind, types in (("vision", VISION_TYPES), ("text", TEXT_TYPES)):
+        if found in types:
+            arguments = "vision and text".replace(kind, f"{kind} (this one)")
+            raise PinGraphError(
+                f"{name}: model type {found!r} is a {kind} model by itself, expected one of images "
+                "and texts; two models make a pingraph.encoders.TwoTowerBackbone, with its "
+                f"arguments {arguments}"
+            )
     if load_config(name, (*MODEL_TYPES, *QWEN_TYPES)).model_type in QWEN_TYPES:
         return QwenBackbone(name)
     return PretrainedBackbone(name)

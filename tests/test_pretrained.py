@@ -51,7 +51,7 @@ TEXTS = [
 def folders(tmp_path_factory):
     """Where the tiny models lie, by kind."""
     root = tmp_path_factory.mktemp("models")
-    return {kind: tiny_models.save(kind, root / kind) for kind in (*PAIRED, "vit")}
+    return {kind: tiny_models.save(kind, root / kind) for kind in PAIRED}
 
 
 def copied(folder, tmp_path):
@@ -576,9 +576,30 @@ def test_aimv2_without_a_head_has_no_features(tmp_path):
         PretrainedBackbone(folder)
 
 
-def test_load_backbone_lists_what_it_can_load(folders):
-    with pytest.raises(PinGraphError, match=r"model type 'vit', expected one of clip, .*qwen"):
-        load_backbone(folders["vit"])
+def test_load_backbone_lists_what_it_can_load(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(PinGraphError, match=r"model type 'llama', expected one of clip, .*qwen"):
+        load_backbone(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        *((kind, "vision") for kind in ("vit", "dinov2", "dinov2_with_registers", "dinov3_vit")),
+        *((kind, "text") for kind in ("bert", "distilbert", "roberta", "xlm-roberta", "mpnet")),
+        ("modernbert", "text"),
+    ],
+)
+def test_a_model_of_one_side_leads_to_the_backbone_of_two(tmp_path, kind, what):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    with pytest.raises(PinGraphError) as caught:
+        load_backbone(str(tmp_path))
+    arguments = {"vision": "vision (this one) and text", "text": "vision and text (this one)"}[what]
+    assert str(caught.value) == (
+        f"{tmp_path}: model type '{kind}' is a {what} model by itself, expected one of images and "
+        "texts; two models make a pingraph.encoders.TwoTowerBackbone, with its arguments "
+        f"{arguments}"
+    )
 
 
 @pytest.mark.parametrize("levels", [(), (0.5,), (0.5, 0.5, 1.0), (0.0, 1.0), (0.5, 1.0, 2.0)])

@@ -203,10 +203,16 @@ BACKBONES = {
     "clip": "backbone: {clip}",
     "siglip": "backbone: {siglip}",
     "naflex": "backbone: {naflex}",
+    "altclip": "backbone: {altclip}",
+    "aimv2": "backbone: {aimv2}",
+    "qwen with linear attention": "backbone: {{class_path: QwenBackbone, "
+    "init_args: {{name: {qwen3_5_moe}, image_size: 32}}}}",
     "qwen": "backbone: {{class_path: QwenBackbone, "
     "init_args: {{name: {qwen3_vl}, image_size: 32}}}}",
     "two": "backbone: {{class_path: TwoTowerBackbone, "
     "init_args: {{vision: {dinov2}, text: {bert}}}}}",
+    "two with positions after the padding's": "backbone: {{class_path: TwoTowerBackbone, "
+    "init_args: {{vision: {vit}, text: {mpnet}}}}}",
 }
 
 
@@ -221,7 +227,7 @@ def test_each_backbone_trains_from_a_line_of_yaml(kind, train, tiny, tmp_path, m
     monkeypatch.setattr(PinModule, "training_step", recording)
     folders = {}
     for name in re.findall(r"{(\w+)}", BACKBONES[kind]):
-        saver = tiny_qwen if name == "qwen3_vl" else tiny_models
+        saver = tiny_qwen if name.startswith("qwen") else tiny_models
         folders[name] = str(saver.save(name, tmp_path / name))
     line = BACKBONES[kind].format(**folders)
     run = train("run", f"model: {{encoder: {{init_args: {{{line}}}}}}}", trainer__max_steps=2)
@@ -408,6 +414,14 @@ def test_a_precision_that_the_loss_cannot_have_is_refused(train):
 def test_a_class_that_does_not_exist_is_not_looked_for_on_the_hub(train):
     with pytest.raises(PinGraphError, match=r"'pingraph\.encoders\.Foo': no such class"):
         train("run", model__encoder__backbone="pingraph.encoders.Foo")
+
+
+def test_a_vision_model_alone_is_told_what_takes_it(train, tmp_path):
+    folder = tiny_models.save("vit", tmp_path / "vit")
+    with pytest.raises(
+        PinGraphError, match=r"make a pingraph\.encoders\.TwoTowerBackbone, with its"
+    ):
+        train("run", model__encoder__backbone=folder)
 
 
 @pytest.mark.xdist_group("commands")
