@@ -12,13 +12,16 @@ from pingraph.fit import PinCLI, quiet
 from pingraph.mistakes import dropped_option, explain, own_error
 
 
-def check_options(args: Sequence[str]) -> None:
+def check_options(args: Sequence[str]) -> jsonargparse.Namespace:
     """Check that `pingraph fit` knows options, and that their values are of the right types.
 
     What a constructor asks of a value, such as to be above 0, is not looked at.
 
     Args:
         args: as of `pingraph fit`; `--data.folder` may be left out.
+
+    Returns:
+        All options, with the defaults.
 
     Raises:
         PinGraphError: an option is unknown, its value of a wrong type, or it stands before a class
@@ -32,6 +35,7 @@ def check_options(args: Sequence[str]) -> None:
         raise PinGraphError(str(reason)) from error
     if dropped := dropped_option(args, config):
         raise PinGraphError(dropped)
+    return config
 
 
 @functools.cache

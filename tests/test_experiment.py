@@ -685,6 +685,8 @@ def test_a_repository_around_the_package_is_not_its_own(tmp_path, monkeypatch):
         ({"methods": {"a": {"served": {"code": "int4"}}}}, "methods.a.served: code is 'int4'"),
         ({"methods": {"a": {"served": {"bits": 4}}}}, "methods.a.served is .*: expected dim and"),
         ({"methods": {"a": {"served": "int8"}}}, "methods.a.served is 'int8': expected dim and"),
+        ({"options": {"embedding": "sound"}}, "options.embedding is 'sound': expected fused"),
+        ({"options": {"served": {"code": "int4"}}}, "options.served: code is 'int4'"),
         ({"methods": {"a": {"data.split.seed": 3}}}, "methods.a has 'data.split.seed'"),
         ({"options": {"data.folder": "x"}}, "options has 'data.folder', which the grid gives"),
         ({"measure": {"metric": "f1"}}, "measure.metric is 'f1': expected one of recall@10"),
@@ -744,6 +746,14 @@ def test_a_wrong_file_is_refused(changes, words, tmp_path):
                 "methods": {"a": {"data.sampler": "pingraph.samplers.PPRSampler"}},
             },
             "methods.a: --data.sampler.num_walks is no option of pingraph.samplers.PPRSampler",
+        ),
+        (
+            {"methods": {"a": {"served": {"dim": 17}}}},
+            "methods.a.served: dim is 17: the embeddings have 16 channels",
+        ),
+        (
+            {"options": {"served": {"dim": 129}}, "methods": {"a": {"embedding": "text"}}},
+            "methods.a.served: dim is 129: the embeddings have 128 channels",
         ),
     ],
 )

@@ -255,17 +255,14 @@ def _check_method(where: str, changes: Any) -> None:
         built(changes, "scorers", where)
         return
     _check_options(where, changes or {})
-    embedding = (changes or {}).get("embedding", "fused")
-    if embedding not in EMBEDDINGS:
-        raise PinGraphError(f"{where}.embedding is {embedding!r}: expected {', '.join(EMBEDDINGS)}")
-    _check_served(f"{where}.served", (changes or {}).get("served", {}))
 
 
-def _check_served(where: str, served: Any) -> None:
+def _check_served(where: str, served: Any, channels: int | None = None) -> None:
     from pingraph.views import View  # imports torch
 
     try:
-        View(**served)
+        view = View(**served)
+        view.width(view.dim if channels is None else channels)
     except TypeError:
         expected = "dim and code, such as {dim: 32, code: int8}"
         raise PinGraphError(f"{where} is {served!r}: expected {expected}") from None
@@ -290,15 +287,19 @@ def check_arguments(file: Path, cells: Sequence[Cell]) -> None:
         cells: of these methods.
 
     Raises:
-        PinGraphError: `pingraph fit` does not know an option, or its value is of a wrong type.
+        PinGraphError: `pingraph fit` does not know an option, its value is of a wrong type, or
+            `served` keeps more channels than the encoder's embed_dim.
     """
     for cell in {cell.method: cell for cell in cells if cell.is_fit}.values():
         from pingraph.fit_options import check_options  # imports torch and Lightning
 
+        where = f"{file}: methods.{cell.method}"
         try:
-            check_options(cell.arguments())
+            options = check_options(cell.arguments())
         except PinGraphError as error:
-            raise PinGraphError(f"{file}: methods.{cell.method}: {error}") from error
+            raise PinGraphError(f"{where}: {error}") from error
+        channels = options.get("model.encoder.init_args.embed_dim")  # None: of another's encoder
+        _check_served(f"{where}.served", cell.served, channels)
 
 
 def _check_options(where: str, options: dict[str, Any]) -> None:
@@ -306,3 +307,7 @@ def _check_options(where: str, options: dict[str, Any]) -> None:
     for key in options:
         if any(key == name or key.startswith(f"{name}.") for name in GIVEN):
             raise PinGraphError(f"{where} has {key!r}, which the grid gives to each cell itself")
+    embedding = options.get("embedding", "fused")
+    if embedding not in EMBEDDINGS:
+        raise PinGraphError(f"{where}.embedding is {embedding!r}: expected {', '.join(EMBEDDINGS)}")
+    _check_served(f"{where}.served", options.get("served", {}))
