@@ -40,6 +40,7 @@ from pingraph.fit import fit
 from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE, SPLIT_FILE
 from pingraph.runs import Run
 from pingraph.splits import Split
+from pingraph.subject import open_subject
 from pingraph.weights import read_state
 from tests.command_line import TINY
 
@@ -482,6 +483,46 @@ def test_what_is_trained_alike_is_trained_once(trained_here, tiny_folder, tmp_pa
     assert trained_here == []
 
 
+def test_weights_of_a_method_that_is_not_named_are_taken(trained_here, tiny_folder, tmp_path):
+    given = {"data": [str(tiny_folder)], "methods": ALIKE}
+    grid, out = Experiment.load(write(tmp_path / "a.yaml", **given)), tmp_path / "out"
+    assert run_cells(grid.of(methods=["whole"]), out, jobs=1) == []
+    some = grid.of(methods=["longer", "short"]).of(methods=["short"])
+    (short,) = some.cells()
+    assert listing(some, out, jobs=1)[0].endswith("  trained in tiny/whole/seed-0")
+    assert run_cells(some, out, jobs=1) == []
+    assert run.made(short, out)["trained_in"] == "../../whole/seed-0"
+    assert [path.parent.name for path in trained_here] == ["whole"]
+    (out / short.path / MADE_FILE).unlink()
+    whole = out / "tiny/whole/seed-0" / CELL_FILE
+    asked = read_json(whole)
+    made_by = {**asked["cell"]["made_by"], "trainer.max_steps": 9}  # by an older file
+    write_json(whole, {**asked, "cell": {**asked["cell"], "made_by": made_by}})
+    assert run_cells(some, out, jobs=1) == []
+    assert run.made(short, out)["trained_in"] == "."
+    assert [path.parent.name for path in trained_here] == ["whole", "short"]
+
+
+@pytest.mark.parametrize("gone", [".", CHECKPOINT_FILE])
+def test_what_was_trained_where_nothing_is_left_is_trained_anew(
+    trained_here, tiny_folder, tmp_path, gone
+):
+    given = {"data": [str(tiny_folder)], "methods": ALIKE}
+    grid, out = Experiment.load(write(tmp_path / "a.yaml", **given)), tmp_path / "out"
+    assert run_cells(grid.of(methods=["images", "whole"]), out, jobs=1) == []
+    images, whole, short, _ = grid.cells()
+    assert run.made(whole, out)["trained_in"] == "../../images/seed-0"
+    lost = out / images.path / gone
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    with pytest.raises(PinGraphError, match=r"whole/seed-0 is not a trained run: it has no config"):
+        open_subject(out / whole.path)
+    assert run_cells(grid.of(methods=["whole", "short"]), out, jobs=1) == []
+    assert [path.parent.name for path in trained_here] == ["images", "short"]
+    assert run.made(short, out)["trained_in"] == "."
+    (sheet, *_), _ = write_all(Figures(grid.of(methods=["whole", "short"]), out), out)
+    assert "Trained in another cell, so that s is of judging: 1 cells." in sheet.notes
+
+
 def test_no_cell_waits_for_weights_while_another_could_run(tiny_folder, tmp_path, monkeypatch):
     begun = []
     monkeypatch.setattr(run, "_run", lambda cell, *_: begun.append((cell.seed, cell.method)))
@@ -565,6 +606,18 @@ def test_costs_are_those_of_the_cells_that_are_most_alike(tmp_path):
     lines = listing(grid, tmp_path, jobs=1)
     assert lines[-1].startswith("11 of 18 cells to do (about")
     assert lines[0].endswith("  20 s")
+
+
+def test_costs_of_a_training_are_no_judgings(tmp_path):
+    grid = Experiment.load(write(tmp_path / "a.yaml", data=["icons"], methods=ALIKE, seeds=[0, 1]))
+    cells = grid.cells()
+    for cell, took in zip(cells, (100, 7, 8), strict=False):
+        trained_in = "." if took == 100 else "../../images/seed-0"
+        how = {**MADE, "seconds": took, "trained_in": trained_in}
+        write_json(tmp_path / cell.path / MADE_FILE, how)
+    assert costs(cells[4:7], cells, tmp_path) == [100, 7, 8]
+    some = [cell for cell in cells if cell.method != "images"]
+    assert costs(some[3:5], some, tmp_path) == [None, 8]  # without images whole is trained
 
 
 def test_cells_of_another_commit_are_told(tmp_path, monkeypatch):

@@ -105,6 +105,7 @@ class Experiment:
         measure: the part, task and metric that methods are compared by.
         by_saves: whether the table shows the measure by the saves that a pin has in training.
         curves: by name, the sizes of some conditions or methods, through which a curve is fitted.
+        whole: with all conditions and methods of the file, where these are some of them.
     """
 
     file: Path
@@ -118,6 +119,7 @@ class Experiment:
     measure: dict[str, str]
     by_saves: bool
     curves: dict[str, dict[str, float]]
+    whole: Experiment | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Experiment:
@@ -167,7 +169,12 @@ class Experiment:
             conditions=_some("condition", self.conditions, conditions),
             methods=chosen,
             reference=self.reference if self.reference in chosen else next(iter(chosen)),
+            whole=self.whole or self,
         )
+
+    def of_file(self) -> list[Cell]:
+        """Return the runs of all conditions and methods of the file, on these data and seeds."""
+        return replace(self.whole or self, data=self.data, seeds=self.seeds).cells()
 
     def cells(self) -> list[Cell]:
         """Return the runs, seed by seed, so that a table is whole as early as it can be."""

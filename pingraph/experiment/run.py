@@ -48,10 +48,10 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
             was run with other options, maybe by another process meanwhile.
         KeyboardInterrupt: Ctrl-C; what runs is stopped, keeps its state, and goes on next time.
     """
-    cells = _checked(experiment, out, jobs)
+    cells, among = _checked(experiment, out, jobs)
     waiting = [cell for cell in cells if not finished(cell, out)]
     # A cell that waits for another's weights holds a place: in each seed it comes after the rest.
-    elsewhere = {cell.path for cell in waiting if _trained_as(cell, cells, out) is not cell}
+    elsewhere = {cell.path for cell in waiting if _trained_as(cell, among, out) is not cell}
     waiting.sort(key=lambda cell: (experiment.seeds.index(cell.seed), cell.path in elsewhere))
     stopped, failures = Event(), []
     with (
@@ -62,10 +62,10 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
         for cell in waiting:
             alike = [other.path for other in cells if other.trains_like(cell)]
             before = [running[path] for path in alike if path in running]
-            running[cell.path] = pool.submit(_run, cell, cells, before, out, jobs, stopped)
+            running[cell.path] = pool.submit(_run, cell, among, before, out, jobs, stopped)
         try:
             for place, cell in enumerate(waiting):
-                left = costs(waiting[place:], cells, out)
+                left = costs(waiting[place:], among, out)
                 step(f"{cell.path}{told(left, jobs)}")
                 failure = running[cell.path].result()
                 if failure is not None:
@@ -83,11 +83,11 @@ def listing(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
     Raises:
         PinGraphError: where `run_cells` would refuse to begin.
     """
-    cells = _checked(experiment, out, jobs)
+    cells, among = _checked(experiment, out, jobs)
     lines: list[str] = []
     left: list[float | None] = []
-    for cell, cost in zip(cells, costs(cells, cells, out), strict=True):
-        done, trained = finished(cell, out), _trained_as(cell, cells, out)
+    for cell, cost in zip(cells, costs(cells, among, out), strict=True):
+        done, trained = finished(cell, out), _trained_as(cell, among, out)
         seconds = made(cell, out)["seconds"] if done else cost
         left += [] if done else [cost]
         spent = "" if seconds is None else f"  {seconds:,.0f} s"
@@ -97,7 +97,8 @@ def listing(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
     return [*lines, *filter(None, notes)]
 
 
-def _checked(experiment: Experiment, out: Path, jobs: int) -> list[Cell]:
+def _checked(experiment: Experiment, out: Path, jobs: int) -> tuple[list[Cell], list[Cell]]:
+    """Return the cells; and these with the file's other ones that are finished as it says."""
     if jobs < 1:
         raise PinGraphError(f"jobs is {jobs}: expected 1 or more")
     cells = experiment.cells()
@@ -107,7 +108,8 @@ def _checked(experiment: Experiment, out: Path, jobs: int) -> list[Cell]:
     check_arguments(experiment.file, waiting)
     for source in dict.fromkeys(cell.source for cell in waiting):
         check_source(source)
-    return cells
+    others = [one for one in experiment.of_file() if one not in cells and finished(one, out)]
+    return cells, [*cells, *(one for one in others if not _changed(one, out))]
 
 
 def _check_folders(cells: list[Cell], out: Path) -> None:
@@ -117,16 +119,21 @@ def _check_folders(cells: list[Cell], out: Path) -> None:
         if paths.count(path) > 1:
             raise PinGraphError(f"{path} would hold two cells: give data and methods other names")
     for cell in cells:
-        folder = out / cell.path
-        if not (folder / CELL_FILE).exists():
-            continue
-        then, now = read_json(folder / CELL_FILE)["cell"], asdict(cell)
-        for key in _kept(folder):
-            if then[key] != now[key]:
-                raise PinGraphError(
-                    f"{folder} was run with other options ({key} {then[key]}, now {now[key]}): "
-                    "remove it, or write to another folder by --out"
-                )
+        if changed := _changed(cell, out):
+            raise PinGraphError(
+                f"{out / cell.path} was run with other options ({changed}): "
+                "remove it, or write to another folder by --out"
+            )
+
+
+def _changed(cell: Cell, out: Path) -> str:
+    """Say which of the options that a cell's files rest on it was run with otherwise; or ""."""
+    folder = out / cell.path
+    if not (folder / CELL_FILE).exists():
+        return ""
+    then, now = read_json(folder / CELL_FILE)["cell"], asdict(cell)
+    changed = (key for key in _kept(folder) if then[key] != now[key])
+    return next((f"{key} {then[key]}, now {now[key]}" for key in changed), "")
 
 
 def _kept(folder: Path) -> tuple[str, ...]:
@@ -179,13 +186,19 @@ def costs(cells: list[Cell], among: list[Cell], out: Path) -> list[float | None]
     """Return the seconds that cells may take: the mean of finished ones that are most like each.
 
     That is those of the same method on the same data, else those of the method; None without any.
+    A cell that is trained elsewhere is only judged: it is like others that were.
     """
-    took = [(cell, made(cell, out)["seconds"]) for cell in among if finished(cell, out)]
+    took = [(other, made(other, out)) for other in among if finished(other, out)]
     found = []
     for cell in cells:
-        same = [s for other, s in took if other.method == cell.method]
-        near = [s for o, s in took if (o.method, o.data) == (cell.method, cell.data)]
-        found.append(mean(near or same) if same else None)
+        here = _trained_as(cell, among, out) is cell
+        same = [
+            (other.data, how["seconds"])
+            for other, how in took
+            if other.method == cell.method and (how["trained_in"] == ".") is here
+        ]
+        near = [seconds for data, seconds in same if data == cell.data]
+        found.append(mean(near or [seconds for _, seconds in same]) if same else None)
     return found
 
 
@@ -217,7 +230,7 @@ def _has_run(cell: Cell, out: Path) -> bool:
 
 def _run(
     cell: Cell,
-    cells: list[Cell],
+    among: list[Cell],
     before: list[Future[str | None]],
     out: Path,
     jobs: int,
@@ -234,7 +247,7 @@ def _run(
         _check_folders([cell], out)
         if finished(cell, out):  # by another one, meanwhile
             return None
-        trained = _trained_as(cell, cells, out)
+        trained = _trained_as(cell, among, out)
         if trained is not cell and not finished(trained, out):
             return f"{folder}: {out / trained.path}, which is trained alike, is not finished"
         return _run_held(cell, trained, out, jobs, stopped, lock)
