@@ -255,6 +255,23 @@ def test_curves_are_lines_through_the_means(tmp_path):
     assert [curve.sizes.tolist() for curve in fitted(Figures(more, out))] == [[1, 2, 4]]
 
 
+def test_curves_through_methods_have_a_line_each_condition(tmp_path):
+    names = ("one", "the other")
+    held_out = {"class_path": "pingraph.experiments.conditions.HeldOut"}
+    sizes = {"a": 1, "b": 2, HOSTILE: 4}
+    given = {"conditions": dict.fromkeys(names, held_out), "curves": {"steps": sizes}}
+    figures = Figures(*experiment(tmp_path, **given))
+    curves = fitted(figures)
+    assert [curve.series for curve in curves] == list(names)
+    for curve, of in zip(curves, figures.slices(), strict=True):
+        means = [figures.mean("icons", name, of).value for name in sizes]
+        assert [mean.value for mean in curve.means] == means
+    sheets, files = write_all(figures, tmp_path / "out")
+    shown = [row[0].text for row in sheets[-1].sections["icons"]]
+    assert shown == ["steps: one", "steps: the other"]
+    assert "curves.svg" in {path.name for path in files}
+
+
 def test_cells_of_different_splits_are_not_compared(tmp_path):
     grid, out = experiment(tmp_path)
     cell = grid.cells()[1]

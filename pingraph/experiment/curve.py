@@ -18,11 +18,11 @@ from pingraph.results import Sheet
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """The measure of one method at several sizes, and the line through it."""
+    """The measure at several sizes, and the line through it."""
 
     data: str
     name: str  # of the curve
-    method: str  # "" where the sizes are methods
+    series: str  # the method; the condition where the sizes are methods
     sizes: np.ndarray  # float64 [P]
     means: tuple[Mean, ...]
     start: float  # a
@@ -38,10 +38,10 @@ def fitted(figures: Figures) -> list[Curve]:
             methods, conditions = figures.experiment.methods, figures.experiment.conditions
             # Of either there may be fewer than the file has.
             by_method = len(sizes.keys() & methods) > len(sizes.keys() & conditions)
-            for method in [""] if by_method else methods:
-                points = _points(figures, data, method, sizes)
+            for series in conditions if by_method else methods:
+                points = _points(figures, data, series, sizes, by_method)
                 if len(points) >= 3:
-                    found.append(_fitted(figures, points, data, name, method))
+                    found.append(_fitted(figures, points, data, name, series))
     return found
 
 
@@ -52,7 +52,7 @@ def curve_sheet(curves: list[Curve], title: str) -> Sheet:
         slope = curve.slope
         ends = "" if slope.low is None else f" [{slope.low:+.3f}, {slope.high:+.3f}]"
         row = [
-            curve.name + (curve.method and f": {curve.method}"),
+            curve.name + (curve.series and f": {curve.series}"),
             f"{slope.value:+.3f}{ends}",
             f"{curve.explained:.2f}",
             ", ".join(f"{size:g}" for size in curve.sizes),
@@ -67,20 +67,20 @@ def curve_sheet(curves: list[Curve], title: str) -> Sheet:
 
 
 def _points(
-    figures: Figures, data: str, method: str, sizes: dict[str, float]
+    figures: Figures, data: str, series: str, sizes: dict[str, float], by_method: bool
 ) -> list[tuple[float, str, Slice]]:
     part, task = (figures.experiment.measure[key] for key in ("part", "task"))
     points = []
     for name, size in sorted(sizes.items(), key=lambda entry: entry[1]):
-        condition = name if method else next(iter(figures.experiment.conditions))
+        method, condition = (name, series) if by_method else (series, name)
         of = Slice(label=name, condition=condition, part=part, task=task)
-        if figures.mean(data, method or name, of):
-            points.append((size, method or name, of))
+        if figures.mean(data, method, of):
+            points.append((size, method, of))
     return points
 
 
 def _fitted(
-    figures: Figures, points: list[tuple[float, str, Slice]], data: str, name: str, method: str
+    figures: Figures, points: list[tuple[float, str, Slice]], data: str, name: str, series: str
 ) -> Curve:
     sizes = np.array([size for size, _, _ in points])
     values = [figures.values(data, one, of) for _, one, of in points]
@@ -96,7 +96,7 @@ def _fitted(
     return Curve(
         data=data,
         name=name,
-        method=method,
+        series=series,
         sizes=sizes,
         means=tuple(mean for mean in means if mean),
         start=float(start),

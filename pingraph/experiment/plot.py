@@ -100,7 +100,7 @@ def _curves(figures: Figures, curves: list[Curve]) -> Figure:
     for curve in curves:
         axes = panels[rows.index(curve.data)][names.index(curve.name)]
         values = [mean.value for mean in curve.means]
-        label = f"{curve.method} {curve.slope.value:+.3f}".strip()
+        label = f"{curve.series} {curve.slope.value:+.3f}".strip()
         (dots,) = axes.plot(curve.sizes, values, "o", label=label)
         for size, mean in zip(curve.sizes, curve.means, strict=True):
             axes.plot([size, size], _ends(mean), color=dots.get_color(), alpha=0.5)
