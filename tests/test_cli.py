@@ -69,6 +69,19 @@ def test_the_script_is_installed_and_tells_its_version():
     assert ended.out.startswith("pingraph 0.")
 
 
+def test_the_module_is_the_same_command_line(tmp_path):
+    def module(*args):
+        command = [sys.executable, "-m", "pingraph", *args]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    told = module("--version")
+    assert (told.returncode, told.stdout, told.stderr) == (0, start("--version").out, "")
+    for args in (["inspect", "--help"], ["fit", "--help"]):
+        assert module(*args).stdout.startswith(f"usage: pingraph {args[0]} ")
+    failed = module("inspect", "nowhere")
+    assert (failed.returncode, failed.stderr) == (2, start("inspect", "nowhere").err)
+
+
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "fit"])
 def test_every_subcommand_has_help_that_fits_two_screens(name, commands):
     ended = commands.run(name, "--help")

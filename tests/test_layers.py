@@ -24,8 +24,8 @@ LAYERS = [
     ranking popularity edge_masking stability compatibility served approximate significance
     planar knn jackknife geometry geometry_intervals graph_agreement graph_ranks vector_files
     subject judging explain lab report pictures export explore""",
-    """fit fit_options fit_failures resuming run_callbacks experiment commands cli experiments
-    methods""",
+    """fit fit_options fit_failures resuming run_callbacks experiment commands cli __main__
+    experiments methods""",
 ]
 TORCH = ("torch_", "pyg_adapter", "dgl_adapter")  # samplers that are about tensors
 # They install as pingraph.samplers, …
