@@ -27,7 +27,7 @@ METHODS = {
 }
 _MAIN = "recall@10"
 _SHORT = (_MAIN, "mrr")  # where not every metric is shown
-_SEEN = "Cold pins were held out; warm pins were trained on, which flatters them."
+_SEEN = "Cold pins were held out; warm pins may have been trained on, which flatters them."
 _RECALL = "recall@k: hits among the k nearest, over the min(k, relevant) possible ones."
 _NOTHING_HELD_OUT = "Nothing is held out: every pin on a board counts as warm."
 _MATES = "pin → pin: relevant to a pin are those that share a board of at most 200 pins."

@@ -695,6 +695,13 @@ def test_the_words_follow_the_numbers(numbers):
     task["recall@10"]["ci95"] = [told["chance"]["cold"], 0.95]
     assert describe_run(told, "mine")[0].kind == "bad"
 
+    warm = told["runs"]["mine"]["metrics"]["warm"]["pin_to_pin"]["recall@10"]
+    for value, kind in ((1.0, "note"), (2.0, "bad")):
+        warm["value"] = value
+        (said,) = [one for one in describe_run(told, "mine") if "Cold pins reach" in one.text]
+        assert said.kind == kind
+        assert f"0.900, warm ones, which may have been trained on, {value:.3f}." in said.text
+
     test = told["over_baselines"]["mine"]["tf_idf"]["cold"]
     for difference, p, kind, word in [
         (0.2, 0.01, "good", "Better than TF-IDF"),

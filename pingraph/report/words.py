@@ -220,9 +220,10 @@ def _cold_and_warm(numbers: dict[str, Any], run: dict[str, Any]) -> list[Sentenc
     if numbers["split"]["kind"] != "pin" or not all(task and task["queries"] for task in tasks):
         return []
     cold, warm = (task[MAIN]["value"] for task in tasks)
-    text = f"Cold pins reach {MAIN} {cold:.3f}, warm ones, which were trained on, {warm:.3f}."
+    seen = "which may have been trained on"  # of vectors in a file nobody here knows
+    text = f"Cold pins reach {MAIN} {cold:.3f}, warm ones, {seen}, {warm:.3f}."
     if warm and cold < OVERFITTED * warm:
-        return [Sentence("bad", f"{text} What was learned holds for the training pins above all.")]
+        return [Sentence("bad", f"{text} What was learned holds for warm pins above all.")]
     return [Sentence("note", text)]
 
 
