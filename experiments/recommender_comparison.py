@@ -96,7 +96,7 @@ def compare(
                     setting=setting,
                     beta=beta,
                     metrics=metrics,
-                    intervals=mean_intervals(metrics, seed=seed),
+                    intervals=mean_intervals(metrics, seed=seed, unit=True),
                     cpu_seconds=seconds,
                 )
             )

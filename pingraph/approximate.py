@@ -100,7 +100,7 @@ def recall_speed(
         points.append(
             {
                 "effort": effort,
-                "recall": measured(right[:, None], seed=seed)[0],
+                "recall": measured(right[:, None], seed=seed, unit=True)[0],
                 "queries_per_second": faster,
                 "tasks": asked.report(exact, asked.values(found), seed),
             }
@@ -179,7 +179,9 @@ class _Asked:
             if not rows.any():
                 out[part] = None
             elif before is None:
-                out[part] = dict(zip(AT_K, measured(after[rows], seed=seed), strict=True))
+                out[part] = dict(
+                    zip(AT_K, measured(after[rows], seed=seed, unit=True), strict=True)
+                )
             else:
                 out[part] = gains(before[rows], after[rows], AT_K, seed=seed)
         return out

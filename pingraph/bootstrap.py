@@ -13,19 +13,34 @@ RESAMPLES = 1000
 LEVELS = (0.025, 0.975)
 
 
-def mean_intervals(values: np.ndarray, *, seed: int) -> np.ndarray:
+def mean_intervals(values: np.ndarray, *, seed: int, unit: bool = False) -> np.ndarray:
     """Return the 95% intervals of means over queries.
+
+    Where all queries got the same, so do all resamples. Of 8 hits of 8 queries they would say that
+    nothing but hits is possible: where `unit` is true, the interval is then that of Clopper and
+    Pearson (1934) for the share of hits, from 0.025^(1/8) = 0.63 to 1; of no hit, its mirror image.
+    It holds for any values from 0 to 1, whose mean is no less than the share that is 1.
 
     Args:
         values: float64 [Q, M], what each query got.
         seed: the random seed; all columns see the same resamples.
+        unit: whether values are from 0 to 1, as those of metrics are.
 
     Returns:
         float64 [M, 2], lower and upper ends; NaN with fewer than 2 queries.
     """
     if len(values) < 2:
         return np.full((values.shape[1], 2), np.nan)
-    return np.quantile(resampled_means(values, seed=seed), LEVELS, axis=0).T
+    ends = np.quantile(resampled_means(values, seed=seed), LEVELS, axis=0).T
+    if unit:
+        ends[(values == 1).all(axis=0), 0] = 1 - unseen(len(values))
+        ends[(values == 0).all(axis=0), 1] = unseen(len(values))
+    return ends
+
+
+def unseen(queries: int) -> float:
+    """Return how large a share of all queries may be otherwise than so many that are all alike."""
+    return 1 - LEVELS[0] ** (1 / queries)
 
 
 def resampled_means(values: np.ndarray, *, seed: int) -> np.ndarray:

@@ -102,7 +102,7 @@ def rotation(new: np.ndarray, old: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def _compatible(done: dict[str, Evaluation], part: str, seed: int) -> dict[str, Any]:
     told: dict[str, Any] = {
-        name: measured(_recalls(evaluation, part)[:, None], seed=seed)[0]
+        name: measured(_recalls(evaluation, part)[:, None], seed=seed, unit=True)[0]
         for name, evaluation in done.items()
     }
     tests = {

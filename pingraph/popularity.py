@@ -231,7 +231,7 @@ def reach_by_bucket(
         hits = np.bincount(rows[inside & hit], minlength=len(lists))
         asked = total > 0
         values = hits[asked] / np.minimum(total[asked], lists.shape[1])
-        out.append({"bucket": label, "queries": int(asked.sum()), **_mean(values, seed)})
+        out.append({"bucket": label, "queries": int(asked.sum()), **_mean(values, seed, unit=True)})
     return out
 
 
@@ -300,6 +300,6 @@ def _jackknifed(value: float | None, left_out: list[float | None]) -> dict[str, 
     return {"value": value, "ci95": jackknife_interval(value, others, (0, 1))}
 
 
-def _mean(values: np.ndarray, seed: int) -> dict[str, Any]:
+def _mean(values: np.ndarray, seed: int, *, unit: bool = False) -> dict[str, Any]:
     known = values[np.isfinite(values)]
-    return measured(known[:, None], seed=seed)[0]
+    return measured(known[:, None], seed=seed, unit=unit)[0]

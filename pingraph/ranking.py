@@ -117,20 +117,21 @@ def draw_queries(queries: np.ndarray, most: int, seed: int) -> np.ndarray:
 
 def figures(values: np.ndarray, *, seed: int) -> dict[str, dict[str, Any]]:
     """Return `measured` of each metric by its name; one row of values a query (or a board)."""
-    return dict(zip(METRICS, measured(values, seed=seed), strict=True))
+    return dict(zip(METRICS, measured(values, seed=seed, unit=True), strict=True))
 
 
-def measured(values: np.ndarray, *, seed: int) -> list[dict[str, Any]]:
+def measured(values: np.ndarray, *, seed: int, unit: bool = False) -> list[dict[str, Any]]:
     """Return the mean of each column and its 95% interval over the rows, as JSON holds them.
 
     Args:
         values: float64 [Q, M].
         seed: of the resamples.
+        unit: whether values are from 0 to 1, see `mean_intervals`.
 
     Returns:
         M times "value" (null without rows) and "ci95" (null with fewer than 2).
     """
-    ends = mean_intervals(values, seed=seed)
+    ends = mean_intervals(values, seed=seed, unit=unit)
     return [
         {"value": mean_or_null(column), "ci95": interval_or_null(pair)}
         for column, pair in zip(values.T, ends, strict=True)

@@ -128,7 +128,7 @@ def gains(
             "lift_ci95": interval_or_null(ends),
         }
         for name, found, change, ends in zip(
-            names, measured(after, seed=seed), *changes, strict=True
+            names, measured(after, seed=seed, unit=True), *changes, strict=True
         )
     }
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from pingraph import bootstrap
 from pingraph.bootstrap import RESAMPLES, lift_intervals, lifts, mean_intervals
@@ -21,6 +22,28 @@ def test_mean_intervals_hold_the_truth(law):
     truth = {"bernoulli": 0.3, "skewed": 0.25}[law]
     # 400 worlds: 95% with a standard error of about 1%.
     assert 0.91 < share_holding(mean_intervals(draw.astype(float), seed=0), truth) < 0.985
+
+
+@pytest.mark.parametrize("share", [0.005, 0.03])
+@pytest.mark.parametrize("other", [0.0, 0.5])
+def test_where_nearly_all_queries_get_the_same_the_truth_is_held_too(share, other):
+    rng = np.random.default_rng(7)
+    values = np.where(rng.random((30, 1000)) < share, other, 1.0)  # queries, worlds
+    truth = 1 - share * (1 - other)
+    for got, mean in ((values, truth), (1 - values, 1 - truth)):
+        assert share_holding(mean_intervals(got, seed=0, unit=True), mean) > 0.95
+        assert share_holding(mean_intervals(got, seed=0), mean) < 0.7
+
+
+@pytest.mark.parametrize("queries", [2, 8, 500])
+def test_the_interval_of_queries_that_are_all_alike_is_that_of_clopper_and_pearson(queries):
+    values = np.stack([np.ones(queries), np.zeros(queries), np.full(queries, 0.3)], axis=1)
+    ends = mean_intervals(values, seed=0, unit=True)
+    for hits, found in ((queries, ends[0]), (0, ends[1])):
+        exact = binomtest(hits, queries).proportion_ci(0.95, method="exact")
+        assert found == pytest.approx([exact.low, exact.high])
+    assert ends[2] == pytest.approx([0.3, 0.3])
+    assert mean_intervals(values - 1, seed=0)[0].tolist() == [0, 0]  # of differences
 
 
 def test_lift_intervals_hold_the_truth():

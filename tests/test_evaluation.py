@@ -20,6 +20,7 @@ from pingraph.evaluation import (
 )
 from pingraph.interfaces import EmbeddingTable
 from pingraph.metrics import METRICS
+from pingraph.ranking import figures, measured
 from pingraph.relevance import retrieval_tasks
 from pingraph.splits import BoardSplit, EdgeSplit, PinSplit, Split, TimeSplit
 from pingraph.views import View
@@ -427,6 +428,12 @@ def test_metrics_json(tiny):
         entry = written["cold"]["pin_to_pin"][metric]
         low, high = entry["ci95"]
         assert 0 <= low <= entry["value"] <= high <= 1
+
+
+def test_a_few_queries_that_all_hit_do_not_promise_that_all_would():
+    found = figures(np.ones((8, len(METRICS))), seed=0)
+    assert found["recall@10"] == {"value": 1, "ci95": [pytest.approx(0.631, abs=5e-4), 1]}
+    assert measured(np.zeros((8, 1)), seed=0)[0]["ci95"] == [0, 0]  # may be of any values
 
 
 def test_what_does_not_exist_is_null(write_folder):

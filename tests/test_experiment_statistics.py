@@ -61,6 +61,17 @@ def test_the_interval_is_that_of_two_nested_loops():
     assert found.high - found.low > 0.2  # the seeds differ, and the interval says so
 
 
+def test_all_hits_are_no_certainty():
+    for sizes, least in (((8,), 8), ((20, 9, 50), 27)):
+        end = 0.025 ** (1 / least)
+        hit, missed = ([make(size) for size in sizes] for make in (np.ones, np.zeros))
+        assert asdict(averaged(hit, seed=0)) == pytest.approx({"value": 1, "low": end, "high": 1})
+        found = asdict(averaged(missed, seed=0))
+        assert found == pytest.approx({"value": 0, "low": 0, "high": 1 - end})
+        equal = compared(hit, hit, seed=0).difference
+        assert (equal.low, equal.high) == (0, 0)
+
+
 def test_a_comparison_is_paired_and_its_test_is_scipys():
     before = draws(9)
     after = [part + noise for part, noise in zip(before, draws(9, seed=1), strict=True)]

@@ -7,11 +7,11 @@ paired query by query within a seed, and every seed counts alike. Letters: S see
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pingraph.bootstrap import LEVELS, RESAMPLES, resampled_means
+from pingraph.bootstrap import LEVELS, RESAMPLES, resampled_means, unseen
 from pingraph.significance import sign_flip
 
 
@@ -41,14 +41,19 @@ def averaged(values: Sequence[np.ndarray], *, seed: int) -> Mean:
     The interval is that of the hierarchical bootstrap (Davison and Hinkley 1997, section 3.8):
     seeds are drawn with replacement, and within each drawn seed its queries. With one seed it is
     the interval over queries alone; with few seeds it is a rough one, as they have little to tell.
+    Where all queries of all seeds got 0, or 1, it is that of `bootstrap.mean_intervals` for as many
+    queries as there would be if each seed had the least: for the mean over seeds that is enough.
 
     Args:
-        values: what each query got, by seed.
+        values: what each query got, from 0 to 1, by seed.
         seed: of the resamples.
     """
-    return _mean(
-        np.mean([part.mean() for part in values]), resampled(values, seed=seed)[:, 0], values
-    )
+    mean = float(np.mean([part.mean() for part in values]))
+    found = _mean(mean, resampled(values, seed=seed)[:, 0], values)
+    if found.low is None or mean not in (0, 1):
+        return found
+    share = unseen(len(values) * min(map(len, values)))
+    return replace(found, low=1 - share) if mean else replace(found, high=share)
 
 
 def compared(before: Sequence[np.ndarray], after: Sequence[np.ndarray], *, seed: int) -> Comparison:

@@ -94,7 +94,7 @@ def grouped(
     if result is not None:
         values, own = main_values(result), groups[result.queries]
     return [
-        {"name": name, **estimate(values[own == place], seed=seed)}
+        {"name": name, **estimate(values[own == place], seed=seed, unit=True)}
         for place, name in enumerate(names)
     ]
 
@@ -129,7 +129,7 @@ def by_board(result: TaskResult | None, dataset: PinBoardDataset, *, seed: int) 
             "board": str(dataset.board_ids[board]),
             "title": dataset.board_titles[board],
             "pins": int(dataset.graph.board_degrees[board]),
-            **estimate(values[asked], seed=seed),
+            **estimate(values[asked], seed=seed, unit=True),
         }
 
     return {
@@ -139,9 +139,9 @@ def by_board(result: TaskResult | None, dataset: PinBoardDataset, *, seed: int) 
     }
 
 
-def estimate(values: np.ndarray, *, seed: int) -> dict[str, Any]:
+def estimate(values: np.ndarray, *, seed: int, unit: bool = False) -> dict[str, Any]:
     """Return how many values there are, their mean and its 95% interval; null where unknown."""
-    return {"queries": len(values), **measured(values[:, None], seed=seed)[0]}
+    return {"queries": len(values), **measured(values[:, None], seed=seed, unit=unit)[0]}
 
 
 def main_values(result: TaskResult) -> np.ndarray:
