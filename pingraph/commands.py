@@ -460,7 +460,8 @@ def experiment(
     from pingraph.experiment.figures import Figures
     from pingraph.experiment.files import write_all
     from pingraph.experiment.plan import Experiment
-    from pingraph.experiment.run import listing, older, run_cells
+    from pingraph.experiment.records import older
+    from pingraph.experiment.run import listing, run_cells
     from pingraph.results import print_sheet
 
     chosen = Experiment.load(file).of(

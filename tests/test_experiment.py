@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from pingraph.errors import PinGraphError
-from pingraph.experiment import run
+from pingraph.experiment import records, run
 from pingraph.experiment.cell import (
     CELL_FILE,
     DATA_FOLDER,
@@ -34,7 +34,8 @@ from pingraph.experiment.figures import Figures
 from pingraph.experiment.files import write_all
 from pingraph.experiment.parts import Trial
 from pingraph.experiment.plan import Cell, Experiment
-from pingraph.experiment.run import costs, finished, listing, older, run_cells
+from pingraph.experiment.records import costs, finished, older
+from pingraph.experiment.run import listing, run_cells
 from pingraph.files import held_while_open, read_json, write_json
 from pingraph.fit import fit
 from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE, SPLIT_FILE
@@ -491,7 +492,7 @@ def test_weights_of_a_method_that_is_not_named_are_taken(trained_here, tiny_fold
     (short,) = some.cells()
     assert listing(some, out, jobs=1)[0].endswith("  trained in tiny/whole/seed-0")
     assert run_cells(some, out, jobs=1) == []
-    assert run.made(short, out)["trained_in"] == "../../whole/seed-0"
+    assert records.made(short, out)["trained_in"] == "../../whole/seed-0"
     assert [path.parent.name for path in trained_here] == ["whole"]
     (out / short.path / MADE_FILE).unlink()
     whole = out / "tiny/whole/seed-0" / CELL_FILE
@@ -499,7 +500,7 @@ def test_weights_of_a_method_that_is_not_named_are_taken(trained_here, tiny_fold
     made_by = {**asked["cell"]["made_by"], "trainer.max_steps": 9}  # by an older file
     write_json(whole, {**asked, "cell": {**asked["cell"], "made_by": made_by}})
     assert run_cells(some, out, jobs=1) == []
-    assert run.made(short, out)["trained_in"] == "."
+    assert records.made(short, out)["trained_in"] == "."
     assert [path.parent.name for path in trained_here] == ["whole", "short"]
 
 
@@ -511,14 +512,14 @@ def test_what_was_trained_where_nothing_is_left_is_trained_anew(
     grid, out = Experiment.load(write(tmp_path / "a.yaml", **given)), tmp_path / "out"
     assert run_cells(grid.of(methods=["images", "whole"]), out, jobs=1) == []
     images, whole, short, _ = grid.cells()
-    assert run.made(whole, out)["trained_in"] == "../../images/seed-0"
+    assert records.made(whole, out)["trained_in"] == "../../images/seed-0"
     lost = out / images.path / gone
     shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
     with pytest.raises(PinGraphError, match=r"whole/seed-0 is not a trained run: it has no config"):
         open_subject(out / whole.path)
     assert run_cells(grid.of(methods=["whole", "short"]), out, jobs=1) == []
     assert [path.parent.name for path in trained_here] == ["images", "short"]
-    assert run.made(short, out)["trained_in"] == "."
+    assert records.made(short, out)["trained_in"] == "."
     (sheet, *_), _ = write_all(Figures(grid.of(methods=["whole", "short"]), out), out)
     assert "Trained in another cell, so that s is of judging: 1 cells." in sheet.notes
 
@@ -539,9 +540,12 @@ def test_a_cell_of_another_commit_than_its_training_names_both(
     grid, out = Experiment.load(write(tmp_path / "a.yaml", **given)), tmp_path / "out"
     commits = [{"commit": 40 * sign, "dirty": False} for sign in "ab"]
     for methods, commit in (["whole"], commits[0]), ([], commits[1]):
-        monkeypatch.setattr(run, "_commit", lambda commit=commit: commit)
+        monkeypatch.setattr(records, "commit_of_code", lambda commit=commit: commit)
         assert run_cells(grid.of(methods=methods), out, jobs=1) == []
-    assert [run.took_part(run.made(cell, out)) for cell in grid.cells()] == [commits[:1], commits]
+    assert [records.took_part(records.made(cell, out)) for cell in grid.cells()] == [
+        commits[:1],
+        commits,
+    ]
 
 
 def test_a_cell_that_does_not_say_where_it_was_trained_was_trained_in_itself(tmp_path):
@@ -550,17 +554,17 @@ def test_a_cell_that_does_not_say_where_it_was_trained_was_trained_in_itself(tmp
     older = {key: value for key, value in MADE.items() if key != "trained_in"}
     for name in (MADE_FILE, CHECKPOINT_FILE):
         write_json(tmp_path / first.path / name, older)
-    assert run.made(first, tmp_path)["trained_in"] == "."
-    assert run._trained_as(second, grid.cells(), tmp_path) == first
+    assert records.made(first, tmp_path)["trained_in"] == "."
+    assert records.trained_as(second, grid.cells(), tmp_path) == first
 
 
 def test_a_training_that_was_begun_goes_on_whichever_method_comes_first(tmp_path):
     grid = Experiment.load(write(tmp_path / "a.yaml", data=["icons"], methods=ALIKE))
     first, second, third, _ = grid.cells()
-    assert run._trained_as(third, grid.cells(), tmp_path) == first
+    assert records.trained_as(third, grid.cells(), tmp_path) == first
     write_json(tmp_path / second.path / CHECKPOINT_FILE, {})
-    assert run._trained_as(third, grid.cells(), tmp_path) == second
-    assert run._trained_as(first, grid.cells(), tmp_path) == second
+    assert records.trained_as(third, grid.cells(), tmp_path) == second
+    assert records.trained_as(first, grid.cells(), tmp_path) == second
 
 
 def test_a_tower_without_input_trains_nothing_for_others(
@@ -572,7 +576,7 @@ def test_a_tower_without_input_trains_nothing_for_others(
     grid = grid.of(methods=["images", "whole", "short"])
     assert run_cells(grid, tmp_path / "out", jobs=3) == []
     assert [path.parent.name for path in trained_here] == ["whole"]
-    found = [run.made(cell, tmp_path / "out")["trained_in"] for cell in grid.cells()]
+    found = [records.made(cell, tmp_path / "out")["trained_in"] for cell in grid.cells()]
     assert found == [".", ".", "../../whole/seed-0"]
 
 
@@ -629,7 +633,7 @@ def test_cells_of_another_commit_are_told(tmp_path, monkeypatch):
         write_json(tmp_path / cell.path / CELL_FILE, {"cell": asdict(cell), "started": {}})
 
     def told(now):
-        monkeypatch.setattr("pingraph.experiment.run._commit", lambda: {"commit": now})
+        monkeypatch.setattr("pingraph.experiment.records.commit_of_code", lambda: {"commit": now})
         note = older(grid.cells(), tmp_path)
         assert (listing(grid, tmp_path, jobs=1)[-1] == note) == bool(note)
         return note.split(". ")[0]
@@ -639,7 +643,7 @@ def test_cells_of_another_commit_are_told(tmp_path, monkeypatch):
     assert told("c" * 40) == both
     assert told(None) == ""
     some = grid.of(seeds=[0, 3])
-    monkeypatch.setattr("pingraph.experiment.run._commit", lambda: {"commit": "a" * 40})
+    monkeypatch.setattr("pingraph.experiment.records.commit_of_code", lambda: {"commit": "a" * 40})
     assert older(some.cells(), tmp_path) == ""
 
 
@@ -654,7 +658,7 @@ def test_a_cell_that_goes_on_names_every_commit_that_took_part(tmp_path, monkeyp
     monkeypatch.setattr(run, "_process", process)
 
     def go_on(now):
-        monkeypatch.setattr(run, "_commit", lambda: now)
+        monkeypatch.setattr(records, "commit_of_code", lambda: now)
         run._run(cell, [], [], tmp_path, 1, Event())
         found = read_json(folder / CELL_FILE)
         return found["started"], found["continued"]
@@ -669,7 +673,7 @@ def test_a_cell_that_goes_on_names_every_commit_that_took_part(tmp_path, monkeyp
         assert go_on(now) == (made[1], [made[2], changed][:others])
     assert sum(resumed) == 5
     write_json(folder / MADE_FILE, {**MADE, **made[1], "continued": [made[2], changed]})
-    monkeypatch.setattr(run, "_commit", lambda: made[0])
+    monkeypatch.setattr(records, "commit_of_code", lambda: made[0])
     assert set(re.findall(r"\d of \w+", older([cell], tmp_path))) == {
         "1 of bbbbbbbbbb",
         "1 of cccccccccc",
@@ -685,23 +689,23 @@ def test_a_repository_around_the_package_is_not_its_own(tmp_path, monkeypatch):
 
     package = tmp_path / ".venv" / "pingraph"
     package.mkdir(parents=True)
-    (package / "run.py").touch()
+    (package / "records.py").touch()
     (tmp_path / "theirs").touch()
-    monkeypatch.setattr(run, "__file__", str(package / "run.py"))
+    monkeypatch.setattr(records, "__file__", str(package / "records.py"))
     nothing = {"commit": None, "dirty": None}
-    assert run._commit() == nothing  # no repository
+    assert records.commit_of_code() == nothing  # no repository
     git("init")
-    assert run._commit() == nothing
+    assert records.commit_of_code() == nothing
     git("add", "theirs")
     git("commit", "-m", "theirs")
-    assert run._commit() == nothing
+    assert records.commit_of_code() == nothing
     git("add", ".venv")
     git("commit", "-m", "ours")
-    assert run._commit() == {"commit": git("rev-parse", "HEAD"), "dirty": False}
-    (package / "run.py").write_text("changed")
-    assert run._commit()["dirty"] is True
+    assert records.commit_of_code() == {"commit": git("rev-parse", "HEAD"), "dirty": False}
+    (package / "records.py").write_text("changed")
+    assert records.commit_of_code()["dirty"] is True
     monkeypatch.setenv("PATH", "")
-    assert run._commit() == nothing
+    assert records.commit_of_code() == nothing
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pingraph.errors import PinGraphError
 from pingraph.experiment.cell import JUDGED_FILE, QUERIES_FILE
 from pingraph.experiment.plan import Cell, Experiment
-from pingraph.experiment.run import finished, made
+from pingraph.experiment.records import finished, made
 from pingraph.experiment.statistics import Comparison, Mean, averaged, compared
 from pingraph.files import read_json
 from pingraph.metrics import METRICS

@@ -9,7 +9,7 @@ from statistics import mean
 from typing import Any
 
 from pingraph.experiment.figures import Figures, Slice, Tested, measure_name
-from pingraph.experiment.run import took_part
+from pingraph.experiment.records import took_part
 from pingraph.experiment.statistics import Mean
 from pingraph.results import TASKS, Sheet
 from pingraph.results import Cell as Place
