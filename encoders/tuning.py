@@ -19,6 +19,7 @@ from pingraph.encoders.backbone import Backbone
 from pingraph.errors import PinGraphError
 
 Part = nn.Module | nn.Parameter
+_PRETRAINED = 0.01  # of the learning rate: docs/tuning.md
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,9 @@ class Tuning:
             trains low-rank changes of the linear maps of the attention of all layers.
         layers: with train "last", how many layers of each tower.
         rank: with train "lora", the rank of the changes.
-        learning_rate_scale: what the learning rate is multiplied with in the whole backbone: what
-            stands on it starts from nothing, the backbone does not.
+        learning_rate_scale: what the learning rate is multiplied with in the whole backbone, since
+            what stands on it starts from nothing; None stands for 0.01, and for 1 with train
+            "lora", whose changes start from nothing too.
         layer_decay: the learning rate of layer i of L is multiplied with layer_decay^(L + 1 - i),
             where what stands before the layers counts as layer 0 and what comes after as L + 1;
             1 leaves all alike.
@@ -54,7 +56,7 @@ class Tuning:
     train: Literal["all", "nothing", "last", "lora"] = "all"
     layers: int | None = None
     rank: int | None = None
-    learning_rate_scale: float = 1.0
+    learning_rate_scale: float | None = None
     layer_decay: float = 1.0
     checkpointing: bool = False
 
@@ -69,10 +71,9 @@ class Tuning:
                 raise PinGraphError(f"{name} is {value}: train {mode!r} needs 1 or more")
             if self.train != mode and value is not None:
                 raise PinGraphError(f"{name} is {value}, but train is {self.train!r}, not {mode!r}")
-        if not 0 < self.learning_rate_scale < math.inf:
-            raise PinGraphError(
-                f"learning_rate_scale is {self.learning_rate_scale}: expected a number above 0"
-            )
+        scale = self.learning_rate_scale
+        if scale is not None and not 0 < scale < math.inf:
+            raise PinGraphError(f"learning_rate_scale is {scale}: expected a number above 0")
         if not 0 < self.layer_decay <= 1:
             raise PinGraphError(f"layer_decay is {self.layer_decay}: expected above 0, up to 1")
 
@@ -104,11 +105,12 @@ class Tuning:
             towers: likewise.
         """
         names = {id(parameter): name for name, parameter in model.named_parameters()}
+        whole = self.learning_rate_scale or (1.0 if self.train == "lora" else _PRETRAINED)
         scales = {}
         for tower in towers:
             for depth, part in _by_depth(tower):
                 decay = self.layer_decay ** (len(tower.layers) + 1 - depth)
-                scale = self.learning_rate_scale * decay
+                scale = whole * decay
                 for parameter in _parameters(part):
                     if parameter.requires_grad and scale != 1:
                         scales[names[id(parameter)]] = scale

@@ -259,7 +259,7 @@ def test_tuning_reaches_both_towers_and_changes_no_feature(folders, kind, train)
 
 @pytest.mark.parametrize("kind", PAIRED)
 def test_each_weight_has_its_depth_but_the_temperature(folders, kind):
-    backbone = PretrainedBackbone(folders[kind], Tuning(layer_decay=0.5))
+    backbone = PretrainedBackbone(folders[kind], Tuning(learning_rate_scale=1, layer_decay=0.5))
     weights = {name.removeprefix("model."): w for name, w in backbone.named_parameters()}
     without = {name for name, weight in weights.items() if not weight.requires_grad}
     assert without <= {"logit_scale", "logit_bias"}

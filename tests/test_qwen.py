@@ -191,7 +191,7 @@ def test_a_pin_does_not_depend_on_its_batch(backbones, kind):
 @pytest.mark.parametrize(
     "tuning",
     [
-        Tuning(checkpointing=True, layer_decay=0.5),
+        Tuning(checkpointing=True, learning_rate_scale=1, layer_decay=0.5),
         Tuning(train="last", layers=1),
         Tuning(train="lora", rank=2),
     ],

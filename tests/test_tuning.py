@@ -168,7 +168,7 @@ def test_lora_stands_on_every_map_of_the_attention_and_nowhere_else():
 
 @settings(deadline=None, max_examples=10)
 @given(
-    whole=st.sampled_from([1.0, 0.01, 3.0]),
+    whole=st.sampled_from([None, 1.0, 0.5, 3.0]),
     decay=st.floats(0.1, 1),
     mode=st.sampled_from(["all", "last", "lora"]),
 )
@@ -176,6 +176,7 @@ def test_the_scale_is_the_formula_by_name(whole, decay, mode):
     values = {**vars(MODES[mode]), "layer_decay": decay, "learning_rate_scale": whole}
     backbone = TwoTowers(Tuning(**values))
     scales = backbone.learning_rate_scales()
+    whole = whole or (1 if mode == "lora" else 0.01)
     for name in expected(mode, backbone):
         tower, _, rest = name.partition(".")
         depth = IMAGE_LAYERS if tower == "image" else TEXT_LAYERS
@@ -189,7 +190,8 @@ def test_the_scale_is_the_formula_by_name(whole, decay, mode):
 
 
 def test_without_decay_and_scale_none_is_given():
-    assert TwoTowers(Tuning()).learning_rate_scales() == {}
+    assert TwoTowers(Tuning(learning_rate_scale=1)).learning_rate_scales() == {}
+    assert TwoTowers(MODES["lora"]).learning_rate_scales() == {}
 
 
 @pytest.mark.parametrize("mode", ["all", "last", "lora"])
@@ -235,7 +237,7 @@ def test_any_module_with_layers_can_be_tuned():
     tower = Tower(before=(model["embed"], positions), layers=model["layers"])
     Tuning(train="last", layers=2).apply(model, [tower])
     assert trained(model) == names(model, "layers.1", "layers.2")
-    tuning = Tuning(layer_decay=0.5)
+    tuning = Tuning(learning_rate_scale=1, layer_decay=0.5)
     tuning.apply(model, [tower])
     scales = tuning.learning_rate_scales(model, [tower])
     assert scales["positions"] == scales["embed.weight"] == 0.5**4

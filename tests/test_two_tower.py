@@ -277,7 +277,9 @@ def test_tuning_reaches_both_towers(folders, vision, text, tuning):
 
 @pytest.mark.parametrize(("vision", "text"), PAIRS)
 def test_each_weight_learns_at_the_rate_of_its_depth(folders, vision, text):
-    backbone = TwoTowerBackbone(folders[vision], folders[text], Tuning(layer_decay=0.5))
+    backbone = TwoTowerBackbone(
+        folders[vision], folders[text], Tuning(learning_rate_scale=1, layer_decay=0.5)
+    )
     weights = dict(backbone.named_parameters())
     assert {name for name, one in weights.items() if not one.requires_grad} <= {
         "vision.embeddings.mask_token"
