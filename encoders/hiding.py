@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from torch import nn
 
-PASSES = 37  # over the training pins, from which on shares are what they are given as
-
 
 class HiddenNumbers(nn.Dropout):
-    """Hides a share of the numbers that it is given."""
+    """Hides a share of the numbers that it is given; the whole share from `PASSES` on."""
+
+    PASSES = 37  # over the training pins
 
     def __init__(self, share: float):
         super().__init__(share)
@@ -20,7 +20,9 @@ class HiddenNumbers(nn.Dropout):
 
 
 class HiddenRows(nn.Dropout1d):
-    """Hides a share of the rows that it is given, whole ones."""
+    """Hides a share of the rows that it is given, whole ones; the whole share from `PASSES` on."""
+
+    PASSES = 74  # over the training pins
 
     def __init__(self, share: float):
         super().__init__(share)
@@ -28,7 +30,7 @@ class HiddenRows(nn.Dropout1d):
 
 
 def hide_for(module: nn.Module, passes: float) -> None:
-    """Set what the parts of a module hide to min(1, passes / PASSES) times their shares.
+    """Set what each part of a module hides to min(1, passes / its PASSES) times its share.
 
     Args:
         module: an encoder.
@@ -36,4 +38,4 @@ def hide_for(module: nn.Module, passes: float) -> None:
     """
     for part in module.modules():
         if isinstance(part, HiddenNumbers | HiddenRows):
-            part.p = part.most * min(1.0, passes / PASSES)
+            part.p = part.most * min(1.0, passes / part.PASSES)

@@ -62,7 +62,7 @@ class HybridEncoder(nn.Module):
         input_dropout: share of the numbers of the features, and of the shallow part's pixels, that
             are hidden in training, others at each step, 0 up to below 1: with all of them training
             pins are known by heart. Less in a training of fewer than 37 passes over the pins, in
-            proportion; so is the backbone's `word_dropout`.
+            proportion.
         deep_weight: what the fused vector of the towers counts beside the shallow part's.
 
     Raises:
