@@ -171,8 +171,7 @@ def _of_images(source: FeatureSource, folder: Path, skip_broken: bool) -> Path:
     path = folder / f"{key}.npy"
 
     def blocks() -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-        pins = _places(source.image_groups.tolist())
-        pins.pop(-1, None)
+        pins = _places(source.image_groups.tolist())  # one is of those without, who have no picture
         for block in _blocks(np.array(list(pins)), "images"):
             pictures = {one: _picture(source, pins[one][0], skip_broken) for one in block.tolist()}
             found = {one: picture for one, picture in pictures.items() if picture is not None}
