@@ -7,12 +7,9 @@ docs/pinterest.md holds the tables that this prints, and what they say.
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from docstring_parser import parse as parse_docstring
 
 from pingraph.errors import PinGraphError
 from pingraph.experiments import recommenders
@@ -21,7 +18,7 @@ from pingraph.experiments.methods import LightGCN
 from pingraph.experiments.pinterest_sheets import REFERENCE, sheets, to_dict
 from pingraph.experiments.recommender_comparison import compare, count_steps
 from pingraph.files import write_json
-from pingraph.parsing import ShortErrors
+from pingraph.parsing import run_module
 from pingraph.progress import progress_bar
 from pingraph.results import print_sheet
 from pingraph.samplers import PinSAGESampler, PixieSampler, PPRSampler
@@ -123,20 +120,7 @@ def run(
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; what the user can put right is printed, and exits with 2."""
-    about = parse_docstring(run.__doc__ or "")
-    parser = ShortErrors(
-        prog="python -m pingraph.experiments.pinterest",
-        description=f"{about.short_description}\n\n{about.long_description}",
-    )
-    parser.add_function_arguments(run, as_group=False, as_positional=True)
-    try:
-        run(**parser.parse_args(args).as_dict())
-    except PinGraphError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        sys.exit(130)
+    run_module(run, "pingraph.experiments.pinterest", args)
 
 
 if __name__ == "__main__":

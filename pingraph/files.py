@@ -46,8 +46,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     with _named_os_errors(path):
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise PinGraphError(f"{path}: already exists; give the name of a new or empty folder")
+        check_new_folder(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
@@ -58,6 +57,16 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_new_folder(path: Path) -> None:
+    """Check that nothing is overwritten, before long work for a folder begins.
+
+    Raises:
+        PinGraphError: `path` exists and is not an empty folder.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise PinGraphError(f"{path}: already exists; give the name of a new or empty folder")
 
 
 @contextmanager

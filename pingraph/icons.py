@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-
-from pingraph.datasets import write_dataset
 from pingraph.errors import PinGraphError
+from pingraph.tags import write_tagged
 
 SIZE = 64  # pixels of a side
 MARGIN = 4  # white pixels around the glyph
@@ -21,10 +18,9 @@ INK = (34, 34, 34)
 def make_icons(folder: str | Path) -> None:
     """Write the icons data set: pins are solid icons, boards are categories and search terms.
 
-    A pin's image is its glyph, dark on white, 64 x 64 PNG; its text is its label. A term that
-    repeats words of a pin's label, the plural s apart, gives that pin no edge. Boards of fewer
-    than two pins are left out, and of boards with the same pins only the first (categories stand
-    before terms) is kept. One version of fontawesomefree and Pillow gives one data set.
+    A pin's image is its glyph, dark on white, 64 x 64 PNG; its text is its label. Of
+    boards with the same pins categories are kept before terms; which others are left out stands in
+    `write_tagged`. One version of fontawesomefree and Pillow gives one data set.
 
     Args:
         folder: a new or empty folder.
@@ -38,18 +34,13 @@ def make_icons(folder: str | Path) -> None:
         for name, icon in json.loads((package / "metadata" / "icons.json").read_text()).items()
         if "solid" in icon["free"]
     }
-    boards = _boards(icons, package / "metadata" / "categories.yml")
-    labels = [icon["label"] for icon in icons.values()]
     font = next((package / "otfs").glob("*Solid-900.otf"))
     images = _draw(font, [chr(int(icon["unicode"], 16)) for icon in icons.values()])
-    edges = [(pin, board) for board, (_, members) in boards.items() for pin in sorted(members)]
-    write_dataset(
+    write_tagged(
         folder,
-        pins=pa.table({"pin_id": list(icons), "image": images, "text": labels}),
-        boards=pa.table(
-            {"board_id": list(boards), "title": [title for title, _ in boards.values()]}
-        ),
-        edges=pa.table({"pin_id": [e[0] for e in edges], "board_id": [e[1] for e in edges]}),
+        images=dict(zip(icons, images, strict=True)),
+        texts={name: icon["label"] for name, icon in icons.items()},
+        tags=_tags(icons, package / "metadata" / "categories.yml"),
     )
 
 
@@ -61,19 +52,6 @@ def _package_folder() -> Path:
             "installed: pip install pingraph[demo]"
         )
     return Path(spec.submodule_search_locations[0]) / "static" / "fontawesomefree"
-
-
-def _boards(icons: dict, categories: Path) -> dict[str, tuple[str, set[str]]]:
-    """Return the title and the pins of each board that is kept, by board id."""
-    members: dict[str, tuple[str, set[str]]] = {}
-    for board, title, name in _tags(icons, categories):
-        if name in icons and not _repeats(title, icons[name]["label"]):
-            members.setdefault(board, (title, set()))[1].add(name)
-    kept: dict[frozenset, str] = {}
-    for board, (_, pins) in members.items():
-        if len(pins) > 1:
-            kept.setdefault(frozenset(pins), board)
-    return {board: members[board] for board in kept.values()}
 
 
 def _tags(icons: dict, categories: Path) -> Iterator[tuple[str, str, str]]:
@@ -88,16 +66,6 @@ def _tags(icons: dict, categories: Path) -> Iterator[tuple[str, str, str]]:
         for term in icon["search"]["terms"]:
             title = str(term).strip().lower()
             yield f"term:{title}", title, name
-
-
-def _repeats(title: str, label: str) -> bool:
-    """Whether all words of the title are words of the label, as "arrows" and "Arrow Left"."""
-    words = _words(title)
-    return bool(words) and words <= _words(label)
-
-
-def _words(text: str) -> set[str]:
-    return {word.removesuffix("s") or word for word in re.findall(r"\w+", text.lower())}
 
 
 def _draw(font_path: Path, glyphs: list[str]) -> list[bytes]:

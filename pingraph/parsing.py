@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from argparse import RawDescriptionHelpFormatter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
+from docstring_parser import parse as parse_docstring
 
 from pingraph.errors import PinGraphError
 from pingraph.mistakes import explain
@@ -76,6 +78,27 @@ class ShortErrors(jsonargparse.ArgumentParser):
         lines = [*told, f"try '{parser.prog.replace(' [options]', '')} --help'"]
         sys.stderr.write("error: " + "\n".join(lines) + "\n")
         sys.exit(2)
+
+
+def run_module(function: Callable[..., None], module: str, args: list[str] | None) -> None:
+    """Run a function as the command line of `python -m MODULE`, its docstring as the help.
+
+    What the user can put right is printed and exits with 2, an interrupt with 130.
+    """
+    about = parse_docstring(function.__doc__ or "")
+    parser = ShortErrors(
+        prog=f"python -m {module}",
+        description=f"{about.short_description}\n\n{about.long_description}",
+    )
+    parser.add_function_arguments(function, as_group=False, as_positional=True)
+    try:
+        function(**parser.parse_args(args).as_dict())
+    except PinGraphError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
 
 
 def _has(held: Any, key: str) -> bool:
