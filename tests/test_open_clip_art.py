@@ -16,7 +16,7 @@ SVG = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:dc="http://purl.org/dc/el
   <dc:subject><rdf:Bag>{items}</rdf:Bag></dc:subject></rdf:RDF></metadata></svg>"""
 DRAWINGS = {  # file: title, tags
     "animals/red_fox_01": ("Red fox", ["Animal", "hash(0x8a393)", "HASH", "0x8b754fc", "red"]),
-    "animals/cat_linda_k_02": ("Pets", ["animal", "pet", ""]),
+    "animals/cat_linda_k_02": ("Pets", ["animal", "pet", "", "HASH", "hash(0x8a393)", "0x8b754fc"]),
     "animals/dog-7": ("Pets", ["animal", "pet", "bone_eater"]),
     "tools/saw": ("", ["bone_eater"]),
     "shapes/stars/star_3": ("gramastar", ["animal", "pet"]),
