@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pingraph.splits import Split
 
 WEIGHTS = {"image_text": 0.0, "joint": None}  # λ; None leaves it at its default
-STEPS = 300  # half of the default: who tries pingraph wants to see something in minutes
+STEPS = 300  # a quarter of the default: who tries pingraph wants to see something in minutes
 EXAMPLES = 6  # queries in the grid
 
 

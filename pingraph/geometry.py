@@ -33,7 +33,7 @@ def geometry(
     sample: int | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Return every number of this page by name; docs/neighborhoods.md says what each one means.
+    """Return every number of this file by name; docs/neighborhoods.md says what each one means.
 
     All are of the fused vectors at length 1, but for the modality gap. Pins whose fused vector is
     zero are counted and left out. What does not exist, such as a mean over no pair, is NaN.

@@ -201,7 +201,8 @@ class Embeddings:
     fused: Tensor  # float32 [U, D], from whatever the pin has
     has_image: Tensor  # bool [U]
     has_text: Tensor  # bool [U]
-    # float32 [U, D], what `HybridEncoder` makes of words and coarse pixels alone, a part of fused
+    # float32 [U, D], what `HybridEncoder` makes of words, coarse pixels and frozen features by one
+    # matrix, a part of fused
     shallow: Tensor | None = None
 
 

@@ -1,4 +1,4 @@
-"""Whether visits follow a law that is known: a chi-square test that makes no assumption on walks.
+"""Whether visits follow a law that is known: Hotelling's T², which assumes nothing of walks.
 
 Letters: E epochs, C cells of pins.
 """

@@ -104,8 +104,9 @@ def check(
         exact: the law of the neighbors where it is known: a function of (graph, pin) that returns
             [num_pins] numbers proportional to the expected score of each pin as neighbor of the
             pin; what it says of the pin itself is ignored. It is compared with the scores of 400
-            epochs by a chi-square test whose false alarm rate is 1 in 10,000. Where the sampler has
-            a `k`, a copy with a large enough one is tested, so that no neighbor is cut off.
+            epochs by Hotelling's T², with a false alarm in fewer than 1 of 10,000 cases. Where the
+            sampler has a `k`, a copy with a large enough one is tested, so that no neighbor is cut
+            off.
 
     Returns:
         All checks, when none has failed. Warnings and what was left out are in it.
