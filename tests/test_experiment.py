@@ -306,7 +306,7 @@ def test_a_terminal_that_is_closed_stops_the_cells(commands, patient, tiny_folde
 def test_a_cell_that_another_command_has_finished_meanwhile_is_left_alone(tmp_path):
     cell = Experiment.load(write(tmp_path / "a.yaml", data=["icons"])).cells()[0]
     write_json(tmp_path / cell.path / MADE_FILE, MADE)
-    assert run._run(cell, [], [], tmp_path, 1, Event()) is None
+    assert run._run(cell, [], tmp_path, 1, Event()) is None
     assert [path.name for path in (tmp_path / cell.path).iterdir()] == [MADE_FILE]
 
 
@@ -317,7 +317,7 @@ def test_a_cell_that_another_command_made_of_other_options_is_refused(tmp_path, 
     write_json(tmp_path / cell.path / CELL_FILE, {"cell": other, "started": {}, "continued": []})
     write_json(tmp_path / cell.path / left, MADE)
     with pytest.raises(PinGraphError, match=r"was run with other options \(made_by "):
-        run._run(cell, [], [], tmp_path, 1, Event())
+        run._run(cell, [], tmp_path, 1, Event())
     assert read_json(tmp_path / cell.path / CELL_FILE)["cell"] == other
 
 
@@ -590,6 +590,45 @@ def test_a_cell_whose_training_failed_elsewhere_says_so(tiny_folder, tmp_path, m
         assert line.endswith("images/seed-0, which is trained alike, is not finished")
 
 
+def test_a_cell_is_told_when_it_begins_though_another_runs_on(
+    tiny_folder, tmp_path, monkeypatch, capfd
+):
+    begun, told = Event(), []
+
+    def process(arguments, folder, *_):
+        if folder.parent.name == "own":
+            begun.set()
+        else:
+            assert begun.wait(60)
+            told.append(capfd.readouterr().err)
+
+    monkeypatch.setattr(run, "_process", process)
+    grid = Experiment.load(write(tmp_path / "a.yaml", data=[str(tiny_folder)]))
+    assert run_cells(grid, tmp_path, jobs=2) == []
+    (lines,) = told
+    assert sorted(line.split()[1] for line in lines.splitlines()) == [
+        "tiny/TF-IDF/seed-0",
+        "tiny/own/seed-0",
+    ]
+
+
+def test_the_time_left_is_that_of_cells_that_have_not_ended(
+    tiny_folder, tmp_path, monkeypatch, capfd
+):
+    def process(arguments, folder, *_):
+        write_json(folder / MADE_FILE, {**MADE, "seconds": 120})
+
+    monkeypatch.setattr(run, "_process", process)
+    given = {"data": [str(tiny_folder)], "seeds": [0, 1]}
+    run_cells(Experiment.load(write(tmp_path / "a.yaml", **given)), tmp_path, jobs=1)
+    assert capfd.readouterr().err.splitlines() == [
+        "[1/4] tiny/TF-IDF/seed-0",
+        "[2/4] tiny/own/seed-0 (about 2 min and 2 cells more)",
+        "[3/4] tiny/TF-IDF/seed-1 (about 4 min)",
+        "[4/4] tiny/own/seed-1 (about 2 min)",
+    ]
+
+
 def test_costs_are_those_of_the_cells_that_are_most_alike(tmp_path):
     methods = {**TEXT_ALONE, **GIVEN["methods"]}
     given = {"data": ["icons", "world"], "seeds": [0, 1, 2], "methods": methods}
@@ -659,7 +698,7 @@ def test_a_cell_that_goes_on_names_every_commit_that_took_part(tmp_path, monkeyp
 
     def go_on(now):
         monkeypatch.setattr(records, "commit_of_code", lambda: now)
-        run._run(cell, [], [], tmp_path, 1, Event())
+        run._run(cell, [], tmp_path, 1, Event())
         found = read_json(folder / CELL_FILE)
         return found["started"], found["continued"]
 

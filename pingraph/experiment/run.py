@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 
 from pingraph.cores import cores
 from pingraph.datasets import check_source
@@ -51,28 +51,36 @@ def run_cells(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
     # A cell that waits for another's weights holds a place: in each seed it comes after the rest.
     elsewhere = {cell.path for cell in waiting if trained_as(cell, among, out) is not cell}
     waiting.sort(key=lambda cell: (experiment.seeds.index(cell.seed), cell.path in elsewhere))
-    stopped, failures = Event(), []
+    stopped, telling = Event(), Lock()
+    running: dict[Path, Future[str | None]] = {}
+    ended: set[Path] = set()
     with (
         progress_bar(len(cells), done=len(cells) - len(waiting), lines=True) as step,
         ThreadPoolExecutor(jobs) as pool,
     ):
-        running: dict[Path, Future[str | None]] = {}
+
+        def work(cell: Cell, before: list[Future[str | None]]) -> str | None:
+            wait(before)  # they were begun before this one, so none waits for the place it holds
+            if stopped.is_set():
+                return None
+            with telling:
+                left = costs([one for one in waiting if one.path not in ended], among, out)
+                step(f"{cell.path}{told(left, jobs)}")
+            failure = _run(cell, among, out, jobs, stopped)
+            ended.add(cell.path)
+            return failure
+
         for cell in waiting:
             alike = [other.path for other in cells if other.trains_like(cell)]
             before = [running[path] for path in alike if path in running]
-            running[cell.path] = pool.submit(_run, cell, among, before, out, jobs, stopped)
+            running[cell.path] = pool.submit(work, cell, before)
         try:
-            for place, cell in enumerate(waiting):
-                left = costs(waiting[place:], among, out)
-                step(f"{cell.path}{told(left, jobs)}")
-                failure = running[cell.path].result()
-                if failure is not None:
-                    failures.append(failure)
+            results = [running[cell.path].result() for cell in waiting]
         except BaseException:
             stopped.set()
             raise
     _check_folders(cells, out)  # what others have finished meanwhile
-    return failures
+    return [failure for failure in results if failure is not None]
 
 
 def listing(experiment: Experiment, out: Path, *, jobs: int) -> list[str]:
@@ -141,18 +149,8 @@ def _kept(folder: Path) -> tuple[str, ...]:
     return _OF_DATA if (folder / DATA_FOLDER).exists() else ()
 
 
-def _run(
-    cell: Cell,
-    among: list[Cell],
-    before: list[Future[str | None]],
-    out: Path,
-    jobs: int,
-    stopped: Event,
-) -> str | None:
+def _run(cell: Cell, among: list[Cell], out: Path, jobs: int, stopped: Event) -> str | None:
     folder = out / cell.path
-    wait(before)  # they were begun before this one, so none waits for the place that it holds
-    if stopped.is_set():
-        return None
     # The processes of the cell inherit the lock: they may outlive this one, if it is killed.
     with held_while_open(folder) as lock:
         if lock is None:
