@@ -1,8 +1,10 @@
 """Pictures that people tagged: the Open Clip Art Library, as Debian packages it.
 
-apt-get download openclipart-svg openclipart-png
-for package in openclipart-*.deb; do dpkg-deb --extract $package clip-art; done
-python -m pingraph.experiments.open_clip_art clip-art clip-art-folder
+    apt-get download openclipart-svg openclipart-png
+    for package in openclipart-*.deb; do dpkg-deb --extract $package clip-art; done
+    python -m pingraph.experiments.open_clip_art clip-art clip-art-folder
+
+docs/datasets.md tells what is in it, docs/results.md what was found on it.
 """
 
 from __future__ import annotations
