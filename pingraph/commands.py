@@ -399,6 +399,7 @@ def sample(
         out: a new folder for sample.json, with every number, and the picture sample.png.
         chosen: those of `pingraph.lab.choice.gather`.
     """
+    from pingraph.files import check_new_folder
     from pingraph.lab.choice import gather
     from pingraph.lab.run import run_lab
 
@@ -406,8 +407,7 @@ def sample(
     if num_seeds < 1:
         raise PinGraphError(f"--num_seeds is {num_seeds}: expected 1 or more")
     if out is not None:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise PinGraphError(f"{out}: already exists; give the name of a new or empty folder")
+        check_new_folder(out)
         _check_writable(out / "sample.json")
     run_lab(graph, gather(**chosen), num_seeds=num_seeds, seed=seed, out=out)
 
