@@ -612,6 +612,22 @@ def test_a_cell_is_told_when_it_begins_though_another_runs_on(
     ]
 
 
+def test_no_cell_begins_once_the_command_stops(tiny_folder, tmp_path, monkeypatch):
+    begun = []
+
+    def process(arguments, folder, jobs, stopped, lock):
+        begun.append(folder)
+        if len(begun) == 1:
+            raise PinGraphError("no space left")
+        assert stopped.wait(60)  # the second one may have begun before the command knew
+
+    monkeypatch.setattr(run, "_process", process)
+    given = {"data": [str(tiny_folder)], "seeds": [0, 1]}
+    with pytest.raises(PinGraphError, match="no space left"):
+        run_cells(Experiment.load(write(tmp_path / "a.yaml", **given)), tmp_path, jobs=1)
+    assert len(begun) <= 2
+
+
 def test_the_time_left_is_that_of_cells_that_have_not_ended(
     tiny_folder, tmp_path, monkeypatch, capfd
 ):
