@@ -5,9 +5,12 @@ U pins, N image tokens, T text tokens, C channels, D embedding dimension.
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -64,6 +67,8 @@ class HybridEncoder(nn.Module):
             pins are known by heart. Less in a training of fewer than 37 passes over the pins, in
             proportion.
         deep_weight: what the fused vector of the towers counts beside the shallow part's.
+        solved_weight: what the shallow part that is solved for the walks at once counts beside
+            the one that goes on to learn from it (`learn_walks`); 0 for none that is solved.
 
     Raises:
         PinGraphError: a size that is too small, or does not fit another or the backbone; a share
@@ -87,6 +92,7 @@ class HybridEncoder(nn.Module):
         features: tuple[Modality, ...] | None = None,
         input_dropout: float = 0.5,
         deep_weight: float = 0.5,
+        solved_weight: float = 0.5,
     ):
         super().__init__()
         self.backbone = _built(backbone)
@@ -95,8 +101,9 @@ class HybridEncoder(nn.Module):
         check_sizes(embed_dim=embed_dim, dim=dim, heads=heads, regions=regions, levels=levels)
         check_heads(dim, heads, multiple=16 if stem else 1)
         check_dropout(dropout=dropout, input_dropout=input_dropout)
-        if not 0 <= deep_weight < math.inf:
-            raise PinGraphError(f"deep_weight is {deep_weight}: expected a number of 0 or more")
+        for name, weight in (("deep_weight", deep_weight), ("solved_weight", solved_weight)):
+            if not 0 <= weight < math.inf:
+                raise PinGraphError(f"{name} is {weight}: expected a number of 0 or more")
         _check_looks(towers, granularities, regions, levels)
         self.embed_dim = embed_dim
         self.dim = dim
@@ -118,6 +125,8 @@ class HybridEncoder(nn.Module):
         self.fusion = Fusion(fusion, dim, embed_dim, heads, dropout)
         self.shallow = _shallow(towers, shallow, embed_dim, self.features, input_dropout)
         self.deep_weight = deep_weight
+        self.solved = _unsolved(self.shallow) if solved_weight else None
+        self.solved_weight = solved_weight
         self.turn = None if self.shallow is None else nn.Parameter(rotation(embed_dim))
 
     def forward(self, content: PinContent) -> Embeddings:
@@ -133,9 +142,13 @@ class HybridEncoder(nn.Module):
         known = (has_image | has_text).unsqueeze(1)
         shallow, vocabulary = None, self.backbone.vocabulary
         if self.shallow is not None and vocabulary is not None:
-            shallow = self.shallow(content, vocabulary(content.tokens))
+            words = vocabulary(content.tokens)
+            shallow = both = self.shallow(content, words)
+            # Not in training: it fits the training pins, which would leave the others little to do.
+            if self.solved is not None and not self.training:
+                both = shallow + self.solved_weight * self.solved(content, words)
             # Turned as the parts of the fusion are, so that each is held against its like.
-            fused = unit(self.deep_weight * fused + shallow @ self.turn)
+            fused = unit(self.deep_weight * fused + both @ self.turn)
         return Embeddings(
             image=image[2],
             text=text[2],
@@ -154,6 +167,23 @@ class HybridEncoder(nn.Module):
         """Note what the tokens of a trained tokenizer are; nothing to do for a pretrained one."""
         if self.backbone.vocabulary is not None:
             self.backbone.vocabulary.learn(tokenizer)
+
+    def learn_walks(self, contents: Iterable[PinContent], targets: np.ndarray) -> None:
+        """Let the shallow part start from what walks say by themselves, which is solved at once.
+
+        The fused embedding of a pin is, from then on, of the towers, of the shallow part that goes
+        on to learn, and of that from which it started, since what is trained on also forgets
+        (WiSE-FT, Wortsman et al., CVPR 2022). Without a shallow part or a walk nothing changes.
+
+        Args:
+            contents: of n training pins, some at a time.
+            targets: float32 [n, K], as of `walk_spectrum`.
+        """
+        vocabulary = self.backbone.vocabulary
+        if self.shallow is None or self.solved is None or vocabulary is None or not targets.any():
+            return
+        self.shallow.solve(((one, vocabulary(one.tokens)) for one in contents), targets)
+        self.solved.load_state_dict(self.shallow.state_dict())
 
     def expect_passes(self, passes: float) -> None:
         """Hide less of what is read where training sees each pin a few times only: see `hiding`.
@@ -288,6 +318,16 @@ def _shallow(
     if vocabulary is None or wanted is False:
         return None
     return ShallowLook(vocabulary, embed_dim, features, dropout)
+
+
+def _unsolved(shallow: ShallowLook | None) -> ShallowLook | None:
+    """A shallow part like this one that says nothing and is not trained."""
+    if shallow is None:
+        return None
+    made = copy.deepcopy(shallow).requires_grad_(False)
+    for matrix in made.parameters():
+        matrix.zero_()
+    return made
 
 
 def _check_looks(

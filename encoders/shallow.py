@@ -3,13 +3,22 @@
 U pins, T tokens, S pixels of a side, D embedding dimension.
 """
 
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pingraph.encoders.features import Modality, ShallowFeatures
+from pingraph.encoders.features import Modality, ShallowFeatures, feature_of
 from pingraph.encoders.hiding import HiddenNumbers
 from pingraph.encoders.layers import unit
+from pingraph.encoders.ridge import Group, solve_ridge
 from pingraph.encoders.vocabulary import Vocabulary, Words, WordVectors
 from pingraph.interfaces import PinContent
 
@@ -30,6 +39,8 @@ class ShallowLook(nn.Module):
     """
 
     SIDE = 16  # pixels that are told apart, of a side
+    PENALTY = 0.3  # of the ridge regression, in mean squared lengths of what is seen of a pin
+    PIXELS = 0.5  # what the pixels count there beside the other groups of numbers
 
     def __init__(
         self,
@@ -53,11 +64,88 @@ class ShallowLook(nn.Module):
             content: of the pins.
             words: its tokens, as the vocabulary gives them.
         """
-        weights = F.normalize(self.words.weigh(words, content.token_mask), dim=1)
-        vectors = self.words.sum(words, weights) + self._pixels(content)
+        weights = self._weights(content, words)
+        pixels = self.pixels(self.dropout(self._pixels(content)))
+        vectors = self.words.sum(words, weights) + pixels
         return unit(vectors if self.features is None else vectors + self.features(content))
+
+    @torch.no_grad()
+    def solve(self, seen: Iterable[tuple[PinContent, Words]], targets: np.ndarray) -> None:
+        """Set all matrices at once, so that what is seen of pins makes their targets.
+
+        By ridge regression, and of the result the D main components: reduced-rank regression
+        (Izenman 1975). Vectors come out about 1 long before `forward` makes them so.
+
+        Args:
+            seen: the content of n pins, some at a time, and its tokens.
+            targets: float32 [n, K], of whom each pin belongs to; rotated, they give the same.
+        """
+        parts = [self._groups(content, words) for content, words in seen]
+        groups = {name: _stacked([part[name] for part in parts]) for name in parts[0]}
+        counts = {name: self.PIXELS if name == "pixels" else 1.0 for name in groups}
+        total = sum(counts.values())
+        scales = {name: _scale(group, counts[name] / total) for name, group in groups.items()}
+        scaled = [group * scales[name] for name, group in groups.items()]
+        found = solve_ridge(scaled, targets, penalty=self.PENALTY)
+        matrices = {name: scales[name] * w for name, w in zip(groups, found, strict=True)}
+        made = np.sum([groups[name] @ w for name, w in matrices.items()], axis=0)
+        axes = np.linalg.eigh(made.T @ made)[1][:, ::-1][:, : self.pixels.out_features]
+        length = np.sqrt(np.square(made @ axes).sum(1).mean())
+        for name, w in matrices.items():
+            self._set(name, w @ axes / max(length, np.finfo(np.float32).tiny))
+
+    def _weights(self, content: PinContent, words: Words) -> Tensor:
+        return F.normalize(self.words.weigh(words, content.token_mask), dim=1)
 
     def _pixels(self, content: PinContent) -> Tensor:
         images = content.images.to(self.middle.dtype) / 255
         coarse = F.adaptive_avg_pool2d(images, self.SIDE).flatten(1) - self.middle
-        return self.pixels(self.dropout(unit(coarse))) * content.has_image.unsqueeze(1)
+        return unit(coarse) * content.has_image.unsqueeze(1)
+
+    def _groups(self, content: PinContent, words: Words) -> dict[str, Group]:
+        """What the matrices are multiplied with, [U, F] each."""
+        weights = self._weights(content, words)
+        pins, places = content.token_mask.nonzero(as_tuple=True)
+        tokens = words.learned[words.places][pins, places]
+        learned = tokens != self.words.learned.padding_idx
+        entries = [one[learned].cpu().numpy() for one in (weights[pins, places], pins, tokens)]
+        shape = len(weights), self.words.learned.num_embeddings
+        groups: dict[str, Group] = {"words": sparse.csr_array((entries[0], entries[1:]), shape)}
+        if words.known is not None:
+            known = words.known.to(weights.dtype)
+            bags = F.embedding_bag(words.places, known, per_sample_weights=weights, mode="sum")
+            groups["lexicon"] = bags.cpu().numpy()
+        groups["pixels"] = self._pixels(content).cpu().numpy()
+        for name in self._maps():
+            features, present = feature_of(content, name)
+            groups[name] = (features.float() * present.unsqueeze(1)).cpu().numpy()
+        return groups
+
+    def _set(self, name: str, matrix: np.ndarray) -> None:
+        """Set the weights of a group to a matrix [F, at most D]."""
+        made = torch.from_numpy(np.ascontiguousarray(matrix))
+        made = F.pad(made, (0, self.pixels.out_features - matrix.shape[1]))
+        if name == "words":
+            self.words.learned.weight.copy_(made)
+            return
+        layers = {"pixels": self.pixels, "lexicon": self.words.map, **self._maps()}
+        layer = layers[name]
+        layer.weight.copy_(made.T)
+        if layer.bias is not None:
+            layer.bias.zero_()
+
+    def _maps(self) -> dict[str, Any]:
+        return {} if self.features is None else dict(self.features.maps.items())
+
+
+def _scale(group: Group, count: float) -> float:
+    """What makes rows that are not 0 have a mean square of `count`; 0 where all are."""
+    lengths = abs(group).power(2).sum(1) if sparse.issparse(group) else np.square(group).sum(1)
+    present = lengths[lengths > 0]
+    return math.sqrt(count / present.mean()) if len(present) else 0.0
+
+
+def _stacked(parts: list[Group]) -> Group:
+    if sparse.issparse(parts[0]):
+        return sparse.vstack(parts, format="csr")
+    return np.concatenate(parts)

@@ -19,21 +19,25 @@ from torch.utils.data import DataLoader
 
 from pingraph.augmentation import Augmentation
 from pingraph.batches import PinBatches
-from pingraph.content import ContentReader
+from pingraph.content import ContentReader, Reader
 from pingraph.datasets import PinBoardDataset, open_dataset
 from pingraph.devices import moved
 from pingraph.errors import PinGraphError
 from pingraph.files import read_json, write_json
-from pingraph.interfaces import NegativeSampler, PinBatch, Sampler
+from pingraph.interfaces import NegativeSampler, PinBatch, PinContent, Sampler
 from pingraph.interrupts import Uninterrupted
 from pingraph.pixel_store import OnBrokenImage
+from pingraph.progress import progress_bar
 from pingraph.run_files import CHECKPOINT_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE
 from pingraph.splits import Split, Splitter
 from pingraph.tokenization import load_tokenizer, save_tokenizer
 from pingraph.training_pins import TrainingPins
+from pingraph.walk_spectrum import walk_spectrum
 
 # Of a run whose length is not given: these steps, or passes where there are too many pins for that.
 STEPS, PASSES = 1200, 10
+# Walks are solved for among so many pins at most, which are drawn: more would need more memory.
+SOLVED_PINS = 50_000
 
 
 class PinDataModule(LightningDataModule):
@@ -61,6 +65,9 @@ class PinDataModule(LightningDataModule):
             dropout is drawn for each chunk, so that the number of ranks changes nothing.
         count_pins: find out before training how often each pin comes into a batch, for an objective
             with `logq`; `pingraph fit` takes it from the objective.
+        learn_walks: before training, let the encoder's shallow part learn what the sampler's walks
+            say by themselves (`HybridEncoder.learn_walks`), for an objective that has a neighbor
+            term; `pingraph fit` takes it from the objective.
         num_workers: processes that read batches; 0 reads in the training process.
         on_broken_image: "raise" stops with the pin's id, "skip" trains the pin without its image
             and counts it.
@@ -80,6 +87,7 @@ class PinDataModule(LightningDataModule):
         titles: bool = True,
         chunk_size: int = 256,
         count_pins: bool = False,
+        learn_walks: bool = False,
         num_workers: int = 1,
         on_broken_image: OnBrokenImage = "raise",
         seed: int = 0,
@@ -102,6 +110,7 @@ class PinDataModule(LightningDataModule):
         self.titles = titles
         self.chunk_size = chunk_size
         self.count_pins = count_pins
+        self.learn_walks = learn_walks
         self.num_workers = num_workers
         self.on_broken_image = on_broken_image
         self.seed = seed
@@ -154,9 +163,12 @@ class PinDataModule(LightningDataModule):
         )
         self.encoder.to(self._device)  # a frozen backbone computes its features there
         pins = TrainingPins.of(self.dataset, split, titles=self.titles)
+        reader = pins.reader(self.encoder, self.content)
+        if self.learn_walks and not (folder / CHECKPOINT_FILE).exists():
+            self._learn_walks(split, reader)
         self.batches = PinBatches(
             pins,
-            pins.reader(self.encoder, self.content),
+            reader,
             self.sampler,
             self._augmentation(),
             self.negatives,
@@ -171,6 +183,27 @@ class PinDataModule(LightningDataModule):
         )
         if hasattr(self.encoder, "expect_passes"):
             self.encoder.expect_passes(self.batches.passes)
+
+    def _learn_walks(self, split: Split, reader: Reader) -> None:
+        """Let the encoder solve for the walks among the pins alone: titles made it find fewer."""
+        width = getattr(self.encoder, "embed_dim", 0)
+        if not width or getattr(self.encoder, "solved", None) is None:
+            return
+        graph = split.train_graph(self.dataset.graph)
+        pins = split.train_pins[graph.pin_degrees[split.train_pins] > 0]
+        if len(pins) > SOLVED_PINS:
+            drawn = np.random.default_rng(self.seed).choice(pins, SOLVED_PINS, replace=False)
+            pins = np.sort(drawn)
+        targets = walk_spectrum(graph, pins, self.sampler, dim=2 * width, seed=self.seed)
+        blocks = [pins[at : at + self.chunk_size] for at in range(0, len(pins), self.chunk_size)]
+        with progress_bar(len(blocks)) as step:
+
+            def contents() -> Iterator[PinContent]:
+                for block in blocks:
+                    step("content for the walks")
+                    yield moved(reader.read(block), self._device)
+
+            self.encoder.learn_walks(contents(), targets)
 
     def _steps(self, anchors: int) -> int:
         """Return how many steps the run has, and tell the trainer where it was not told."""

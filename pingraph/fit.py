@@ -119,6 +119,9 @@ class PinCLI(LightningCLI):
         parser.link_arguments(
             "model.objective", "data.count_pins", compute_fn=_uses_logq, apply_on="instantiate"
         )
+        parser.link_arguments(
+            "model.objective", "data.learn_walks", compute_fn=_aligns, apply_on="instantiate"
+        )
 
     def before_instantiate_classes(self) -> None:
         """Give the parts of the objective that have to know it the width of the embeddings.
@@ -227,6 +230,10 @@ def _listed(value: Any) -> list[Any]:
 
 def _uses_logq(objective: Any) -> bool:
     return getattr(objective, "logq", False)
+
+
+def _aligns(objective: Any) -> bool:
+    return bool(getattr(objective, "neighbor_pairs", True))
 
 
 def quiet() -> None:

@@ -16,7 +16,7 @@ LAYERS = [
     "samplers",
     """encoders objectives losses false_negatives embedding_bank batch_alignments views codes
     neighbor_context tokenization pixel_store content augmentation
-    joined_reader training_pins
+    joined_reader training_pins walk_spectrum
     batches pin_counts gathering feature_files feature_key feature_store
     frozen_features""",
     "run_files weights mistakes parsing data module audits",

@@ -17,8 +17,16 @@ from tests.test_encoders import LikePretrained, changed, content, mixed
 WORDS = Vocabulary(50, read_lexicon("none"))
 
 
+CUT = (slice(0, 3), slice(3, 7))
+
+
 def made():
     return ShallowLook(WORDS, 12)
+
+
+def parts(given):
+    """The tensors of a content, by name."""
+    return [(name, one) for name, one in vars(given).items() if one is not None]
 
 
 def by_loops(look, given, pin):
@@ -111,3 +119,115 @@ def test_it_stands_beside_a_backbone_that_learns_its_words():
     assert HybridEncoder(shallow=False)(content(pins=0)).shallow is None
     with pytest.raises(PinGraphError, match="shallow is true: expected a backbone that learns its"):
         HybridEncoder(LikePretrained(), shallow=True)
+
+
+def seen_by_loops(look, given):
+    """What is seen of pins, a dense matrix of each group of numbers."""
+    words = np.zeros((len(given.tokens), 51))
+    for pin, tokens in enumerate(given.tokens):
+        kept = tokens[given.token_mask[pin]].tolist()
+        weights = [math.log1p(look.words.weights.weight[token, 0].exp().item()) for token in kept]
+        for token, weight in zip(kept, weights, strict=True):
+            words[pin, token] += weight / math.hypot(*weights)
+    side = given.images.shape[-1] // look.SIDE
+    images = given.images.double().unfold(2, side, side).unfold(3, side, side).mean((4, 5)) / 255
+    coarse = F.normalize(images.flatten(1) - 0.5, dim=1) * given.has_image[:, None]
+    return {"words": words, "pixels": coarse.numpy()}
+
+
+def solved_by_loops(look, given, targets, counts):
+    """The main components of the ridge regression's result, by the normal equations."""
+    parts = []
+    for name, group in seen_by_loops(look, given).items():
+        square = (group**2).sum(1)
+        parts.append(group * np.sqrt(counts[name] / square[square > 0].mean()))
+    x = np.concatenate(parts, axis=1)
+    found = x @ np.linalg.solve(x.T @ x + 0.3 * np.eye(x.shape[1]), x.T @ targets)
+    made = found @ np.linalg.svd(found)[2][:12].T
+    return made / np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-12)
+
+
+def test_it_is_solved_as_a_ridge_regression_of_the_lowest_rank():
+    torch.manual_seed(3)
+    look, given = made().eval(), mixed()
+    given = changed(given, images=torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8))
+    targets = np.random.default_rng(0).normal(size=(7, 30)).astype(np.float32)
+    halves = [changed(given, **{n: v[rows] for n, v in parts(given)}) for rows in CUT]
+    look.solve(((half, WORDS(half.tokens)) for half in halves), targets)
+    found = look(given, WORDS(given.tokens)).detach().numpy()
+    expected = solved_by_loops(look, given, targets, {"words": 2 / 3, "pixels": 1 / 3})
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=0.01)
+    turned = made().eval()
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(30, 30)))[0]
+    turned.solve([(given, WORDS(given.tokens))], targets @ rotation.astype(np.float32))
+    other = turned(given, WORDS(given.tokens)).detach().numpy()
+    np.testing.assert_allclose(other @ other.T, found @ found.T, atol=0.01)
+
+
+def test_before_they_are_made_so_vectors_are_about_one_long():
+    look, given = made().eval(), changed(mixed(), has_image=torch.zeros(7, dtype=torch.bool))
+    look.solve([(given, WORDS(given.tokens))], 100 * np.eye(7, 5, dtype=np.float32))
+    vectors = seen_by_loops(look, given)["words"] @ look.words.learned.weight.detach().numpy()
+    assert np.square(vectors).sum(1).mean() == pytest.approx(1, rel=1e-3)
+    assert not look.words.learned.weight[:, 5:].any()  # five targets make five dimensions
+    assert not look.pixels.weight.any()
+
+
+def start():
+    torch.manual_seed(1)
+    backbone = SmallBackbone(image_size=16, vocab_size=50, max_tokens=6, dim=32, dropout=0)
+    return HybridEncoder(backbone, embed_dim=24, deep_weight=0.7, solved_weight=1.5, dropout=0)
+
+
+def with_features(given):
+    generator = torch.Generator().manual_seed(0)
+    made = (torch.randn(7, width, generator=generator) for width in (1280, 384))
+    image, text = (F.normalize(one, dim=1).half() for one in made)
+    return changed(given, image_features=image, text_features=text)
+
+
+@torch.no_grad()
+def test_the_fused_embedding_keeps_what_the_shallow_part_started_from():
+    encoder, given = start().eval(), with_features(mixed())
+    before = encoder(given)
+    encoder.learn_walks([given], np.zeros((7, 48), np.float32))
+    assert torch.equal(encoder(given).fused, before.fused)  # no walk, no change
+    encoder.learn_walks([given], np.random.default_rng(0).normal(size=(7, 48)).astype(np.float32))
+    words = encoder.backbone.vocabulary(given.tokens)
+    solved = encoder.shallow(given, words)
+    assert torch.equal(encoder.solved(given, words), solved)
+    for name in ("image", "text"):
+        assert torch.equal(getattr(encoder(given), name), getattr(before, name))
+    for matrix in encoder.shallow.parameters():
+        matrix.add_(0.1 * torch.randn_like(matrix))
+    assert torch.equal(encoder.solved(given, words), solved)
+    whole = encoder(given)
+    learned = encoder.shallow(given, words)
+    assert torch.equal(whole.shallow, learned)
+    encoder.solved_weight = 0.0
+    deep = F.normalize(encoder(given).fused, dim=1)
+    encoder.train().expect_passes(1e-9)  # nothing is hidden
+    np.testing.assert_allclose(encoder(given).fused, deep, atol=1e-5)
+    encoder.eval().shallow = None
+    towers = encoder(given).fused
+    known = torch.tensor([1, 1, 1, 1, 1, 0, 1]).bool()[:, None]
+    summed = 0.7 * towers + (learned + 1.5 * solved) @ encoder.turn
+    torch.testing.assert_close(whole.fused, F.normalize(summed, dim=1) * known)
+
+
+def test_only_what_goes_on_to_learn_is_trained():
+    encoder, given = start(), with_features(mixed())
+    encoder.learn_walks([given], np.random.default_rng(0).normal(size=(7, 48)).astype(np.float32))
+    encoder(given).fused.square().sum().backward()
+    assert all(p.grad is None and not p.requires_grad for p in encoder.solved.parameters())
+    assert all(p.grad is not None for p in encoder.shallow.parameters())
+
+
+def test_an_encoder_without_a_shallow_part_learns_no_walks():
+    encoder = HybridEncoder(shallow=False)
+    encoder.learn_walks([content()], np.ones((7, 4), np.float32))
+    assert encoder.solved is None
+    assert HybridEncoder(solved_weight=0).solved is None
+    for weight in (-1, math.inf):
+        with pytest.raises(PinGraphError, match=f"solved_weight is {weight}: expected a number"):
+            HybridEncoder(solved_weight=weight)
