@@ -82,17 +82,24 @@ class ShallowLook(nn.Module):
         """
         parts = [self._groups(content, words) for content, words in seen]
         groups = {name: _stacked([part[name] for part in parts]) for name in parts[0]}
-        counts = {name: self.PIXELS if name == "pixels" else 1.0 for name in groups}
-        total = sum(counts.values())
-        scales = {name: _scale(group, counts[name] / total) for name, group in groups.items()}
-        scaled = [group * scales[name] for name, group in groups.items()]
+        lengths = {name: _length(group) for name, group in groups.items()}
+        counts = {
+            name: self.PIXELS if name == "pixels" else 1.0 for name in groups if lengths[name]
+        }
+        scales = {
+            name: math.sqrt(count / sum(counts.values())) / lengths[name]
+            for name, count in counts.items()
+        }
+        scaled = [groups[name] * scale for name, scale in scales.items()]
         found = solve_ridge(scaled, targets, penalty=self.PENALTY)
-        matrices = {name: scales[name] * w for name, w in zip(groups, found, strict=True)}
-        made = np.sum([groups[name] @ w for name, w in matrices.items()], axis=0)
+        made = np.sum([group @ w for group, w in zip(scaled, found, strict=True)], axis=0)
         axes = np.linalg.eigh(made.T @ made)[1][:, ::-1][:, : self.pixels.out_features]
         length = np.sqrt(np.square(made @ axes).sum(1).mean())
-        for name, w in matrices.items():
-            self._set(name, w @ axes / max(length, np.finfo(np.float32).tiny))
+        axes = axes / max(length, np.finfo(np.float32).tiny)
+        matrices = dict(zip(scales, found, strict=True))
+        for name, group in groups.items():
+            absent = np.zeros((group.shape[1], len(axes)), np.float32)
+            self._set(name, scales.get(name, 0.0) * matrices.get(name, absent) @ axes)
 
     def _weights(self, content: PinContent, words: Words) -> Tensor:
         return F.normalize(self.words.weigh(words, content.token_mask), dim=1)
@@ -138,11 +145,11 @@ class ShallowLook(nn.Module):
         return {} if self.features is None else dict(self.features.maps.items())
 
 
-def _scale(group: Group, count: float) -> float:
-    """What makes rows that are not 0 have a mean square of `count`; 0 where all are."""
-    lengths = abs(group).power(2).sum(1) if sparse.issparse(group) else np.square(group).sum(1)
-    present = lengths[lengths > 0]
-    return math.sqrt(count / present.mean()) if len(present) else 0.0
+def _length(group: Group) -> float:
+    """The root of the mean square of the rows that are not 0; 0 where all are."""
+    square = abs(group).power(2).sum(1) if sparse.issparse(group) else np.square(group).sum(1)
+    present = square[square > 0]
+    return math.sqrt(present.mean()) if len(present) else 0.0
 
 
 def _stacked(parts: list[Group]) -> Group:

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Sampler
+from pingraph.progress import progress_bar
 from pingraph.samplers.asking import neighbors_of
 
 _EPOCHS = 10  # of walks that are added up: one of them finds the less likely neighbors by chance
@@ -62,13 +63,15 @@ def _visits(
 ) -> sparse.csr_array:
     """Shares of the visits from each pin to each other, [n, n]; rows sum to 1 at most."""
     total = sparse.csr_array((len(pins), len(pins)))
-    for epoch in range(_EPOCHS):
-        found = neighbors_of(sampler, graph, pins, seed=seed, epoch=epoch)
-        columns = np.searchsorted(pins, found.ids).clip(max=len(pins) - 1)
-        known = found.mask & (pins[columns] == found.ids)
-        rows = known.nonzero()[0]
-        entries = found.weights[known].astype(np.float64) / _EPOCHS, (rows, columns[known])
-        total = total + sparse.csr_array(entries, shape=total.shape)
+    with progress_bar(_EPOCHS) as step:
+        for epoch in range(_EPOCHS):
+            step("walks to solve for")
+            found = neighbors_of(sampler, graph, pins, seed=seed, epoch=epoch)
+            columns = np.searchsorted(pins, found.ids).clip(max=len(pins) - 1)
+            known = found.mask & (pins[columns] == found.ids)
+            rows = known.nonzero()[0]
+            entries = found.weights[known].astype(np.float64) / _EPOCHS, (rows, columns[known])
+            total = total + sparse.csr_array(entries, shape=total.shape)
     return total
 
 

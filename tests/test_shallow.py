@@ -140,7 +140,8 @@ def solved_by_loops(look, given, targets, counts):
     parts = []
     for name, group in seen_by_loops(look, given).items():
         square = (group**2).sum(1)
-        parts.append(group * np.sqrt(counts[name] / square[square > 0].mean()))
+        if square.any():
+            parts.append(group * np.sqrt(counts[name] / square[square > 0].mean()))
     x = np.concatenate(parts, axis=1)
     found = x @ np.linalg.solve(x.T @ x + 0.3 * np.eye(x.shape[1]), x.T @ targets)
     made = found @ np.linalg.svd(found)[2][:12].T
@@ -162,6 +163,17 @@ def test_it_is_solved_as_a_ridge_regression_of_the_lowest_rank():
     turned.solve([(given, WORDS(given.tokens))], targets @ rotation.astype(np.float32))
     other = turned(given, WORDS(given.tokens)).detach().numpy()
     np.testing.assert_allclose(other @ other.T, found @ found.T, atol=0.01)
+
+
+def test_what_no_pin_has_is_not_solved_for():
+    look, given = made().eval(), mixed()
+    targets = np.random.default_rng(0).normal(size=(7, 30)).astype(np.float32)
+    blind = changed(given, has_image=torch.zeros(7, dtype=torch.bool))
+    look.solve([(blind, WORDS(blind.tokens))], targets)
+    found = look(blind, WORDS(blind.tokens)).detach().numpy()
+    expected = solved_by_loops(look, blind, targets, {"words": 1.0, "pixels": 0.0})
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=0.01)
+    assert not look.pixels.weight.any()
 
 
 def test_before_they_are_made_so_vectors_are_about_one_long():
