@@ -40,8 +40,8 @@ def conjugate_gradients(
     product: Callable[[np.ndarray], np.ndarray],
     b: np.ndarray,
     *,
-    tolerance: float = 1e-2,
-    most: int = 500,
+    tolerance: float = 1e-5,
+    most: int = 40,
 ) -> np.ndarray:
     """Return x [n, K] with A x = b, each column by itself (Hestenes & Stiefel 1952).
 
@@ -49,7 +49,8 @@ def conjugate_gradients(
         product: of A, symmetric and positive definite, with any [n, K].
         b: [n, K].
         tolerance: of the length of b - A x, in lengths of b.
-        most: steps.
+        most: steps. So many and not a tolerance end the solution of thousands of rows: where to
+            stop by a tolerance hangs on rounding, and so on the number of threads.
     """
     x = np.zeros_like(b)
     rest, direction = b.copy(), b.copy()

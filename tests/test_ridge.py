@@ -26,7 +26,7 @@ def test_it_equals_the_normal_equations(seed, rows, widths, penalty):
     assert all(w.dtype == np.float32 for w in found)
     joined = np.concatenate(found)
     lengths = np.linalg.norm(targets, axis=0) / np.sqrt(penalty)
-    assert (np.abs(joined - expected) <= 0.03 * lengths + 1e-12).all()
+    assert (np.abs(joined - expected) <= 1e-3 * lengths + 1e-12).all()
 
 
 def test_each_column_is_solved_as_far_as_asked():
@@ -35,7 +35,7 @@ def test_each_column_is_solved_as_far_as_asked():
     a = root @ root.T + 0.1 * np.eye(40)
     b = rng.normal(size=(40, 5)) * np.logspace(-6, 6, 5)
     for tolerance in (1e-1, 1e-8):
-        x = conjugate_gradients(lambda y: a @ y, b, tolerance=tolerance)
+        x = conjugate_gradients(lambda y: a @ y, b, tolerance=tolerance, most=500)
         rest = np.linalg.norm(b - a @ x, axis=0) / np.linalg.norm(b, axis=0)
         assert (rest < 1.01 * tolerance).all()
         assert rest.max() > 1e-4 * tolerance
