@@ -357,16 +357,20 @@ import os
 import signal
 
 import numpy as np
+from torch.utils.data import get_worker_info
 
 from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Neighbors
+from pingraph.samplers import PinSAGESampler
 
 
 class Killed:
     def sample(
         self, graph: PinBoardGraph, seeds: np.ndarray, *, seed: int, epoch: int = 0
     ) -> Neighbors:
-        os.kill(os.getpid(), signal.SIGKILL)
+        if get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return PinSAGESampler(k=5).sample(graph, seeds, seed=seed, epoch=epoch)
 """
 
 
