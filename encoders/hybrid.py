@@ -68,13 +68,16 @@ class HybridEncoder(nn.Module):
             proportion.
         deep_weight: what the fused vector of the towers counts beside the shallow part's.
         solved_weight: what the shallow part that is solved for the walks at once counts beside
-            the one that goes on to learn from it (`learn_walks`); 0 for none that is solved.
+            the one that goes on to learn from it, times what it can tell of pins unseen
+            (`learn_walks`); 0 for none that is solved.
 
     Raises:
         PinGraphError: a size that is too small, or does not fit another or the backbone; a share
             or weight out of range; no granularity; a shallow part beside a pretrained backbone; an
             unknown modality.
     """
+
+    foresight: Tensor  # of the solved part
 
     def __init__(
         self,
@@ -92,7 +95,7 @@ class HybridEncoder(nn.Module):
         features: tuple[Modality, ...] | None = None,
         input_dropout: float = 0.5,
         deep_weight: float = 0.5,
-        solved_weight: float = 0.5,
+        solved_weight: float = 1.0,
     ):
         super().__init__()
         self.backbone = _built(backbone)
@@ -127,6 +130,8 @@ class HybridEncoder(nn.Module):
         self.deep_weight = deep_weight
         self.solved = _unsolved(self.shallow) if solved_weight else None
         self.solved_weight = solved_weight
+        if self.solved is not None:
+            self.register_buffer("foresight", torch.tensor(0.0))
         self.turn = None if self.shallow is None else nn.Parameter(rotation(embed_dim))
 
     def forward(self, content: PinContent) -> Embeddings:
@@ -146,7 +151,7 @@ class HybridEncoder(nn.Module):
             shallow = both = self.shallow(content, words)
             # Not in training: it fits the training pins, which would leave the others little to do.
             if self.solved is not None and not self.training:
-                both = shallow + self.solved_weight * self.solved(content, words)
+                both = shallow + self.solved_weight * self.foresight * self.solved(content, words)
             # Turned as the parts of the fusion are, so that each is held against its like.
             fused = unit(self.deep_weight * fused + both @ self.turn)
         return Embeddings(
@@ -173,7 +178,9 @@ class HybridEncoder(nn.Module):
 
         The fused embedding of a pin is, from then on, of the towers, of the shallow part that goes
         on to learn, and of that from which it started, since what is trained on also forgets
-        (WiSE-FT, Wortsman et al., CVPR 2022). Without a shallow part or a walk nothing changes.
+        (WiSE-FT, Wortsman et al., CVPR 2022). Both count as much as the solution can tell of pins
+        that it was not solved for: next to nothing where walks go by chance. Without a shallow part
+        or a walk nothing changes.
 
         Args:
             contents: of n training pins, some at a time.
@@ -182,8 +189,11 @@ class HybridEncoder(nn.Module):
         vocabulary = self.backbone.vocabulary
         if self.shallow is None or self.solved is None or vocabulary is None or not targets.any():
             return
-        self.shallow.solve(((one, vocabulary(one.tokens)) for one in contents), targets)
+        seen = ((one, vocabulary(one.tokens)) for one in contents)
         self.solved.load_state_dict(self.shallow.state_dict())
+        self.foresight.fill_(self.solved.solve(seen, targets))
+        if self.foresight > 0:
+            self.shallow.start_from(self.solved, float(self.foresight))
 
     def expect_passes(self, passes: float) -> None:
         """Hide less of what is read where training sees each pin a few times only: see `hiding`.

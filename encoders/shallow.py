@@ -70,7 +70,7 @@ class ShallowLook(nn.Module):
         return unit(vectors if self.features is None else vectors + self.features(content))
 
     @torch.no_grad()
-    def solve(self, seen: Iterable[tuple[PinContent, Words]], targets: np.ndarray) -> None:
+    def solve(self, seen: Iterable[tuple[PinContent, Words]], targets: np.ndarray) -> float:
         """Set all matrices at once, so that what is seen of pins makes their targets.
 
         By ridge regression, and of the result the D main components: reduced-rank regression
@@ -79,6 +79,10 @@ class ShallowLook(nn.Module):
         Args:
             seen: the content of n pins, some at a time, and its tokens.
             targets: float32 [n, K], of whom each pin belongs to; rotated, they give the same.
+
+        Returns:
+            What can be told of pins unseen, 0 to 1: the mean cosine, 0 if it is below, between the
+            targets of a tenth of the pins, drawn, and what a solution of the others makes of them.
         """
         parts = [self._groups(content, words) for content, words in seen]
         groups = {name: _stacked([part[name] for part in parts]) for name in parts[0]}
@@ -92,7 +96,7 @@ class ShallowLook(nn.Module):
         }
         scaled = [groups[name] * scale for name, scale in scales.items()]
         found = solve_ridge(scaled, targets, penalty=self.PENALTY)
-        made = np.sum([group @ w for group, w in zip(scaled, found, strict=True)], axis=0)
+        made = _products(scaled, found)
         axes = np.linalg.eigh(made.T @ made)[1][:, ::-1][:, : self.pixels.out_features]
         length = np.sqrt(np.square(made @ axes).sum(1).mean())
         axes = axes / max(length, np.finfo(np.float32).tiny)
@@ -100,6 +104,28 @@ class ShallowLook(nn.Module):
         for name, group in groups.items():
             absent = np.zeros((group.shape[1], len(axes)), np.float32)
             self._set(name, scales.get(name, 0.0) * matrices.get(name, absent) @ axes)
+        return self._foresight(scaled, targets)
+
+    @torch.no_grad()
+    def start_from(self, solved: ShallowLook, share: float) -> None:
+        """Take the matrices of another look like this one, made shorter by a share of 0 to 1."""
+        own = self._layers()
+        for name, layer in solved._layers().items():
+            for parameter, value in zip(own[name].parameters(), layer.parameters(), strict=True):
+                parameter.copy_(share * value)
+
+    def _foresight(self, groups: list[Group], targets: np.ndarray) -> float:
+        held = np.zeros(len(targets), bool)
+        drawn = np.random.default_rng(0).permutation(len(targets))
+        held[drawn[: -(-len(targets) // 10)]] = True
+        found = solve_ridge(
+            [group[~held] for group in groups], targets[~held], penalty=self.PENALTY
+        )
+        told, truth = _products([group[held] for group in groups], found), targets[held]
+        lengths = np.linalg.norm(told, axis=1) * np.linalg.norm(truth, axis=1)
+        there = lengths > 0
+        cosines = (told * truth).sum(1)[there] / lengths[there]
+        return max(0.0, float(cosines.mean())) if len(cosines) else 0.0
 
     def _weights(self, content: PinContent, words: Words) -> Tensor:
         return F.normalize(self.words.weigh(words, content.token_mask), dim=1)
@@ -132,17 +158,22 @@ class ShallowLook(nn.Module):
         """Set the weights of a group to a matrix [F, at most D]."""
         made = torch.from_numpy(np.ascontiguousarray(matrix))
         made = F.pad(made, (0, self.pixels.out_features - matrix.shape[1]))
-        if name == "words":
-            self.words.learned.weight.copy_(made)
-            return
-        layers = {"pixels": self.pixels, "lexicon": self.words.map, **self._maps()}
-        layer = layers[name]
-        layer.weight.copy_(made.T)
-        if layer.bias is not None:
+        layer = self._layers()[name]
+        layer.weight.copy_(made if name == "words" else made.T)
+        if getattr(layer, "bias", None) is not None:
             layer.bias.zero_()
+
+    def _layers(self) -> dict[str, Any]:
+        """The matrices of the groups of numbers, by name."""
+        lexicon = {} if self.words.map is None else {"lexicon": self.words.map}
+        return {"words": self.words.learned, **lexicon, "pixels": self.pixels, **self._maps()}
 
     def _maps(self) -> dict[str, Any]:
         return {} if self.features is None else dict(self.features.maps.items())
+
+
+def _products(groups: list[Group], matrices: list[np.ndarray]) -> np.ndarray:
+    return np.sum([group @ w for group, w in zip(groups, matrices, strict=True)], axis=0)
 
 
 def _length(group: Group) -> float:

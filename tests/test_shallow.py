@@ -12,6 +12,7 @@ from pingraph.encoders.lexicon import read_lexicon
 from pingraph.encoders.shallow import ShallowLook
 from pingraph.encoders.vocabulary import Vocabulary
 from pingraph.errors import PinGraphError
+from pingraph.interfaces import PinContent
 from tests.test_encoders import LikePretrained, changed, content, mixed
 
 WORDS = Vocabulary(50, read_lexicon("none"))
@@ -185,6 +186,25 @@ def test_before_they_are_made_so_vectors_are_about_one_long():
     assert not look.pixels.weight.any()
 
 
+def test_foresight_is_told_by_pins_that_were_left_out():
+    """Of words that say where a pin belongs, all is foreseen; of words that do not, nothing."""
+    rng = np.random.default_rng(0)
+    words = torch.from_numpy(rng.integers(1, 11, (400, 1)))
+    pins = PinContent(
+        images=torch.zeros(400, 3, 16, 16, dtype=torch.uint8),
+        has_image=torch.zeros(400, dtype=torch.bool),
+        tokens=words,
+        token_mask=torch.ones(400, 1, dtype=torch.bool),
+    )
+    places = rng.normal(size=(11, 20)).astype(np.float32)[words[:, 0]]
+    seen = [(pins, WORDS(words))]
+    assert made().eval().solve(seen, places) > 0.999
+    noise = rng.normal(size=(400, 20)).astype(np.float32)
+    assert made().eval().solve(seen, noise) < 0.15
+    mixed_up = made().eval().solve(seen, places + noise)
+    assert 0.5 < mixed_up < 0.85  # about the root of a half
+
+
 def start():
     torch.manual_seed(1)
     backbone = SmallBackbone(image_size=16, vocab_size=50, max_tokens=6, dim=32, dropout=0)
@@ -206,8 +226,11 @@ def test_the_fused_embedding_keeps_what_the_shallow_part_started_from():
     assert torch.equal(encoder(given).fused, before.fused)  # no walk, no change
     encoder.learn_walks([given], np.random.default_rng(0).normal(size=(7, 48)).astype(np.float32))
     words = encoder.backbone.vocabulary(given.tokens)
-    solved = encoder.shallow(given, words)
-    assert torch.equal(encoder.solved(given, words), solved)
+    solved = encoder.solved(given, words)
+    torch.testing.assert_close(encoder.shallow(given, words), solved)
+    lengths = [look.pixels.weight.norm() for look in (encoder.shallow, encoder.solved)]
+    assert encoder.foresight > 0
+    assert lengths[0] / lengths[1] == pytest.approx(float(encoder.foresight), rel=1e-5)
     for name in ("image", "text"):
         assert torch.equal(getattr(encoder(given), name), getattr(before, name))
     for matrix in encoder.shallow.parameters():
@@ -223,7 +246,7 @@ def test_the_fused_embedding_keeps_what_the_shallow_part_started_from():
     encoder.eval().shallow = None
     towers = encoder(given).fused
     known = torch.tensor([1, 1, 1, 1, 1, 0, 1]).bool()[:, None]
-    summed = 0.7 * towers + (learned + 1.5 * solved) @ encoder.turn
+    summed = 0.7 * towers + (learned + 1.5 * encoder.foresight * solved) @ encoder.turn
     torch.testing.assert_close(whole.fused, F.normalize(summed, dim=1) * known)
 
 
