@@ -241,6 +241,7 @@ def test_the_fused_embedding_keeps_what_the_shallow_part_started_from():
     assert torch.equal(whole.shallow, learned)
     encoder.solved_weight = 0.0
     deep = F.normalize(encoder(given).fused, dim=1)
+    encoder.solved_weight = 1.5
     encoder.train().expect_passes(1e-9)  # nothing is hidden
     np.testing.assert_allclose(encoder(given).fused, deep, atol=1e-5)
     encoder.eval().shallow = None
