@@ -128,10 +128,11 @@ class HybridEncoder(nn.Module):
         self.fusion = Fusion(fusion, dim, embed_dim, heads, dropout)
         self.shallow = _shallow(towers, shallow, embed_dim, self.features, input_dropout)
         self.deep_weight = deep_weight
-        self.solved = _unsolved(self.shallow) if solved_weight else None
         self.solved_weight = solved_weight
-        if self.solved is not None:
-            self.register_buffer("foresight", torch.tensor(0.0))
+        self.solved: ShallowLook | None = None
+        if self.shallow is not None and solved_weight:
+            self.solved = copy.deepcopy(self.shallow).requires_grad_(False)
+            self.register_buffer("foresight", torch.tensor(0.0))  # it counts nothing until solved
         self.turn = None if self.shallow is None else nn.Parameter(rotation(embed_dim))
 
     def forward(self, content: PinContent) -> Embeddings:
@@ -190,7 +191,6 @@ class HybridEncoder(nn.Module):
         if self.shallow is None or self.solved is None or vocabulary is None or not targets.any():
             return
         seen = ((one, vocabulary(one.tokens)) for one in contents)
-        self.solved.load_state_dict(self.shallow.state_dict())
         self.foresight.fill_(self.solved.solve(seen, targets))
         if self.foresight > 0:
             self.shallow.start_from(self.solved, float(self.foresight))
@@ -328,16 +328,6 @@ def _shallow(
     if vocabulary is None or wanted is False:
         return None
     return ShallowLook(vocabulary, embed_dim, features, dropout)
-
-
-def _unsolved(shallow: ShallowLook | None) -> ShallowLook | None:
-    """A shallow part like this one that says nothing and is not trained."""
-    if shallow is None:
-        return None
-    made = copy.deepcopy(shallow).requires_grad_(False)
-    for matrix in made.parameters():
-        matrix.zero_()
-    return made
 
 
 def _check_looks(

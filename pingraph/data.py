@@ -186,15 +186,16 @@ class PinDataModule(LightningDataModule):
 
     def _learn_walks(self, split: Split, reader: Reader) -> None:
         """Let the encoder solve for the walks among the pins alone: titles made it find fewer."""
-        width = getattr(self.encoder, "embed_dim", 0)
-        if not width or getattr(self.encoder, "solved", None) is None:
+        if getattr(self.encoder, "solved", None) is None:
             return
         graph = split.train_graph(self.dataset.graph)
         pins = split.train_pins[graph.pin_degrees[split.train_pins] > 0]
         if len(pins) > SOLVED_PINS:
             drawn = np.random.default_rng(self.seed).choice(pins, SOLVED_PINS, replace=False)
             pins = np.sort(drawn)
-        targets = walk_spectrum(graph, pins, self.sampler, dim=2 * width, seed=self.seed)
+        targets = walk_spectrum(
+            graph, pins, self.sampler, dim=2 * self.encoder.embed_dim, seed=self.seed
+        )
         blocks = [pins[at : at + self.chunk_size] for at in range(0, len(pins), self.chunk_size)]
         with progress_bar(len(blocks)) as step:
 
