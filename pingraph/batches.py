@@ -240,8 +240,7 @@ def _draw(neighbors: Neighbors, count: int, rng: np.random.Generator) -> np.ndar
 
 def _positives(neighbors: Neighbors, pins: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows, columns and weights of the sampled neighbors that are among the sorted `pins`."""
-    columns = np.searchsorted(pins, neighbors.ids).clip(max=len(pins) - 1)
-    present = neighbors.mask & (pins[columns] == neighbors.ids)
+    present, columns = neighbors.among(pins)
     weights = np.where(present, neighbors.weights, 0)
     weights /= np.maximum(weights.sum(1, keepdims=True), np.finfo(np.float32).tiny)
     rows, places = np.nonzero(present)

@@ -36,6 +36,15 @@ class Neighbors:
     scores: np.ndarray  # float32 [B, k], above 0; what the sampler ranks by, such as visits
     mask: np.ndarray  # bool [B, k]
 
+    def among(self, pins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return which neighbors are among pins int64 [U], ascending, at least one.
+
+        Returns:
+            bool [B, k], whether it is one of them, and int64 [B, k], at which place, where it is.
+        """
+        places = np.searchsorted(pins, self.ids).clip(max=len(pins) - 1)
+        return self.mask & (pins[places] == self.ids), places
+
     @classmethod
     def from_scores(cls, *, seeds: np.ndarray, ids: np.ndarray, scores: np.ndarray) -> Neighbors:
         """Return the record whose weights are the scores over their sum.

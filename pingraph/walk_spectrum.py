@@ -67,8 +67,7 @@ def _visits(
         for epoch in range(_EPOCHS):
             step("walks to solve for")
             found = neighbors_of(sampler, graph, pins, seed=seed, epoch=epoch)
-            columns = np.searchsorted(pins, found.ids).clip(max=len(pins) - 1)
-            known = found.mask & (pins[columns] == found.ids)
+            known, columns = found.among(pins)
             rows = known.nonzero()[0]
             entries = found.weights[known].astype(np.float64) / _EPOCHS, (rows, columns[known])
             total = total + sparse.csr_array(entries, shape=total.shape)
