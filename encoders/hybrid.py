@@ -174,14 +174,15 @@ class HybridEncoder(nn.Module):
         if self.backbone.vocabulary is not None:
             self.backbone.vocabulary.learn(tokenizer)
 
+    @torch.no_grad()
     def learn_walks(self, contents: Iterable[PinContent], targets: np.ndarray) -> None:
         """Let the shallow part start from what walks say by themselves, which is solved at once.
 
         The fused embedding of a pin is, from then on, of the towers, of the shallow part that goes
-        on to learn, and of that from which it started, since what is trained on also forgets
-        (WiSE-FT, Wortsman et al., CVPR 2022). Both count as much as the solution can tell of pins
-        that it was not solved for: next to nothing where walks go by chance. Without a shallow part
-        or a walk nothing changes.
+        on to learn, and of the solution, since what is trained on also forgets (WiSE-FT, Wortsman
+        et al., CVPR 2022). The solution counts as much as it can tell of pins that it was not
+        solved for: next to nothing where walks go by chance. That share of the way from what was
+        drawn to the solution the shallow part starts. Without it, or a walk, nothing changes.
 
         Args:
             contents: of n training pins, some at a time.
@@ -192,8 +193,8 @@ class HybridEncoder(nn.Module):
             return
         seen = ((one, vocabulary(one.tokens)) for one in contents)
         self.foresight.fill_(self.solved.solve(seen, targets))
-        if self.foresight > 0:
-            self.shallow.start_from(self.solved, float(self.foresight))
+        for drawn, solved in zip(self.shallow.parameters(), self.solved.parameters(), strict=True):
+            drawn.lerp_(solved, float(self.foresight))
 
     def expect_passes(self, passes: float) -> None:
         """Hide less of what is read where training sees each pin a few times only: see `hiding`.

@@ -106,14 +106,6 @@ class ShallowLook(nn.Module):
             self._set(name, scales.get(name, 0.0) * matrices.get(name, absent) @ axes)
         return self._foresight(scaled, targets)
 
-    @torch.no_grad()
-    def start_from(self, solved: ShallowLook, share: float) -> None:
-        """Take the matrices of another look like this one, made shorter by a share of 0 to 1."""
-        own = self._layers()
-        for name, layer in solved._layers().items():
-            for parameter, value in zip(own[name].parameters(), layer.parameters(), strict=True):
-                parameter.copy_(share * value)
-
     def _foresight(self, groups: list[Group], targets: np.ndarray) -> float:
         held = np.zeros(len(targets), bool)
         drawn = np.random.default_rng(0).permutation(len(targets))

@@ -1,5 +1,6 @@
 """The shallow look: one matrix, and a part of the fused embedding beside the towers."""
 
+import copy
 import math
 
 import numpy as np
@@ -221,16 +222,17 @@ def with_features(given):
 @torch.no_grad()
 def test_the_fused_embedding_keeps_what_the_shallow_part_started_from():
     encoder, given = start().eval(), with_features(mixed())
-    before = encoder(given)
+    before, drawn = encoder(given), copy.deepcopy(encoder.shallow)
     encoder.learn_walks([given], np.zeros((7, 48), np.float32))
     assert torch.equal(encoder(given).fused, before.fused)  # no walk, no change
     encoder.learn_walks([given], np.random.default_rng(0).normal(size=(7, 48)).astype(np.float32))
     words = encoder.backbone.vocabulary(given.tokens)
     solved = encoder.solved(given, words)
-    torch.testing.assert_close(encoder.shallow(given, words), solved)
-    lengths = [look.pixels.weight.norm() for look in (encoder.shallow, encoder.solved)]
-    assert encoder.foresight > 0
-    assert lengths[0] / lengths[1] == pytest.approx(float(encoder.foresight), rel=1e-5)
+    assert 0 < encoder.foresight < 1
+    looks = (drawn, encoder.solved, encoder.shallow)
+    for of_chance, of_walks, mean in zip(*(look.parameters() for look in looks), strict=True):
+        expected = (1 - encoder.foresight) * of_chance + encoder.foresight * of_walks
+        torch.testing.assert_close(mean, expected)
     for name in ("image", "text"):
         assert torch.equal(getattr(encoder(given), name), getattr(before, name))
     for matrix in encoder.shallow.parameters():
