@@ -39,7 +39,7 @@ class PinModule(LightningModule):
         warmup: share of the steps in which the learning rate rises.
         recompute: keep no activations of a chunk and compute them again for its gradient, so that
             memory grows with the chunk and not with the batch (GradCache, arXiv 2101.06983), for
-            about a third more time.
+            one more forward pass.
         compile: run the encoder through torch.compile, of a `HybridEncoder` the layers of its
             backbone; it pays on a GPU.
 
