@@ -69,7 +69,8 @@ class HybridEncoder(nn.Module):
         deep_weight: what the fused vector of the towers counts beside the shallow part's.
         solved_weight: what the shallow part that is solved for the walks at once counts beside
             the one that goes on to learn from it, times what it can tell of pins unseen
-            (`learn_walks`); 0 for none that is solved.
+            (`learn_walks`), and less in a training of fewer than 30 passes over the pins, in
+            proportion; 0 for none that is solved.
 
     Raises:
         PinGraphError: a size that is too small, or does not fit another or the backbone; a share
@@ -77,7 +78,10 @@ class HybridEncoder(nn.Module):
             unknown modality.
     """
 
+    SOLVED_PASSES = 30  # over the training pins, from which on the solved part counts whole
+
     foresight: Tensor  # of the solved part
+    kept: Tensor  # share of it that the passes of the training leave
 
     def __init__(
         self,
@@ -133,6 +137,7 @@ class HybridEncoder(nn.Module):
         if self.shallow is not None and solved_weight:
             self.solved = copy.deepcopy(self.shallow).requires_grad_(False)
             self.register_buffer("foresight", torch.tensor(0.0))  # it counts nothing until solved
+            self.register_buffer("kept", torch.tensor(1.0))
         self.turn = None if self.shallow is None else nn.Parameter(rotation(embed_dim))
 
     def forward(self, content: PinContent) -> Embeddings:
@@ -152,7 +157,8 @@ class HybridEncoder(nn.Module):
             shallow = both = self.shallow(content, words)
             # Not in training: it fits the training pins, which would leave the others little to do.
             if self.solved is not None and not self.training:
-                both = shallow + self.solved_weight * self.foresight * self.solved(content, words)
+                counts = self.solved_weight * self.foresight * self.kept
+                both = shallow + counts * self.solved(content, words)
             # Turned as the parts of the fusion are, so that each is held against its like.
             fused = unit(self.deep_weight * fused + both @ self.turn)
         return Embeddings(
@@ -199,10 +205,15 @@ class HybridEncoder(nn.Module):
     def expect_passes(self, passes: float) -> None:
         """Hide less of what is read where training sees each pin a few times only: see `hiding`.
 
+        The solved part counts less there too, in proportion: what is learned is not yet known by
+        heart, and better than what was solved.
+
         Args:
             passes: over the training pins, as anchors, that the training is to make.
         """
         hide_for(self, passes)
+        if self.solved is not None:
+            self.kept.fill_(min(1.0, passes / self.SOLVED_PASSES))
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the layers of the backbone; arguments as of `torch.compile`."""

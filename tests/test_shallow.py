@@ -241,6 +241,10 @@ def test_the_fused_embedding_keeps_what_the_shallow_part_started_from():
     whole = encoder(given)
     learned = encoder.shallow(given, words)
     assert torch.equal(whole.shallow, learned)
+    encoder.expect_passes(1_000)
+    assert torch.equal(encoder(given).fused, whole.fused)
+    encoder.expect_passes(12)  # of 30 from which on it counts whole
+    seldom = encoder(given)
     encoder.solved_weight = 0.0
     deep = F.normalize(encoder(given).fused, dim=1)
     encoder.solved_weight = 1.5
@@ -249,8 +253,9 @@ def test_the_fused_embedding_keeps_what_the_shallow_part_started_from():
     encoder.eval().shallow = None
     towers = encoder(given).fused
     known = torch.tensor([1, 1, 1, 1, 1, 0, 1]).bool()[:, None]
-    summed = 0.7 * towers + (learned + 1.5 * encoder.foresight * solved) @ encoder.turn
-    torch.testing.assert_close(whole.fused, F.normalize(summed, dim=1) * known)
+    for share, found in ((1, whole), (0.4, seldom)):
+        summed = 0.7 * towers + (learned + 1.5 * encoder.foresight * share * solved) @ encoder.turn
+        torch.testing.assert_close(found.fused, F.normalize(summed, dim=1) * known)
 
 
 def test_only_what_goes_on_to_learn_is_trained():
