@@ -68,3 +68,9 @@ def test_the_same_seed_gives_the_same_start(tiny_folder, tmp_path):
     for name, value in first.encoder.solved.state_dict().items():
         assert np.array_equal(value, second.encoder.solved.state_dict()[name]), name
     assert first.encoder.solved.pixels.weight.any()
+
+
+def test_a_run_knows_how_much_its_passes_keep_of_the_solution(tiny_folder, tmp_path):
+    run = Run.open(fit(arguments(tiny_folder, tmp_path, "run", trainer__max_steps=3)))
+    passes = 3 * 8 / len(run.split.train_pins)
+    assert float(run.encoder.kept) == pytest.approx(passes / 30)
