@@ -20,6 +20,7 @@ from pingraph.experiment.curve import fitted
 from pingraph.experiment.figures import Figures
 from pingraph.experiment.files import latex, write_all
 from pingraph.experiment.plan import Experiment
+from pingraph.experiment.plot import _dots
 from pingraph.experiment.statistics import averaged, compared
 from pingraph.files import read_json, write_json
 from pingraph.results import Cell, Sheet
@@ -289,6 +290,28 @@ def test_cells_of_different_splits_are_not_compared(tmp_path):
     write_json(out / cell.path / MADE_FILE, {"seconds": 3, "judge": "another"})
     with pytest.raises(PinGraphError, match=r"b/seed-0 and .*a/seed-0 were judged by different"):
         Figures(grid, out)
+
+
+def test_what_one_method_alone_answers_has_no_panel(tmp_path):
+    grid, out = experiment(tmp_path)
+
+    def panels():
+        figures = Figures(grid, out)
+        return [axes.get_title() for axes in _dots(figures, figures.slices()[0]).axes]
+
+    def answer(method, task):
+        for cell in grid.cells():
+            if cell.method == method:
+                file = out / cell.path / QUERIES_FILE
+                table = pq.read_table(file)
+                at = table.column_names.index("task")
+                other = table.set_column(at, "task", pa.array([task] * len(table)))
+                pq.write_table(pa.concat_tables([table, other]), file)
+
+    answer("a", "image_to_text")
+    assert panels() == ["icons: cold pin → pin"]
+    answer("b", "image_to_text")
+    assert panels() == ["icons: cold pin → pin", "icons: cold image → text"]
 
 
 class Page(HTMLParser):

@@ -40,7 +40,7 @@ def write_plots(figures: Figures, curves: list[Curve], out: Path) -> list[Path]:
 def _dots(figures: Figures, of: Slice) -> Figure:
     """A row of panels each data set, a panel each task: methods from top to bottom."""
     methods = list(figures.experiment.methods)
-    places = figures.places(of)
+    places = _compared(figures, of)
     figure, panels = _panels(len(figures.data), len(places), 0.6 + 0.3 * len(methods))
     for row, data in zip(panels, figures.data, strict=True):
         for axes, (part, task) in zip(row, places, strict=True):
@@ -62,6 +62,17 @@ def _dots(figures: Figures, of: Slice) -> Figure:
             axes.set_title(f"{data}: {part} {TASKS[task]}", fontsize=9, parse_math=False)
             axes.set_xlabel(figures.experiment.measure["metric"])
     return figure
+
+
+def _compared(figures: Figures, of: Slice) -> list[tuple[str, str]]:
+    """The slice's part and task, then the others that two methods of a data set answer."""
+    first, *others = figures.places(of)
+
+    def answers(data: str, place: tuple[str, str]) -> int:
+        found = [figures.mean(data, one, of.at(*place)) for one in figures.experiment.methods]
+        return sum(one is not None for one in found)
+
+    return [first, *(at for at in others if any(answers(data, at) > 1 for data in figures.data))]
 
 
 def _columns(figures: Figures, slices: list[Slice]) -> Figure:
