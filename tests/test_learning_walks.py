@@ -71,6 +71,10 @@ def test_the_same_seed_gives_the_same_start(tiny_folder, tmp_path):
 
 
 def test_a_run_knows_how_much_its_passes_keep_of_the_solution(tiny_folder, tmp_path):
-    run = Run.open(fit(arguments(tiny_folder, tmp_path, "run", trainer__max_steps=3)))
-    passes = 3 * 8 / len(run.split.train_pins)
-    assert float(run.encoder.kept) == pytest.approx(passes / 30)
+    began = {}
+    for steps in (2, 3):
+        folder = fit(arguments(tiny_folder, tmp_path, "run", trainer__max_steps=steps, **began))
+        began = {"ckpt_path": next(folder.rglob("*.ckpt"))}  # the longer run goes on from it
+        run = Run.open(folder)
+        passes = steps * 8 / len(run.split.train_pins)
+        assert float(run.encoder.kept) == pytest.approx(passes / 30)
