@@ -187,8 +187,8 @@ class HybridEncoder(nn.Module):
         The fused embedding of a pin is, from then on, of the towers, of the shallow part that goes
         on to learn, and of the solution, since what is trained on also forgets (WiSE-FT, Wortsman
         et al., CVPR 2022). The solution counts as much as it can tell of pins that it was not
-        solved for: next to nothing where walks go by chance. That share of the way from what was
-        drawn to the solution the shallow part starts. Without it, or a walk, nothing changes.
+        solved for: next to nothing where walks go by chance. The shallow part starts that share of
+        the way from what was drawn to the solution. Without it, or a walk, nothing changes.
 
         Args:
             contents: of n training pins, some at a time.

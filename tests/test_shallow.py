@@ -220,7 +220,7 @@ def with_features(given):
 
 
 @torch.no_grad()
-def test_the_fused_embedding_keeps_what_the_shallow_part_started_from():
+def test_the_shallow_part_starts_near_the_solution_and_the_fused_embedding_keeps_it():
     encoder, given = start().eval(), with_features(mixed())
     before, drawn = encoder(given), copy.deepcopy(encoder.shallow)
     encoder.learn_walks([given], np.zeros((7, 48), np.float32))
