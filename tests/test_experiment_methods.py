@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from scipy import sparse
 
 from pingraph.baselines import raw_pixels, tf_idf
 from pingraph.datasets import open_dataset, write_dataset
@@ -14,7 +15,9 @@ from pingraph.experiments import methods
 from pingraph.experiments.conditions import HeldOut
 from pingraph.experiments.methods.features import content_features
 from pingraph.experiments.methods.light_gcn import _lacking, normalized, spread
+from pingraph.experiments.methods.walk_pairs import train_on_walks
 from pingraph.experiments.own_method import BoardWords
+from pingraph.interfaces import Neighbors
 from pingraph.mixed_split import MixedSplit
 from pingraph.samplers import PinSAGESampler
 from pingraph.splits import make_split
@@ -270,3 +273,38 @@ def test_what_is_trained_finds_the_blocks(method, blocks):
     for pin in asked:
         nearest = [other for other in np.argsort(-scores[pin]) if other != pin and other in asked]
         assert (block[nearest[:10]] == block[pin]).mean() >= 0.9, pin
+
+
+@pytest.mark.parametrize(
+    ("pins", "batch_size", "given", "steps"),
+    [(70, 1, None, 700), (10, 1, None, 600), (70, 7, 5, 5)],
+)
+def test_a_training_has_ten_passes_and_hides_as_many_inputs_as_they_ask_for(
+    pins, batch_size, given, steps
+):
+    places = torch.nn.Parameter(torch.eye(pins))
+    shares = []
+
+    def embed(rows, share):
+        shares.append(share)
+        return torch.nn.functional.normalize(places[rows])
+
+    found = Neighbors(
+        seeds=np.arange(pins),
+        ids=(np.arange(pins)[:, None] + 1) % pins,
+        weights=np.ones((pins, 1), np.float32),
+        scores=np.ones((pins, 1), np.float32),
+        mask=np.ones((pins, 1), bool),
+    )
+    train_on_walks(
+        embed,
+        [places],
+        found,
+        sparse.csr_array((pins, 1), dtype=np.float32),
+        steps=given,
+        batch_size=batch_size,
+        learning_rate=0.1,
+        dropout=0.4,
+    )
+    passes = steps * batch_size / pins
+    assert shares == pytest.approx([0.4 * min(1, passes / 37)] * steps)

@@ -30,21 +30,23 @@ class LinearContent:
 
     Args:
         dim: dimensions of the embeddings.
-        steps: of the optimizer (Adam).
+        steps: of the optimizer (Adam); 600 if not given, or 10 passes over the pins where that is
+            more.
         batch_size: pairs of a step.
         learning_rate: of Adam.
         words: words and parts of words, at most.
         pixels: features of an image.
         lexicon: whose vectors of words come along, as of `SmallBackbone`.
         pretrained: whether frozen features come along, as of `HybridEncoder`.
-        dropout: share of all numbers that a step goes without.
+        dropout: share of all numbers that a step goes without; less in a training of few passes
+            over the pins, as of `HiddenNumbers`.
         sampler: finds neighbors; PinSAGESampler(k=50) if not given.
     """
 
     def __init__(
         self,
         dim: int = 128,
-        steps: int = 600,
+        steps: int | None = None,
         batch_size: int = 512,
         learning_rate: float = 0.003,
         words: int = 16384,
@@ -90,13 +92,14 @@ class LinearContent:
             return normalize(torch.stack(products).sum(0))
 
         train_on_walks(
-            lambda rows: embed(rows, self.dropout),
+            embed,
             maps,
             found,
             graph.incidence().tocsr(),
             steps=self.steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
+            dropout=self.dropout,
         )
         vectors = embed_all(embed, dataset.num_pins)
         return fused_scorers(vectors, split.train_graph(dataset.graph))

@@ -37,7 +37,8 @@ class GraphSAGE:
 
     Args:
         dim: dimensions of the hidden layer and the embeddings.
-        steps: of the optimizer (Adam).
+        steps: of the optimizer (Adam); 600 if not given, or 10 passes over the pins where that is
+            more.
         batch_size: pairs of a step.
         learning_rate: of Adam.
         hide: share of the pins of a step that go without their neighbors.
@@ -45,7 +46,8 @@ class GraphSAGE:
         pixels: features of an image.
         lexicon: whose vectors of words come along, as of `SmallBackbone`.
         pretrained: whether frozen features come along, as of `HybridEncoder`.
-        dropout: share of the numbers of features that a step goes without.
+        dropout: share of the numbers of features that a step goes without; less in a training of
+            few passes over the pins, as of `HiddenNumbers`.
         sampler: finds neighbors; PinSAGESampler(k=10) if not given.
     """
 
@@ -54,7 +56,7 @@ class GraphSAGE:
     def __init__(
         self,
         dim: int = 128,
-        steps: int = 600,
+        steps: int | None = None,
         batch_size: int = 512,
         learning_rate: float = 0.003,
         hide: float = 0.5,
@@ -108,13 +110,14 @@ class GraphSAGE:
             return normalize(self.passed(second, hidden, len(pins), inner))
 
         train_on_walks(
-            lambda pins: embed(pins, self.hide, self.dropout),
+            lambda pins, share: embed(pins, self.hide, share),
             [*first.parameters(), *second.parameters()],
             found,
             boards,
             steps=self.steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
+            dropout=self.dropout,
         )
         return embed_all(lambda pins: embed(pins, 0, 0), len(x))
 

@@ -5,6 +5,7 @@ N pins, B pairs of a batch, D dimensions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -17,42 +18,53 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 TEMPERATURE = 0.07
+STEPS, PASSES = 600, 10  # of a training whose length is not given
 _AT_ONCE = 1024  # pins embedded at once
 
 
 def train_on_walks(
-    embed: Callable[[np.ndarray], Tensor],
+    embed: Callable[[np.ndarray, float], Tensor],
     parameters: Iterable[nn.Parameter],
     found: Neighbors,
     boards: scipy.sparse.csr_array,
     *,
-    steps: int,
+    steps: int | None,
     batch_size: int,
     learning_rate: float,
+    dropout: float,
 ) -> None:
     """Bring pins near the pins that walks lead to, by Adam.
 
     A pair is drawn as often as a walk from one leads to the other; negatives are the others of the
-    batch but for those with a shared board (softmax, temperature 0.07).
+    batch but for those with a shared board (softmax, temperature 0.07). As `pingraph fit` does, it
+    trains longer where there are many pins, and hides less where each is seen a few times only.
 
     Args:
-        embed: unit vectors [pins, D] of pins.
+        embed: unit vectors [pins, D] of pins, a share of whose features is hidden.
         parameters: that are trained.
         found: the neighbors of all N pins, by their share of the visits.
         boards: [N, boards], who is on which in training.
-        steps: of the optimizer.
+        steps: of the optimizer; if not given 600, or 10 passes over the pins where that is more.
         batch_size: pairs B of a step.
         learning_rate: of Adam.
+        dropout: share that is hidden, as of `HiddenNumbers`.
     """
     import torch
 
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+    from pingraph.encoders.hiding import HiddenNumbers
+
     rows, columns = np.nonzero(found.mask)
+    trained = len(np.unique(rows))
+    if steps is None:
+        steps = max(STEPS, math.ceil(PASSES * trained / batch_size))
+    passes = steps * batch_size / trained
+    share = dropout * min(1.0, passes / HiddenNumbers.PASSES)
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     weights = torch.from_numpy(found.weights[rows, columns])
     for _ in range(steps):
         drawn = torch.multinomial(weights, batch_size).numpy()
         pins, others = rows[drawn], found.ids[rows[drawn], columns[drawn]]
-        anchors, positives = embed(np.concatenate([pins, others])).chunk(2)
+        anchors, positives = embed(np.concatenate([pins, others]), share).chunk(2)
         loss = _contrast(anchors @ positives.T / TEMPERATURE, pins, others, boards)
         optimizer.zero_grad()
         loss.backward()
