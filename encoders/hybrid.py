@@ -69,8 +69,8 @@ class HybridEncoder(nn.Module):
         deep_weight: what the fused vector of the towers counts beside the shallow part's.
         solved_weight: what the shallow part that is solved for the walks at once counts beside
             the one that goes on to learn from it, times what it can tell of pins unseen
-            (`learn_walks`), and less in a training of fewer than 30 passes over the pins, in
-            proportion; 0 for none that is solved.
+            (`learn_walks`), and less where it was solved for more than 5,000 pins, in proportion;
+            0 for none that is solved.
 
     Raises:
         PinGraphError: a size that is too small, or does not fit another or the backbone; a share
@@ -78,10 +78,9 @@ class HybridEncoder(nn.Module):
             unknown modality.
     """
 
-    SOLVED_PASSES = 30  # over the training pins, from which on the solved part counts whole
+    SOLVED_WHOLE = 5_000  # pins up to which what is solved for them counts whole
 
-    foresight: Tensor  # of the solved part
-    kept: Tensor  # share of it that the passes of the training leave
+    solved_share: Tensor  # what the solved part counts of its weight
 
     def __init__(
         self,
@@ -136,8 +135,7 @@ class HybridEncoder(nn.Module):
         self.solved: ShallowLook | None = None
         if self.shallow is not None and solved_weight:
             self.solved = copy.deepcopy(self.shallow).requires_grad_(False)
-            self.register_buffer("foresight", torch.tensor(0.0))  # it counts nothing until solved
-            self.register_buffer("kept", torch.tensor(1.0))
+            self.register_buffer("solved_share", torch.tensor(0.0))  # nothing until it is solved
         self.turn = None if self.shallow is None else nn.Parameter(rotation(embed_dim))
 
     def forward(self, content: PinContent) -> Embeddings:
@@ -157,7 +155,7 @@ class HybridEncoder(nn.Module):
             shallow = both = self.shallow(content, words)
             # Not in training: it fits the training pins, which would leave the others little to do.
             if self.solved is not None and not self.training:
-                counts = self.solved_weight * self.foresight * self.kept
+                counts = self.solved_weight * self.solved_share
                 both = shallow + counts * self.solved(content, words)
             # Turned as the parts of the fusion are, so that each is held against its like.
             fused = unit(self.deep_weight * fused + both @ self.turn)
@@ -188,7 +186,8 @@ class HybridEncoder(nn.Module):
         on to learn, and of the solution, since what is trained on also forgets (WiSE-FT, Wortsman
         et al., CVPR 2022). The solution counts as much as it can tell of pins that it was not
         solved for: next to nothing where walks go by chance. The shallow part starts that share of
-        the way from what was drawn to the solution. Without it, or a walk, nothing changes.
+        the way from what was drawn to the solution. It counts less where there are many pins, of
+        whom its few dimensions say less each. Without it, or a walk, nothing changes.
 
         Args:
             contents: of n training pins, some at a time.
@@ -198,22 +197,18 @@ class HybridEncoder(nn.Module):
         if self.shallow is None or self.solved is None or vocabulary is None or not targets.any():
             return
         seen = ((one, vocabulary(one.tokens)) for one in contents)
-        self.foresight.fill_(self.solved.solve(seen, targets))
+        foresight = self.solved.solve(seen, targets)
         for drawn, solved in zip(self.shallow.parameters(), self.solved.parameters(), strict=True):
-            drawn.lerp_(solved, float(self.foresight))
+            drawn.lerp_(solved, foresight)
+        self.solved_share.fill_(foresight * min(1.0, self.SOLVED_WHOLE / len(targets)))
 
     def expect_passes(self, passes: float) -> None:
         """Hide less of what is read where training sees each pin a few times only: see `hiding`.
-
-        The solved part counts less there too, in proportion: what is learned is not yet known by
-        heart, and better than what was solved.
 
         Args:
             passes: over the training pins, as anchors, that the training is to make.
         """
         hide_for(self, passes)
-        if self.solved is not None:
-            self.kept.fill_(min(1.0, passes / self.SOLVED_PASSES))
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the layers of the backbone; arguments as of `torch.compile`."""

@@ -181,6 +181,8 @@ class PinDataModule(LightningDataModule):
             rank=self._fitting.global_rank,
             ranks=self._fitting.world_size,
         )
+        if hasattr(self.encoder, "expect_passes"):
+            self.encoder.expect_passes(self.batches.passes)
 
     def _learn_walks(self, split: Split, reader: Reader) -> None:
         """Let the encoder solve for the walks among the pins alone: titles made it find fewer."""
@@ -222,10 +224,6 @@ class PinDataModule(LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         """Return the loader of the run's batches; one Lightning epoch is the whole run."""
-        # Here, not in `setup`: a checkpoint that is gone on from was restored since, and a run that
-        # is made longer has more passes than it says.
-        if hasattr(self.encoder, "expect_passes"):
-            self.encoder.expect_passes(self.batches.passes)
         progress = self._fitting.fit_loop.epoch_loop.batch_progress
         return BatchLoader(
             self.batches,

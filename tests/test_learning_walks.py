@@ -68,13 +68,3 @@ def test_the_same_seed_gives_the_same_start(tiny_folder, tmp_path):
     for name, value in first.encoder.solved.state_dict().items():
         assert np.array_equal(value, second.encoder.solved.state_dict()[name]), name
     assert first.encoder.solved.pixels.weight.any()
-
-
-def test_a_run_knows_how_much_its_passes_keep_of_the_solution(tiny_folder, tmp_path):
-    began = {}
-    for steps in (2, 3):
-        folder = fit(arguments(tiny_folder, tmp_path, "run", trainer__max_steps=steps, **began))
-        began = {"ckpt_path": next(folder.rglob("*.ckpt"))}  # the longer run goes on from it
-        run = Run.open(folder)
-        passes = steps * 8 / len(run.split.train_pins)
-        assert float(run.encoder.kept) == pytest.approx(passes / 30)
