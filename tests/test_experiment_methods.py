@@ -308,3 +308,15 @@ def test_a_training_has_ten_passes_and_hides_as_many_inputs_as_they_ask_for(
     )
     passes = steps * batch_size / pins
     assert shares == pytest.approx([0.4 * min(1, passes / 37)] * steps)
+
+
+@pytest.mark.parametrize("kind", [methods.GraphSAGE, methods.PinSage, methods.LinearContent])
+def test_inputs_are_hidden_in_training(kind, tiny, split):
+    few = {"dim": 8, "steps": 5, "batch_size": 32, "pixels": 16}
+    pins = np.arange(10)
+    first, again, hidden = (
+        kind(**few, dropout=share).scorers(tiny, split, seed=0)["pin_to_pin"](pins)
+        for share in (0.0, 0.0, 0.9)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, hidden)

@@ -62,9 +62,10 @@ def test_of_very_many_pins_some_are_drawn(tiny_folder, tmp_path, told, monkeypat
     assert sum(map(len, tokens)) == len(targets) == 20
 
 
-def test_the_same_seed_gives_the_same_start(tiny_folder, tmp_path):
+def test_the_same_seed_gives_the_same_start_and_a_run_keeps_it(tiny_folder, tmp_path):
     names = ("one", "two")
     first, second = (Run.open(fit(arguments(tiny_folder, tmp_path, name))) for name in names)
     for name, value in first.encoder.solved.state_dict().items():
         assert np.array_equal(value, second.encoder.solved.state_dict()[name]), name
     assert first.encoder.solved.pixels.weight.any()
+    assert first.encoder.solved_share == second.encoder.solved_share > 0
