@@ -33,7 +33,7 @@ def hide_for(module: nn.Module, passes: float) -> None:
     """Set what each part of a module hides to min(1, passes / its PASSES) times its share.
 
     Args:
-        module: an encoder.
+        module: an encoder, or a part that hides by itself.
         passes: over the training pins that a training is to make, as anchors; above 0.
     """
     for part in module.modules():

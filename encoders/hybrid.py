@@ -185,9 +185,10 @@ class HybridEncoder(nn.Module):
         The fused embedding of a pin is, from then on, of the towers, of the shallow part that goes
         on to learn, and of the solution, since what is trained on also forgets (WiSE-FT, Wortsman
         et al., CVPR 2022). The solution counts as much as it can tell of pins that it was not
-        solved for: next to nothing where walks go by chance. The shallow part starts that share of
-        the way from what was drawn to the solution. It counts less where there are many pins, of
-        whom its few dimensions say less each. Without it, or a walk, nothing changes.
+        solved for, next to nothing where walks go by chance; and less where there are many pins, of
+        whom its few dimensions say less each. The shallow part starts on the way from what was
+        drawn to the solution, as far as the solution can tell. Without it, or a walk, nothing
+        changes.
 
         Args:
             contents: of n training pins, some at a time.

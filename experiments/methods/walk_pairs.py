@@ -51,20 +51,20 @@ def train_on_walks(
     """
     import torch
 
-    from pingraph.encoders.hiding import HiddenNumbers
+    from pingraph.encoders.hiding import HiddenNumbers, hide_for
 
     rows, columns = np.nonzero(found.mask)
     trained = len(np.unique(rows))
     if steps is None:
         steps = max(STEPS, math.ceil(PASSES * trained / batch_size))
-    passes = steps * batch_size / trained
-    share = dropout * min(1.0, passes / HiddenNumbers.PASSES)
+    hidden = HiddenNumbers(dropout)
+    hide_for(hidden, passes=steps * batch_size / trained)
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     weights = torch.from_numpy(found.weights[rows, columns])
     for _ in range(steps):
         drawn = torch.multinomial(weights, batch_size).numpy()
         pins, others = rows[drawn], found.ids[rows[drawn], columns[drawn]]
-        anchors, positives = embed(np.concatenate([pins, others]), share).chunk(2)
+        anchors, positives = embed(np.concatenate([pins, others]), hidden.p).chunk(2)
         loss = _contrast(anchors @ positives.T / TEMPERATURE, pins, others, boards)
         optimizer.zero_grad()
         loss.backward()
