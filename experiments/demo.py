@@ -11,7 +11,7 @@ from pingraph.baselines import baseline_scorers
 from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.evaluation import Evaluation, compare, evaluate_scorers, evaluate_table
-from pingraph.files import atomic_file, write_json
+from pingraph.files import atomic_file, check_new_folder, write_json
 from pingraph.grid import example_queries, grid_rows, save_grid
 from pingraph.results import METHODS as METHOD_NAMES
 from pingraph.results import comparison_sheet, print_sheet, verdict
@@ -44,8 +44,7 @@ def run_demo(data: str, seed: int, out: Path) -> dict[str, Any]:
     Raises:
         PinGraphError: the data are wrong, or `out` is not empty or cannot be written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PinGraphError(f"{out} is not empty: choose another folder by --out, or remove it")
+    check_new_folder(out)
     try:
         return _run(data, seed, out)
     except PinGraphError:

@@ -185,7 +185,7 @@ def test_a_trained_run_outlives_a_later_failure(tiny_folder, tmp_path, monkeypat
     for method in ("image_text", "joint"):
         assert Run.open(out / method).dataset() is not None
     assert not (out / "comparison.json").exists()
-    with pytest.raises(PinGraphError, match="out is not empty"):
+    with pytest.raises(PinGraphError, match="out: already exists"):
         demo.run_demo(str(tiny_folder), 0, out)
 
 

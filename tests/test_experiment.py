@@ -881,6 +881,25 @@ def test_options_that_fit_does_not_know_are_refused_before_anything_runs(changes
 
 
 @pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("x = 1\nclass A(:\n", r"SyntaxError: [^()]*\(broken_module\.py, line 2\)$"),
+        ("x = 1\ny = nothing\n", r"NameError: .*broken_module\.py, line 2\)"),
+    ],
+)
+def test_a_module_of_ones_own_that_fails_is_told_with_its_line(
+    source, words, tmp_path, monkeypatch
+):
+    (tmp_path / "broken_module.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = write(
+        tmp_path / "grid.yaml", data=["icons"], methods={"a": {"class_path": "broken_module.A"}}
+    )
+    with pytest.raises(PinGraphError, match=rf"methods\.a: 'broken_module\.A': {words}"):
+        Experiment.load(path)
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("methods:\n  a: {x: 1}\n  b:\n  a:\n", "line 5: the key 'a' is in line 3 too"),

@@ -311,6 +311,17 @@ def test_a_training_has_ten_passes_and_hides_as_many_inputs_as_they_ask_for(
 
 
 @pytest.mark.parametrize("kind", [methods.GraphSAGE, methods.PinSage, methods.LinearContent])
+def test_a_graph_without_a_walk_has_nothing_to_train_on(kind, write_folder):
+    names = [str(number) for number in range(20)]
+    pins = {"pin_id": names, "text": names}
+    boards = {"board_id": names, "title": [""] * 20}
+    edges = {"pin_id": names, "board_id": names}
+    dataset = open_dataset(write_folder(pins=pins, boards=boards, edges=edges))
+    with pytest.raises(PinGraphError, match="no walk leads from a pin to another"):
+        kind(dim=8, steps=5).scorers(dataset, MixedSplit(0.2, 0.1).split(dataset), seed=0)
+
+
+@pytest.mark.parametrize("kind", [methods.GraphSAGE, methods.PinSage, methods.LinearContent])
 def test_inputs_are_hidden_in_training(kind, tiny, split):
     few = {"dim": 8, "steps": 5, "batch_size": 32, "pixels": 16}
     pins = np.arange(10)

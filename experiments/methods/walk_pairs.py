@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ def train_on_walks(
         batch_size: pairs B of a step.
         learning_rate: of Adam.
         dropout: share that is hidden, as of `HiddenNumbers`.
+
+    Raises:
+        PinGraphError: no pin has a neighbor.
     """
     import torch
 
@@ -55,6 +59,8 @@ def train_on_walks(
 
     rows, columns = np.nonzero(found.mask)
     trained = len(np.unique(rows))
+    if not trained:
+        raise PinGraphError("no walk leads from a pin to another: there is nothing to train on")
     if steps is None:
         steps = max(STEPS, math.ceil(PASSES * trained / batch_size))
     hidden = HiddenNumbers(dropout)
