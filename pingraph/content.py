@@ -93,9 +93,8 @@ class ContentReader:
     @property
     def fingerprint(self) -> str:
         """sha256 of the data set, the tokenizer and what is done about broken images."""
-        return hash_texts(
-            self.dataset.fingerprint, self.tokenizer.to_str(), str(self.pixels.skip_broken)
-        )
+        data = self.dataset.fingerprint, self.dataset.image_digest
+        return hash_texts(*data, self.tokenizer.to_str(), str(self.pixels.skip_broken))
 
     @property
     def source(self) -> FeatureSource:

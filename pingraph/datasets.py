@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_folder
+from pingraph.fingerprint import hash_texts
 from pingraph.graph import PinBoardGraph
 from pingraph.pin_images import BrokenImageError as BrokenImageError  # its public home is here
 from pingraph.pin_images import PinImages
@@ -176,6 +177,14 @@ class PinBoardDataset:
         hash_column(digest, self._images.column)
         digest.update(self._images.file_sizes().tobytes())
         return digest.hexdigest()
+
+    @functools.cached_property
+    def image_digest(self) -> str:
+        """sha256 of the images to the byte, for what is kept of them; those in files are read."""
+        if is_bytes(self._images.column.type):
+            return self.image_fingerprint
+        pins = np.flatnonzero(self.has_image).tolist()
+        return hash_texts(str(self.num_pins), *(f"{pin} {self._images.key(pin)!r}" for pin in pins))
 
     @functools.cached_property
     def fingerprint(self) -> str:

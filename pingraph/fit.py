@@ -181,7 +181,8 @@ class PinCLI(LightningCLI):
 
     def fit(self, **kwargs: Any) -> None:
         """Train; Lightning calls this for the subcommand."""
-        with clean_failure(Path(self.trainer.default_root_dir), self.args):
+        folder, first = Path(self.trainer.default_root_dir), self.trainer.is_global_zero
+        with clean_failure(folder, self.args, alone=first):
             self.trainer.fit(**kwargs)
 
     def before_fit(self) -> None:

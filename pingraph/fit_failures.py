@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shlex
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +22,25 @@ from pingraph.run_files import CHECKPOINT_FILE
 
 
 @contextmanager
-def clean_failure(folder: Path, args: list[str]) -> Iterator[None]:
+def clean_failure(folder: Path, args: list[str], *, alone: bool = True) -> Iterator[None]:
     """Run a training whose failure is told in a line and leaves no run without a checkpoint.
 
     Args:
         folder: the run folder. Where training fails before its first checkpoint, what it wrote
             there is removed.
         args: those of `pingraph fit`, to tell how to go on after an interruption.
+        alone: keep other trainings out of the folder meanwhile; not for a rank that joins one.
 
     Raises:
-        PinGraphError: for one from a data-loader worker or another rank, with its message alone;
-            where the operating system refuses to read or write; and where a worker was killed.
+        PinGraphError: another training writes to the folder; for one from a data-loader worker or
+            another rank, with its message alone; where the operating system refuses to read or
+            write; and where a worker was killed.
         KeyboardInterrupt: Ctrl-C, or SIGTERM; its message says how to go on.
     """
-    made = folder  # or the parent that is made on the way
-    while not made.parent.exists():
-        made = made.parent
-    before = _contents(made)
     try:
-        yield
+        with _whole_or_as_it_was(folder, alone):
+            yield
     except BaseException as error:
-        if not (folder / CHECKPOINT_FILE).exists():
-            _remove_new(made, before)
         told = _told(error, folder, args)
         if told is None:
             raise
@@ -81,6 +79,44 @@ class RanksEndTogether(Callback):
         """Take back the handler of SIGTERM that Lightning has just set."""
         if trainer.world_size > 1 and multiprocessing.parent_process() is not None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def _whole_or_as_it_was(folder: Path, alone: bool) -> Iterator[None]:
+    missing = [one for one in folder.parents if not one.exists()]  # the deepest first
+    before = _contents(folder)
+    with _held(folder) if alone else nullcontext():
+        try:
+            yield
+        except BaseException:
+            if not (folder / CHECKPOINT_FILE).exists():
+                _remove_new(folder, before)
+                for parent in missing:
+                    with suppress(OSError):  # there may be a run of another training in it
+                        parent.rmdir()
+            raise
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a folder against other trainings; the lock of a process that was killed is gone."""
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PinGraphError(
+                f"{folder}: another training writes to it, choose another folder by "
+                "--trainer.default_root_dir"
+            ) from error
+        except OSError:
+            pass  # a file system that knows no locks of folders
+        yield
+    finally:
+        os.close(handle)
 
 
 def _told(error: BaseException, folder: Path, args: list[str]) -> BaseException | None:

@@ -52,8 +52,8 @@ class FeatureSource(Protocol):
         ...
 
     @property
-    def image_fingerprint(self) -> str:
-        """Tells these images from any others."""
+    def image_digest(self) -> str:
+        """Tells these images from any others, to the byte."""
         ...
 
     def pixels(self, pin: int, size: int) -> np.ndarray | None:
@@ -72,7 +72,7 @@ class TextSource:
         self.texts = texts
         self.num_pins = len(texts)
         self.image_groups = np.full(len(texts), -1)
-        self.image_fingerprint = f"none of {len(texts)}"
+        self.image_digest = f"none of {len(texts)}"
 
     def pixels(self, pin: int, size: int) -> None:
         """Return None."""
@@ -166,7 +166,7 @@ def _kept_so(features: torch.Tensor) -> torch.Tensor:
 
 
 def _of_images(source: FeatureSource, folder: Path, skip_broken: bool) -> Path:
-    made_of = source.image_fingerprint, str(skip_broken)
+    made_of = source.image_digest, str(skip_broken)
     key = hash_texts(_RECIPE, version(efficientnet.PACKAGE), *made_of)
     path = folder / f"{key}.npy"
 

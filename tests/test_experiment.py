@@ -29,6 +29,7 @@ from pingraph.experiment.cell import (
     QUERIES_FILE,
     _of_run,
     main,
+    prepare,
 )
 from pingraph.experiment.figures import Figures
 from pingraph.experiment.files import write_all
@@ -43,7 +44,7 @@ from pingraph.runs import Run
 from pingraph.splits import Split
 from pingraph.subject import open_subject
 from pingraph.weights import read_state
-from tests.command_line import TINY
+from tests.command_line import TINY, contents
 
 FIT = dict(option.removeprefix("--").split("=") for option in TINY)
 TF_IDF = {"class_path": "pingraph.experiments.methods.TfIdf"}
@@ -442,6 +443,22 @@ def test_a_run_is_judged_in_the_form_that_it_is_served_in(trained, tiny):
     signs = np.where(table.fused[:, :8] >= 0, 1, -1) * known[:, None] / np.sqrt(8)
     scores = _of_run(trained, cell, trial)["pin_to_pin"](np.arange(60))
     np.testing.assert_allclose(scores, signs @ signs.T, atol=1e-6)
+
+
+def test_a_training_does_not_go_on_under_another_split(trained, tiny_folder, tmp_path):
+    folder = Path(shutil.copytree(trained, tmp_path / "cell"))
+    under = {"class_path": "pingraph.experiments.conditions.HeldOut"}
+    given = {"data": "tiny", "source": str(tiny_folder), "condition": "", "under": under}
+    cell = Cell(**given, method="a", made_by={}, seed=0)
+    write_json(folder / CELL_FILE, {"cell": asdict(cell)})
+    before = contents(folder)
+    with pytest.raises(PinGraphError, match="cell was begun with another split: remove it"):
+        prepare(folder, 0.0)
+    assert contents(folder) == before
+    (folder / CHECKPOINT_FILE).unlink()  # of what was begun nothing is left
+    prepare(folder, 0.0)
+    (folder / CHECKPOINT_FILE).write_bytes(b"")
+    prepare(folder, 0.0)
 
 
 ALIKE = {

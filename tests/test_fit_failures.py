@@ -461,6 +461,42 @@ def test_a_failure_removes_what_is_new_and_keeps_the_rest(tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_a_failure_leaves_the_runs_of_others_in_folders_that_it_made(tmp_path):
+    other = tmp_path / "deep" / "runs" / "b" / "last.ckpt"
+
+    def fail(run):
+        (run / "csv").mkdir()
+        if run.name == "a":
+            other.parent.mkdir()
+            other.write_text("of another training")
+        raise PinGraphError("the reason")
+
+    for name in ("deep/runs/a", "far/runs/c"):
+        with pytest.raises(PinGraphError, match="the reason"), clean_failure(tmp_path / name, []):
+            fail(tmp_path / name)
+    assert list(contents(tmp_path)) == [
+        "deep",
+        "deep/runs",
+        "deep/runs/b",
+        "deep/runs/b/last.ckpt",
+    ]
+
+
+def test_two_trainings_do_not_write_to_one_folder(tmp_path):
+    run = tmp_path / "run"
+    with clean_failure(run, []):
+        (run / "config.yaml").write_text("of the first")
+        before = contents(tmp_path)
+        taken = pytest.raises(PinGraphError, match="run: another training writes to it")
+        with taken, clean_failure(run, []):
+            pytest.fail("it trained")
+        with clean_failure(run, [], alone=False):  # a rank of the same training
+            pass
+        assert contents(tmp_path) == before
+    with clean_failure(run, []):
+        pass
+
+
 def test_the_reason_of_a_worker_is_told_without_its_traceback(tmp_path):
     text = 'Caught BrokenImageError in DataLoader worker process 0.\nTraceback\n  File "x"\n'
     text += "pingraph.pin_images.BrokenImageError: pins.parquet: pin 3: image is broken\n"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from pingraph.content import ContentReader, TextReader, reader_for
 from pingraph.datasets import BrokenImageError, open_dataset
@@ -161,6 +162,26 @@ def test_other_texts_are_other_features(encoder, tmp_path):
     assert not made["one", " "].text_features[1].any()
     assert made["one", "two"].image_features.shape == (2, WIDTH)
     assert not made["one", "two"].image_features.any()
+
+
+def test_other_bytes_under_the_same_names_are_other_images(encoder, write_folder, tmp_path):
+    pins = {"pin_id": ["a", "b"], "image": ["a.bmp", "b.bmp"], "text": ["one", "two"]}
+    edges = {"pin_id": ["a", "b"], "board_id": [10, 10]}
+    readers = []
+    for place, name in enumerate(("cats", "dogs")):
+        folder = write_folder(name, pins=pins, edges=edges)
+        for number, pin in enumerate("ab"):
+            rows = np.random.default_rng([place, number]).integers(0, 256, (16, 16, 3), np.uint8)
+            Image.fromarray(rows).save(folder / f"{pin}.bmp")
+        readers.append(content_reader(open_dataset(folder), encoder))
+    cats, dogs = (reader.source for reader in readers)
+    assert cats.fingerprint == dogs.fingerprint  # which looks at names and sizes alone
+    assert readers[0].fingerprint != readers[1].fingerprint
+    features = [with_features(one, tmp_path).read(np.arange(2)).image_features for one in readers]
+    for dataset, found in zip((cats, dogs), features, strict=True):
+        shown = image_features(np.stack([pixels(dataset, pin) for pin in range(2)]))
+        torch.testing.assert_close(found, shown, atol=1e-3, rtol=0)
+    assert (features[0] - features[1]).abs().max() > 0.01
 
 
 def test_pins_of_two_readers_keep_their_features(tiny, encoder, reader, tmp_path):

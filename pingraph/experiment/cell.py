@@ -29,7 +29,7 @@ from pingraph.files import atomic_file, read_json, write_json
 from pingraph.fingerprint import fingerprint
 from pingraph.metrics import METRICS
 from pingraph.ranking import Scorer
-from pingraph.run_files import SPLIT_FILE
+from pingraph.run_files import CHECKPOINT_FILE, SPLIT_FILE
 from pingraph.splits import Split
 
 CELL_FILE, JUDGED_FILE, QUERIES_FILE, MADE_FILE, DATA_FOLDER = (
@@ -52,10 +52,15 @@ def prepare(folder: Path, started: float) -> None:
         started: see `judge`.
 
     Raises:
-        PinGraphError: the data or the condition is wrong.
+        PinGraphError: the data or the condition is wrong, or gives another split than the one that
+            the cell's training was begun with.
     """
     cell, trial = _opened(folder)
-    trial.split.save(folder / SPLIT_FILE)
+    path, now = folder / SPLIT_FILE, split_fingerprint(trial.split)
+    begun = path.exists() and (folder / CHECKPOINT_FILE).exists()
+    if begun and split_fingerprint(Split.load(path)) != now:
+        raise PinGraphError(f"{folder} was begun with another split: remove it")
+    trial.split.save(path)
     has = {"image": trial.dataset.has_image.any(), "text": trial.dataset.has_text.any()}
     if not has.get(cell.embedding, True):
         _finish(folder, trial, judged({}, trial, warm_only=False, seed=cell.seed), started)
