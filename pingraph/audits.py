@@ -5,6 +5,7 @@ U pins of a batch, D channels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
@@ -29,9 +30,11 @@ def effective_rank(vectors: Tensor) -> float:
         vectors: float [N, D]; zero rows change nothing.
 
     Returns:
-        1 up to min(N, D), or 0 when all vectors are zero.
+        1 up to min(N, D), or 0 when all vectors are zero; NaN when a number is not finite.
     """
     wide = vectors.detach().double()
+    if not wide.isfinite().all():
+        return math.nan
     sizes = torch.linalg.eigvalsh(wide.T @ wide).clamp(min=0).sqrt()
     if not sizes.any():
         return 0.0

@@ -165,7 +165,7 @@ class PinDataModule(LightningDataModule):
         pins = TrainingPins.of(self.dataset, split, titles=self.titles)
         reader = pins.reader(self.encoder, self.content)
         if self.learn_walks and not (folder / CHECKPOINT_FILE).exists():
-            self._learn_walks(split, reader)
+            self._learn_walks(pins, reader)
         self.batches = PinBatches(
             pins,
             reader,
@@ -184,12 +184,12 @@ class PinDataModule(LightningDataModule):
         if hasattr(self.encoder, "expect_passes"):
             self.encoder.expect_passes(self.batches.passes)
 
-    def _learn_walks(self, split: Split, reader: Reader) -> None:
-        """Let the encoder solve for the walks among the pins alone: titles made it find fewer."""
+    def _learn_walks(self, training: TrainingPins, reader: Reader) -> None:
+        """Let the encoder solve for who is walked to; placing titles too made it find fewer."""
         if getattr(self.encoder, "solved", None) is None:
             return
-        graph = split.train_graph(self.dataset.graph)
-        pins = split.train_pins[graph.pin_degrees[split.train_pins] > 0]
+        graph = training.graph
+        pins = training.anchors[graph.pin_degrees[training.anchors] > 0]
         if len(pins) > SOLVED_PINS:
             drawn = np.random.default_rng(self.seed).choice(pins, SOLVED_PINS, replace=False)
             pins = np.sort(drawn)

@@ -83,6 +83,7 @@ class PinModule(LightningModule):
     def on_train_start(self) -> None:
         """Keep the seed that the run was given."""
         self._seed = torch.initial_seed()
+        self._to_keep: list[tuple[Embeddings, Relations]] = []  # batches of the step
 
     def training_step(self, batch: PinBatch, batch_idx: int) -> Tensor:
         """Return this rank's part of a batch's loss, and log its terms and what they rest on."""
@@ -92,6 +93,8 @@ class PinModule(LightningModule):
         if not batch_idx:
             _warn_of_idle_graph(self.objective, embeddings, relations)
         losses = self.objective(embeddings, relations, rank=rank, ranks=ranks)
+        if getattr(self.objective, "bank", None) is not None:
+            self._to_keep.append((_detached(embeddings), relations))
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
             self._audit(embeddings, losses.terms)
@@ -174,6 +177,13 @@ class PinModule(LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Make a step, then let the bank see its batches: of a step that fails it has none."""
+        super().optimizer_step(*args, **kwargs)
+        for embeddings, relations in self._to_keep:
+            self.objective.bank.push(embeddings, relations)
+        self._to_keep.clear()
+
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Stop before a step that would make all weights NaN.
 
@@ -251,3 +261,8 @@ def _check_fit(encoder: nn.Module, objective: AlignmentObjective) -> None:
             "neighbor_pairs has shallow->shallow alone, but the encoder has no shallow part: "
             "nothing would be learned from the graph"
         )
+
+
+def _detached(embeddings: Embeddings) -> Embeddings:
+    found = {field.name: getattr(embeddings, field.name) for field in fields(Embeddings)}
+    return Embeddings(**{k: None if v is None else v.detach() for k, v in found.items()})

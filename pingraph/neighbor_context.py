@@ -122,10 +122,11 @@ class NeighborContext(nn.Module):
         """Sum over some contexts of the cross-entropy of finding what is sought."""
         related = FalseNegatives(relations, Columns.of(relations))
         anchors = torch.arange(own.start, own.stop, device=fused.device) // 2
+        known = (fused != 0).any(1)
 
         def allowed(part: slice) -> Tensor:
             rows = anchors[part]
-            return ~related.related(relations.anchors[rows], relations.neighbors[rows])
+            return known & ~related.related(relations.anchors[rows], relations.neighbors[rows])
 
         alignment = Alignment(
             x=[contexts], y=[fused], view_weights=[1.0], positives=sought, allowed=allowed

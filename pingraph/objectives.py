@@ -173,8 +173,6 @@ class AlignmentObjective(nn.Module):
                 terms |= found
         anchors = share_of(rank, ranks, len(relations.anchors))
         mates = board_mate_share(batch.own, relations, anchors, self.block_rows)
-        if self.bank is not None and self.training:
-            self.bank.push(embeddings, relations)
         return Losses(total=total, terms=terms, board_mate_share=mates)
 
     def scales(self) -> dict[str, Tensor]:

@@ -49,7 +49,7 @@ def expected_counts(
         float64 [N], above 0.
     """
     counts = np.zeros(graph.num_pins)
-    epochs = _spread(passes, max(1, _ANCHORS // len(train_pins)))
+    epochs = _spread(passes, -(-_ANCHORS // len(train_pins)))
     starts = range(0, len(train_pins), _BLOCK)
     with progress_bar(len(epochs) * len(starts)) as step:
         for epoch, start in itertools.product(epochs, starts):

@@ -59,6 +59,13 @@ def embeddings(image, text, has_image=None, has_text=None):
     )
 
 
+def test_effective_rank_of_what_is_not_finite_is_nan():
+    vectors = torch.eye(3)
+    for bad in (math.nan, math.inf):
+        vectors[1, 2] = bad
+        assert math.isnan(effective_rank(vectors))
+
+
 def test_the_modality_gap_is_that_of_the_means_of_pins_with_both():
     image = torch.tensor([[1.0, 0], [0, 1], [1, 0], [0, 0]])
     text = torch.tensor([[0.0, -1], [-1, 0], [0, 0], [0, 1]])

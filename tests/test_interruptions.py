@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ from pingraph.errors import PinGraphError
 from pingraph.fit import fit
 from pingraph.interrupts import Uninterrupted
 from pingraph.module import PinModule
+from pingraph.run_callbacks import AtomicCheckpoints
 from pingraph.run_files import CHECKPOINT_FILE
 from pingraph.samplers import PinSAGESampler
 from tests.command_line import TINY, contents
@@ -137,6 +139,44 @@ def test_a_failure_within_a_step_leaves_the_steps_before(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     more = f"--ckpt_path={tmp_path / 'run' / CHECKPOINT_FILE}"
     assert_same(fit(args(tiny_folder, tmp_path / "run", more)), whole)
+
+
+@pytest.mark.parametrize(
+    ("hook", "call", "accumulated", "done"),
+    [
+        ("on_before_optimizer_step", 3, 1, 3),
+        ("on_before_optimizer_step", 1, 2, 1),
+        ("training_step", 3, 2, 1),  # in the second batch of the second step
+    ],
+)
+def test_the_bank_has_nothing_of_a_step_that_failed(
+    hook, call, accumulated, done, tiny_folder, tmp_path, monkeypatch
+):
+    options = [f"--trainer.accumulate_grad_batches={accumulated}", "--model.objective.bank_size=64"]
+    whole = fit(args(tiny_folder, tmp_path / "whole", *options, steps=4))
+    assert (state(whole)["state_dict"]["objective.bank.pins"] >= 0).any()
+    with monkeypatch.context() as patch:
+        at_step(call, fail, PinModule, hook, patch)
+        with pytest.raises(BrokenError):
+            fit(args(tiny_folder, tmp_path / "run", *options, steps=4))
+    assert state(tmp_path / "run")["global_step"] == done
+    more = f"--ckpt_path={tmp_path / 'run' / CHECKPOINT_FILE}"
+    assert_same(fit(args(tiny_folder, tmp_path / "run", *options, more, steps=4)), whole)
+
+
+def test_no_state_is_kept_between_the_batches_of_a_step(tiny_folder, tmp_path, monkeypatch):
+    """Its gradients would be lost: whoever is killed then would go on with a part of them."""
+    saved, save = [], AtomicCheckpoints.save_checkpoint
+
+    def saving(self, checkpoint, *others, **named):
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        saved.append(progress["ready"])
+        save(self, checkpoint, *others, **named)
+
+    monkeypatch.setattr(AtomicCheckpoints, "save_checkpoint", saving)
+    monkeypatch.setattr("pingraph.run_callbacks.EVERY", timedelta(0))
+    fit(args(tiny_folder, tmp_path / "run", "--trainer.accumulate_grad_batches=3", steps=4))
+    assert sorted(set(saved)) == [3, 6, 9, 12]
 
 
 def test_ctrl_c_waits_until_the_workers_are_started(tiny_folder, tmp_path, monkeypatch):

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import yaml
 
 from pingraph.encoders import HybridEncoder
 from pingraph.fit import fit
 from pingraph.runs import Run
-from pingraph.samplers import PinSAGESampler
+from pingraph.samplers import PinSAGESampler, record
+from pingraph.training_pins import TrainingPins
 from pingraph.walk_spectrum import walk_spectrum
 from tests.training_cases import arguments
 
@@ -26,7 +28,7 @@ def test_the_encoder_is_told_of_the_walks_among_training_pins(tiny_folder, tmp_p
     run = Run.open(fit(arguments(tiny_folder, tmp_path, "run")))
     ((tokens, targets),) = told
     dataset = run.dataset()
-    graph = run.split.train_graph(dataset.graph)
+    graph = TrainingPins.of(dataset, run.split).graph
     pins = [pin for pin in run.split.train_pins.tolist() if graph.pin_degrees[pin]]
     assert 0 < len(pins) < len(run.split.train_pins)
     assert sum(map(len, tokens)) == len(pins)
@@ -34,6 +36,16 @@ def test_the_encoder_is_told_of_the_walks_among_training_pins(tiny_folder, tmp_p
     expected = walk_spectrum(graph, np.array(pins), PinSAGESampler(k=10), dim=48, seed=3)
     assert targets.shape == expected.shape
     np.testing.assert_allclose(targets @ targets.T, expected @ expected.T, atol=1e-4)
+
+
+def test_recorded_walks_serve_the_solution_as_they_serve_the_batches(tiny_folder, tmp_path, told):
+    run = Run.open(fit(arguments(tiny_folder, tmp_path, "run")))
+    pins, rows = TrainingPins.of(run.dataset(), run.split), tmp_path / "rows.safetensors"
+    record(PinSAGESampler(k=10), pins.graph, pins.anchors, rows, seed=0)
+    recorded = {"class_path": "pingraph.samplers.RecordedSampler", "init_args": {"path": str(rows)}}
+    config = yaml.safe_dump({"data": {"sampler": recorded}})
+    fit(arguments(tiny_folder, tmp_path, "again", config))
+    assert told[1][1].any()
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def twin(made, kind, fused, relations):
             if not sought:
                 continue
             hidden = related(relations, anchor, row) - set(sought)
-            shown = [pin for pin in range(len(fused)) if pin not in hidden]
+            shown = [pin for pin in range(len(fused)) if pin not in hidden and fused[pin].any()]
             total = torch.log(sum(torch.exp(scale * z @ fused[pin]) for pin in shown))
             losses.append(sum(w * (total - scale * z @ fused[p]) for p, w in sought.items()))
     nothing = 0 * fused.sum()

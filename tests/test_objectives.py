@@ -173,8 +173,11 @@ def test_without_a_shallow_part_fused_finds_fused_alone():
     bare = replace(embeddings, shallow=None)
     found = make(bank_size=20, bank_dim=5)
     expected = make(neighbor_pairs=FUSED, bank_size=20, bank_dim=5)
-    for _ in range(2):  # the second time beside what the bank has kept of the first
+    for _ in range(2):  # the second time beside what the banks have kept of another batch
         assert_same(found(bare, relations).total, expected(bare, relations).total, leaves(bare))
+        other, others = draw(5, 9, anchors=6)
+        for objective in (found, expected):
+            objective.bank.push(replace(other, shallow=None), others)
     both = found(embeddings, relations).terms["neighbor"]
     assert both > expected(embeddings, relations).terms["neighbor"]
 
@@ -479,30 +482,27 @@ def test_a_missing_log_count_is_refused(form, value):
 
 
 @EACH_FORM
-def test_only_training_fills_the_bank_and_ranks_fill_it_alike(form):
+def test_a_loss_leaves_the_bank_alone_and_what_is_in_the_batch_adds_nothing_to_it(form):
     embeddings, relations = draw(12)
-    one, other = (make(form=form, bank_size=9, bank_dim=5) for _ in range(2))
-    one.eval()(embeddings, relations)
-    assert (one.bank.pins == -1).all()
-    one.train()(embeddings, relations, rank=0, ranks=2)
-    other(embeddings, relations, rank=1, ranks=2)
-    for name, value in one.bank.state_dict().items():
-        assert torch.equal(value, other.bank.state_dict()[name])
-    assert sorted(one.bank.pins.tolist()) == relations.pins.tolist()
-    # All that it holds is in the batch: nothing is added to the loss.
-    again = one(embeddings, relations).terms["neighbor"].item()
-    assert again == make(form=form)(embeddings, relations).terms["neighbor"].item()
+    objective = make(form=form, bank_size=9, bank_dim=5)
+    alone = objective(embeddings, relations).terms["neighbor"].item()
+    assert (objective.bank.pins == -1).all()
+    objective.bank.push(embeddings, relations)
+    assert sorted(objective.bank.pins.tolist()) == relations.pins.tolist()
+    assert objective(embeddings, relations).terms["neighbor"].item() == alone
 
 
 @EACH_FORM
-def test_the_gradient_of_blocks_is_of_the_bank_before_the_batch(form):
-    """Blocks are computed again for the gradient, when the bank has changed already."""
+def test_the_gradient_of_blocks_is_of_the_bank_that_the_loss_saw(form):
+    """Blocks are computed again for the gradient, when the bank may have changed already."""
     found = []
     for block_rows in (100, 2):
         objective = make(form=form, bank_size=12, bank_dim=5, block_rows=block_rows)
-        objective(*draw(13))
+        objective.bank.push(*draw(13))
         embeddings, relations = draw(14)
-        objective(embeddings, relations).total.backward()
+        total = objective(embeddings, relations).total
+        objective.bank.push(embeddings, relations)
+        total.backward()
         found.append([one.grad for one in leaves(embeddings)])
     torch.testing.assert_close(found[0], found[1])
 
@@ -530,7 +530,7 @@ def test_terms_are_the_weighted_mean_over_views(form):
 
 def test_short_views_work_with_a_bank():
     objective = make(bank_size=9, bank_dim=5, views=[View(dim=2, code="int8"), View(code="binary")])
-    objective(*draw(12))
+    objective.bank.push(*draw(12))
     embeddings, relations = draw(13)
     objective(embeddings, relations).total.backward()
     assert all(one.grad.isfinite().all() for one in leaves(embeddings))
