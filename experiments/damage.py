@@ -7,6 +7,7 @@ saves of warm pins, weights and times are not in the damaged data set at all.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,8 +19,11 @@ from pingraph.datasets import PinBoardDataset, open_dataset, write_dataset
 from pingraph.errors import PinGraphError
 from pingraph.experiment.parts import Trial
 from pingraph.experiments.conditions import HeldOut
+from pingraph.files import read_json, write_json
 from pingraph.splits import Split, make_split
 from pingraph.tables import is_text
+
+MADE_OF_FILE = "made_of.json"  # beside the damaged data: the fingerprint of the whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +59,12 @@ class Damage:
         before = Training(has_text=dataset.has_text, pins=pins[trained], boards=boards[trained])
         after = self.changed(before, dataset, whole.split, np.random.default_rng([seed, 6]))
         cold = np.isin(pins, whole.split.cold_pins(dataset.graph))
-        if not folder.exists():
+        made_of = folder / MADE_OF_FILE  # written last
+        if not made_of.exists() or read_json(made_of) != dataset.fingerprint:
+            shutil.rmtree(folder, ignore_errors=True)
             edges = zip((after.pins, after.boards), (pins[cold], boards[cold]), strict=True)
             _write(after, [np.concatenate(ends) for ends in edges], dataset, folder)
+            write_json(made_of, dataset.fingerprint)
         damaged = open_dataset(folder)
         damaged.name = dataset.name
         held_out = np.isin(damaged.graph.edges()[0], pins[cold])

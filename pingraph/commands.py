@@ -11,9 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from pingraph.errors import PinGraphError
-from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE, SPLIT_FILE, TOKENIZER_FILE
+from pingraph.run_files import (
+    CHECKPOINT_FILE,
+    CONFIG_FILE,
+    DATA_FILE,
+    SPLIT_FILE,
+    TOKENIZER_FILE,
+)
 
 _OF_DATA = ("pins.parquet", "boards.parquet", "edges.parquet")
+_OF_RUN = (CONFIG_FILE, DATA_FILE, SPLIT_FILE, TOKENIZER_FILE, CHECKPOINT_FILE)
 
 
 def fit(args: list[str]) -> None:
@@ -502,7 +509,7 @@ def _check_seed(seed: int) -> None:
 
 def _is_part(path: Path) -> bool:
     """Whether a data set or a run has this file: by its name, and by those that it stands with."""
-    for names in (_OF_DATA, (CONFIG_FILE, SPLIT_FILE, TOKENIZER_FILE, CHECKPOINT_FILE)):
+    for names in (_OF_DATA, _OF_RUN):
         for name in names:
             folder = path.parents[name.count("/")]
             beside = any((folder / other).exists() for other in names if other != name)

@@ -12,6 +12,7 @@ from pingraph.errors import PinGraphError
 from pingraph.tables import read_table
 
 _EXAMPLES = 3
+_TOO_LARGE = "above the int64 range"
 
 
 def count(number: int, noun: str) -> str:
@@ -51,17 +52,21 @@ def check_ids(table: pa.Table, column: str, file: str, errors: list[str], *, uni
     bad = {"missing": values.is_null()}
     if pa.types.is_integer(kind):
         bad["negative"] = pc.less(values, pa.scalar(0, kind))
+        if pa.types.is_uint64(kind):
+            bad[_TOO_LARGE] = pc.greater(values, pa.scalar(2**63 - 1, kind))
     else:
         bad["empty"] = pc.equal(pc.binary_length(values), 0)
+    usable = True
     for reason, mask in bad.items():
         rows = np.flatnonzero(pc.fill_null(mask, False).to_numpy())
         if len(rows):
             errors.append(f"{file}: {count(len(rows), column)} {reason}: row {rows[0]} first")
+            usable &= reason != _TOO_LARGE
     if unique:
         twice = repeated(values)
         if len(twice):
             errors.append(f"{file}: {count(len(twice), column)} repeated: {examples(twice)}")
-    return True
+    return usable
 
 
 def repeated(values: pa.ChunkedArray) -> list:

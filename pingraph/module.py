@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -180,9 +180,11 @@ class PinModule(LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Make a step, then let the bank see its batches: of a step that fails it has none."""
         super().optimizer_step(*args, **kwargs)
-        for embeddings, relations in self._to_keep:
-            self.objective.bank.push(embeddings, relations)
-        self._to_keep.clear()
+        bank = getattr(self.objective, "bank", None)
+        if bank is not None:
+            for embeddings, relations in self._to_keep:
+                bank.push(embeddings, relations)
+            self._to_keep.clear()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Stop before a step that would make all weights NaN.
@@ -264,5 +266,10 @@ def _check_fit(encoder: nn.Module, objective: AlignmentObjective) -> None:
 
 
 def _detached(embeddings: Embeddings) -> Embeddings:
-    found = {field.name: getattr(embeddings, field.name) for field in fields(Embeddings)}
-    return Embeddings(**{k: None if v is None else v.detach() for k, v in found.items()})
+    return replace(
+        embeddings,
+        image=embeddings.image.detach(),
+        text=embeddings.text.detach(),
+        fused=embeddings.fused.detach(),
+        shallow=None if embeddings.shallow is None else embeddings.shallow.detach(),
+    )

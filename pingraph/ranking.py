@@ -168,7 +168,9 @@ def _require_finite(
     scores: np.ndarray, queries: np.ndarray, task: Task, dataset: PinBoardDataset
 ) -> None:
     # A sum is not finite when a part is not, and takes a quarter of the time of looking at each.
-    finite = np.isfinite(scores.sum(axis=1))
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(scores.sum(axis=1))
+    finite[~finite] = np.isfinite(scores[~finite]).all(axis=1)  # parts of a large sum may be
     if not finite.all():
         what, ids = "pin", dataset.pin_ids
         if isinstance(task, BoardTask):

@@ -279,6 +279,7 @@ def test_no_command_writes_over_a_data_set_or_a_run(trained, commands, tiny_fold
         (["embed", run, data, "-o"], "run/config.yaml"),
         (["export", run, "-o"], "data/pins.parquet"),
         (["explain", run, one, other, "--json"], "data/edges.parquet"),
+        (["explain", run, one, other, "--json"], "run/data.json"),
         (["neighbors", run, one, "-o"], "run/checkpoints/last.ckpt"),
         (["neighbors", run, one, "-o"], "run/split.safetensors"),
     ):

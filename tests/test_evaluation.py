@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from pingraph.evaluation import (
 from pingraph.interfaces import EmbeddingTable
 from pingraph.metrics import METRICS
 from pingraph.ranking import figures, measured
-from pingraph.relevance import retrieval_tasks
+from pingraph.relevance import board_task, retrieval_tasks
 from pingraph.splits import BoardSplit, EdgeSplit, PinSplit, Split, TimeSplit
 from pingraph.views import View
 
@@ -469,6 +470,48 @@ def test_a_score_that_is_not_finite_names_its_pin(tiny):
 
     with pytest.raises(PinGraphError, match=rf"score of pin {tiny.pin_ids[pin].item()!r}"):
         evaluate_scorers({"pin_to_pin": scorer}, tiny, split)
+
+
+def test_a_score_may_be_as_low_as_float32_goes(tiny):
+    split = PinSplit().split(tiny)
+    low = np.finfo(np.float32).min
+
+    def scorer(queries):
+        scores = np.full((len(queries), tiny.num_pins), low)
+        scores[:, ::2] = 0
+        return scores
+
+    found = evaluate_scorers({"pin_to_pin": scorer}, tiny, split)
+    assert found.warm["pin_to_pin"] is not None
+
+
+def test_who_may_be_asked_does_not_depend_on_how_many_pairs_are_held(tiny, monkeypatch):
+    split = PinSplit().split(tiny)
+    tasks = [*retrieval_tasks(tiny, split), board_task(tiny, split, split.cold_pins(tiny.graph))]
+    for task in tasks:
+        asked = np.arange(len(task.askable))
+        most = task.most_relevant(asked)
+        found = np.diff(task.judge(asked)[0].indptr)
+        assert (found <= most).all()
+        monkeypatch.setattr("pingraph.relevance._JUDGED", 10**9)
+        whole = task.answerable(asked)
+        assert whole.tolist() == np.flatnonzero(task.askable & (found > 0)).tolist()
+        for pairs in (1, 7):
+            monkeypatch.setattr("pingraph.relevance._JUDGED", pairs)
+            assert np.array_equal(task.answerable(asked), whole)
+        assert len(task.answerable(asked[:0])) == 0
+
+
+def test_a_board_is_not_asked_for_pins_that_are_no_candidates(tiny):
+    split = PinSplit().split(tiny)
+    cold = split.cold_pins(tiny.graph)
+    task = board_task(tiny, split, cold)
+    corpus = task.corpus.copy()
+    corpus[cold[::2]] = False
+    relevant = replace(task, corpus=corpus).judge(np.arange(tiny.graph.num_boards))[0].toarray()
+    whole = task.judge(np.arange(tiny.graph.num_boards))[0].toarray()
+    assert whole[:, cold[::2]].any()
+    assert np.array_equal(relevant, whole * corpus)
 
 
 @pytest.mark.parametrize(

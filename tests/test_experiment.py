@@ -263,6 +263,23 @@ def gone(process):
     return state.stdout[:1] in (b"", b"Z")
 
 
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import os; print('new'); os.kill(os.getpid(), 9)", "ended by SIGKILL"),
+        ("raise SystemExit(3)", "ended with 3"),
+        ("print('first'); print('error: last'); raise SystemExit(2)", "error: last"),
+        ("", None),
+    ],
+)
+def test_the_end_of_a_process_is_told_by_what_it_wrote_itself(code, told, tmp_path):
+    (tmp_path / "log.txt").write_text("next: pingraph evaluate runs/mine\n")
+    with (tmp_path / "lock").open("w") as lock:
+        found = run._process(["-c", code], tmp_path, 1, Event(), lock.fileno())
+    assert found == told
+    assert (tmp_path / "log.txt").read_text().startswith("next: pingraph evaluate")
+
+
 def test_a_cell_whose_runner_was_killed_is_not_run_twice(patient, tiny_folder, tmp_path):
     methods = {"patient": patient, "TF-IDF": TF_IDF}
     file = write(tmp_path / "a.yaml", data=[str(tiny_folder)], methods=methods)
@@ -827,6 +844,8 @@ def test_a_repository_around_the_package_is_not_its_own(tmp_path, monkeypatch):
         ({"curves": {"c": {"own": 0}}}, "curves.c.own is 0: expected a number above 0"),
         ({"seeds": [-1]}, "seeds has -1: expected whole numbers from 0"),
         ({"seeds": [True]}, "seeds has True"),
+        ({"seeds": [3, 0, 3]}, "seeds has 3 twice"),
+        ({"options": WORDS}, "options has 'class_path': expected options of `pingraph fit`"),
         ({"seeds": [2**32]}, "seeds has 4294967296: expected whole numbers from 0 to 4294967295"),
         ({"reference": "nobody"}, "reference is 'nobody': expected one of the methods"),
         ({"sedes": [1]}, "unknown key 'sedes': expected title, data, seeds"),

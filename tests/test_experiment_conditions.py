@@ -1,8 +1,10 @@
 """Conditions hold out what they say, leak nothing, and spoil the training data alone."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from pingraph.errors import PinGraphError
 from pingraph.experiment.cell import judged
 from pingraph.experiments.conditions import FewerPins, FewerSaves, HeldOut, KnownSaves
 from pingraph.experiments.damage import (
+    MADE_OF_FILE,
     MissingText,
     PopularPins,
     ShuffledBoards,
@@ -207,6 +210,25 @@ def test_spam_boards_are_added_and_the_rest_stays(tiny, tmp_path):
     assert again.dataset.fingerprint == trial.dataset.fingerprint
     same = SpamBoards(share=0.5, pins=5).trial(tiny, tmp_path / "data", seed=0)  # read, not written
     assert np.array_equal(same.split.train_edges, trial.split.train_edges)
+
+
+def test_damaged_data_are_made_anew_where_the_whole_has_changed(tiny, tmp_path):
+    damage, folder = MissingText(share=0.5), tmp_path / "cell" / "data"
+    whole = Path(shutil.copytree(tiny.folder, tmp_path / "whole"))
+    before = damage.trial(open_dataset(whole), folder, seed=0)
+    stamp = (folder / "pins.parquet").stat().st_mtime_ns
+    damage.trial(open_dataset(whole), folder, seed=0)
+    assert (folder / "pins.parquet").stat().st_mtime_ns == stamp
+    table = pq.read_table(whole / "pins.parquet")
+    texts = [text and f"mended {text}" for text in table["text"].to_pylist()]
+    place = table.column_names.index("text")
+    mended = table.set_column(place, "text", pa.array(texts, table["text"].type))
+    pq.write_table(mended, whole / "pins.parquet")
+    after = damage.trial(open_dataset(whole), folder, seed=0)
+    assert after.dataset.texts == [text and f"mended {text}" for text in before.dataset.texts]
+    (folder / MADE_OF_FILE).unlink()  # of a process that was killed while it wrote
+    damage.trial(open_dataset(whole), folder, seed=0)
+    assert (folder / MADE_OF_FILE).exists()
 
 
 def test_popular_pins_are_saved_by_their_popularity(tiny, tmp_path):

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from scipy import sparse
+from scipy.stats import chisquare
 
 from pingraph.baselines import raw_pixels, tf_idf
 from pingraph.datasets import open_dataset, write_dataset
@@ -15,7 +16,7 @@ from pingraph.experiments import methods
 from pingraph.experiments.conditions import HeldOut
 from pingraph.experiments.methods.features import content_features
 from pingraph.experiments.methods.light_gcn import _lacking, normalized, spread
-from pingraph.experiments.methods.walk_pairs import train_on_walks
+from pingraph.experiments.methods.walk_pairs import _drawn, train_on_walks
 from pingraph.experiments.own_method import BoardWords
 from pingraph.interfaces import Neighbors
 from pingraph.mixed_split import MixedSplit
@@ -308,6 +309,18 @@ def test_a_training_has_ten_passes_and_hides_as_many_inputs_as_they_ask_for(
     )
     passes = steps * batch_size / pins
     assert shares == pytest.approx([0.4 * min(1, passes / 37)] * steps)
+
+
+def test_pairs_are_drawn_by_their_weights_however_few_or_many_there_are(monkeypatch):
+    weights = torch.tensor([0.0, 1.0, 3.0, 0.0])
+    torch.manual_seed(0)
+    few = np.concatenate([_drawn(weights, 8) for _ in range(500)])  # more than there are
+    monkeypatch.setattr("pingraph.experiments.methods.walk_pairs._CATEGORIES", 4)
+    many = _drawn(weights, 4000)
+    for drawn in (few, many):
+        counts = np.bincount(drawn, minlength=4)
+        assert counts[[0, 3]].tolist() == [0, 0]
+        assert chisquare(counts[1:3], [1000, 3000]).pvalue > 1e-4
 
 
 @pytest.mark.parametrize("kind", [methods.GraphSAGE, methods.PinSage, methods.LinearContent])

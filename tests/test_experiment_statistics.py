@@ -18,11 +18,12 @@ from pingraph.errors import PinGraphError
 from pingraph.experiment.cell import CELL_FILE, JUDGED_FILE, MADE_FILE, QUERIES_FILE
 from pingraph.experiment.curve import fitted
 from pingraph.experiment.figures import Figures
-from pingraph.experiment.files import latex, write_all
+from pingraph.experiment.files import write_all
 from pingraph.experiment.plan import Experiment
 from pingraph.experiment.plot import _dots
 from pingraph.experiment.statistics import averaged, compared
 from pingraph.files import read_json, write_json
+from pingraph.latex import latex
 from pingraph.results import Cell, Sheet
 
 TASKS = ("pin_to_pin", "image_to_text", "text_to_image", "board_to_pins")
@@ -125,6 +126,7 @@ HOSTILE = "<script>alert(1)</script> 100% & $x_1$ {\\bad} --> |"
 
 def experiment(tmp_path, methods=("a", "b", HOSTILE), seeds=(0, 1), **more):
     """An experiment with made-up cells: what each query got is drawn, b is a plus a bit."""
+    tmp_path.mkdir(exist_ok=True)
     file = tmp_path / "made.yaml"
     spec = {"class_path": "pingraph.experiments.methods.TfIdf"}
     given = {
@@ -154,6 +156,16 @@ def experiment(tmp_path, methods=("a", "b", HOSTILE), seeds=(0, 1), **more):
         made = {"seconds": 3, "judge": str(cell.seed), "commit": "c" * 40, "dirty": False}
         write_json(folder / MADE_FILE, {**made, "threads": 1, "continued": [], "trained_in": "."})
     return grid, tmp_path / "out"
+
+
+def test_comparisons_have_the_same_columns_where_there_is_none(tmp_path):
+    tables = []
+    for place, methods in enumerate((("a",), ("a", "b"))):
+        grid, out = experiment(tmp_path / str(place), methods=methods)
+        write_all(Figures(grid, out), out)
+        tables.append(pq.read_table(out / "comparisons.parquet"))
+    assert [len(table) for table in tables] == [0, 1]
+    assert tables[0].schema == tables[1].schema
 
 
 def test_the_table_compares_the_queries_that_both_answered(tmp_path):

@@ -158,6 +158,21 @@ def test_nothing_to_learn_from(write_folder):
     assert "no pin has an image or a text" in inspect_folder(folder).errors[0]
 
 
+@pytest.mark.parametrize("tables", [["edges"], ["boards"], ["boards", "edges"]])
+def test_numbers_that_are_too_large_for_ids_are_told(tables, write_folder):
+    ids = pa.array([10, 20, 2**63], pa.uint64())
+    columns = {
+        "boards": {"board_id": ids, "title": ["x", "y", "z"]},
+        "edges": {"pin_id": ["a", "b", "c"], "board_id": ids},
+    }
+    folder = write_folder(**{name: columns[name] for name in tables})
+    errors = inspect_folder(folder).errors
+    for name in tables:
+        assert f"{name}.parquet: 1 board_id above the int64 range: row 2 first" in errors
+    with pytest.raises(PinGraphError, match="exceeds int64"):
+        open_dataset(folder)
+
+
 def test_a_folder_of_another_layout(tmp_path):
     (tmp_path / "train_edges.parquet").write_bytes(b"")
     found = inspect_folder(tmp_path)

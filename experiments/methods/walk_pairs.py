@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TEMPERATURE = 0.07
 STEPS, PASSES = 600, 10  # of a training whose length is not given
 _AT_ONCE = 1024  # pins embedded at once
+_CATEGORIES = 2**24  # of which `torch.multinomial` can draw
 
 
 def train_on_walks(
@@ -68,13 +69,24 @@ def train_on_walks(
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     weights = torch.from_numpy(found.weights[rows, columns])
     for _ in range(steps):
-        drawn = torch.multinomial(weights, batch_size).numpy()
+        drawn = _drawn(weights, batch_size)
         pins, others = rows[drawn], found.ids[rows[drawn], columns[drawn]]
         anchors, positives = embed(np.concatenate([pins, others]), hidden.p).chunk(2)
         loss = _contrast(anchors @ positives.T / TEMPERATURE, pins, others, boards)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+def _drawn(weights: Tensor, count: int) -> np.ndarray:
+    """Draw places of weights [P], int64 [count]; none twice, where there are enough of them."""
+    import torch
+
+    if len(weights) < _CATEGORIES:
+        return torch.multinomial(weights, count, replacement=len(weights) < count).numpy()
+    sums = weights.double().cumsum(0)
+    drawn = torch.searchsorted(sums, torch.rand(count, dtype=torch.float64) * sums[-1], right=True)
+    return drawn.clamp(max=len(weights) - 1).numpy()
 
 
 def embed_all(embed: Callable[[np.ndarray], Tensor], count: int) -> np.ndarray:

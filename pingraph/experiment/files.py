@@ -15,26 +15,20 @@ from pingraph.experiment.figures import Figures, comparison_rows
 from pingraph.experiment.plot import write_plots
 from pingraph.experiment.table import sheets
 from pingraph.files import atomic_file
+from pingraph.latex import latex
 from pingraph.results import Sheet
 
 RESULTS_FILE, COMPARISONS_FILE = "results.parquet", "comparisons.parquet"
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "→": r"$\to$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "↔": r"$\leftrightarrow$",
-    "±": r"$\pm$",
-    "λ": r"$\lambda$",
-    "²": "$^2$",
-    "\N{EN DASH}": "--",
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-}
+COMPARISONS = pa.schema(  # of the rows, which may be none
+    {
+        **dict.fromkeys(("data", "condition", "part", "task"), pa.string()),
+        **dict.fromkeys(("fewest_saves", "most_saves"), pa.int64()),
+        **dict.fromkeys(("metric", "method", "reference"), pa.string()),
+        **dict.fromkeys(("difference", "difference_low", "difference_high"), pa.float64()),
+        **dict.fromkeys(("lift", "lift_low", "lift_high", "p", "p_holm"), pa.float64()),
+        **dict.fromkeys(("queries", "seeds"), pa.int64()),
+    }
+)
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0 }
@@ -65,32 +59,11 @@ def write_all(figures: Figures, out: Path) -> tuple[list[Sheet], list[Path]]:
     for name, text in texts.items():
         with atomic_file(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    for name, rows in (
-        (RESULTS_FILE, figures.rows()),
-        (COMPARISONS_FILE, comparison_rows(comparisons, figures.experiment)),
-    ):
-        _write_rows(out / name, rows)
+    _write_rows(out / RESULTS_FILE, figures.rows())
+    compared = comparison_rows(comparisons, figures.experiment)
+    _write_rows(out / COMPARISONS_FILE, compared, COMPARISONS)
     files = [RESULTS_FILE, COMPARISONS_FILE, *texts, *(path.name for path in plots)]
     return tables, [out / name for name in files]
-
-
-def latex(sheet: Sheet) -> str:
-    """Return a table as a LaTeX tabular that needs no package."""
-
-    def row(cells: list[str]) -> str:
-        text = " & ".join(map(_latex, cells)) + r" \\"
-        # The end of the row before would take it for its own argument.
-        return "{}" + text if text[0] in "[*" else text
-
-    columns = len(sheet.columns)
-    lines = [f"% {_latex(sheet.title)}", rf"\begin{{tabular}}{{l{'r' * (columns - 1)}}}", r"\hline"]
-    lines += [row(sheet.columns), r"\hline"]
-    for heading, rows in sheet.sections.items():
-        lines.append(rf"\multicolumn{{{columns}}}{{l}}{{\textbf{{{_latex(heading)}}}}} \\")
-        lines += [row([cell.text for cell in cells]) for cells in rows]
-        lines.append(r"\hline")
-    lines.append(r"\end{tabular}")
-    return "\n".join([*lines, *(f"% {_latex(note)}" for note in sheet.notes)]) + "\n"
 
 
 def html(tables: list[Sheet], plots: list[bytes]) -> str:
@@ -119,10 +92,6 @@ def _html(sheet: Sheet) -> str:
     return f"<h2>{escape(sheet.title)}</h2>{table}{notes}"
 
 
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
-
-
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+def _write_rows(path: Path, rows: list[dict[str, Any]], schema: pa.Schema | None = None) -> None:
     with atomic_file(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows), temporary)
+        pq.write_table(pa.Table.from_pylist(rows, schema), temporary)

@@ -13,7 +13,7 @@ from typing import Any
 from pingraph.datasets import BUILT_IN
 from pingraph.errors import PinGraphError
 from pingraph.experiment.json_values import check_json
-from pingraph.experiment.parts import built
+from pingraph.experiment.parts import KEYS, built
 from pingraph.results import PARTS, TASKS
 from pingraph.yaml_files import read_yaml
 
@@ -253,6 +253,8 @@ def _check_seeds(where: str, seeds: Sequence[Any]) -> None:
         if type(seed) is not int or not 0 <= seed <= _LAST_SEED:
             expected = f"whole numbers from 0 to {_LAST_SEED}"
             raise PinGraphError(f"{where} has {seed!r}: expected {expected}")
+    if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
+        raise PinGraphError(f"{where} has {twice[0]} twice")
 
 
 def _check_method(where: str, changes: Any) -> None:
@@ -312,6 +314,8 @@ def check_arguments(file: Path, cells: Sequence[Cell]) -> None:
 def _check_options(where: str, options: dict[str, Any]) -> None:
     check_json(where, options)
     for key in options:
+        if key in KEYS:
+            raise PinGraphError(f"{where} has {key!r}: expected options of `pingraph fit`")
         if any(key == name or key.startswith(f"{name}.") for name in GIVEN):
             raise PinGraphError(f"{where} has {key!r}, which the grid gives to each cell itself")
     embedding = options.get("embedding", "fused")

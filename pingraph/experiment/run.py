@@ -212,10 +212,11 @@ def _fit(cell: Cell, folder: Path) -> list[str]:
 def _process(
     arguments: list[str], folder: Path, jobs: int, stopped: Event, lock: int
 ) -> str | None:
-    """Run Python as a process; return the last line that it wrote if it fails."""
+    """Run Python as a process; if it fails, return the last line that it wrote, or how it ended."""
     threads = max(1, cores() // jobs)
     log = folder / LOG_FILE
     with log.open("ab") as file:
+        before = file.tell()
         process = subprocess.Popen(
             [sys.executable, *arguments],
             stdout=file,
@@ -232,5 +233,7 @@ def _process(
                 return None
     if process.returncode == 0:
         return None
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    if process.returncode < 0:
+        return f"ended by {signal.Signals(-process.returncode).name}"
+    lines = log.read_bytes()[before:].decode("utf-8", "replace").strip().splitlines()
     return lines[-1] if lines else f"ended with {process.returncode}"

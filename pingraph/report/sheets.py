@@ -8,41 +8,17 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from pingraph.latex import latex
 from pingraph.metrics import METRICS
 from pingraph.report.measures import MAIN
 from pingraph.results import METHODS, PARTS, TASKS, Cell, Sheet, measured
 
 VERDICTS = {"pass": "passed", "warn": "look", "fail": "LEAK", "none": "nothing to check"}
-_LATEX = {
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\\": r"\textbackslash{}",
-    "→": r"$\rightarrow$",
-    "↔": r"$\leftrightarrow$",
-    "≥": r"$\geq$",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-}
 
 
 def copies(sheet: Sheet) -> dict[str, str]:
     """Return a table in the forms that it can be copied in, by the name of the form."""
     return {"Markdown": sheet.markdown(), "LaTeX": latex(sheet), "CSV": comma_separated(sheet)}
-
-
-def latex(sheet: Sheet) -> str:
-    """Return a table for the package booktabs, the notes as comments above it."""
-    columns = "l" + "r" * (len(sheet.columns) - 1)
-    lines = [f"% {_one_line(note)}" for note in (sheet.title, *sheet.notes)]
-    lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row(sheet.columns)]
-    for heading, rows in sheet.sections.items():
-        lines.append(r"\midrule")
-        if heading:
-            words = _escaped(heading)
-            lines.append(rf"\multicolumn{{{len(sheet.columns)}}}{{l}}{{\textit{{{words}}}}} \\")
-        lines += [_latex_row([cell.text for cell in row]) for row in rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def comma_separated(sheet: Sheet) -> str:
@@ -202,18 +178,6 @@ def _value(value: Any) -> Cell:
     if isinstance(value, float):
         return Cell(f"{value:.3f}")
     return measured(value)
-
-
-def _latex_row(cells: list[str]) -> str:
-    return " & ".join(map(_escaped, cells)) + r" \\"
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(sign, sign) for sign in _one_line(text))
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
 
 
 def _inert(text: str) -> str:
