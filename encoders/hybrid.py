@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -20,7 +21,7 @@ from pingraph.encoders.checks import check_dropout, check_heads, check_sizes
 from pingraph.encoders.features import FeatureToken, Modality, feature_of
 from pingraph.encoders.fusion import Fusion, FusionKind, rotation
 from pingraph.encoders.granularity import Granularities, Granularity, Levels
-from pingraph.encoders.hiding import hide_for
+from pingraph.encoders.hiding import HiddenNumbers, hide_for
 from pingraph.encoders.layers import AttentionPool, spread, unit
 from pingraph.encoders.shallow import ShallowLook
 from pingraph.encoders.small import SmallBackbone
@@ -62,10 +63,10 @@ class HybridEncoder(nn.Module):
         features: modalities of which frozen features come along: what EfficientNet-Lite0,
             pretrained on ImageNet, makes of the image, and MiniLM of the text. If not given, of
             both with a backbone that learns its words, of none with a pretrained one.
-        input_dropout: share of the numbers of the features, and of the shallow part's pixels, that
-            are hidden in training, others at each step, 0 up to below 1: with all of them training
-            pins are known by heart. Less in a training of fewer than 37 passes over the pins, in
-            proportion.
+        input_dropout: share of the numbers of the features, of the shallow part's pixels, and of
+            the tokens of a frozen backbone, that are hidden in training, others at each step, 0 up
+            to below 1: with all of them training pins are known by heart. Less in a training of
+            fewer than 37 passes over the pins, in proportion.
         deep_weight: what the fused vector of the towers counts beside the shallow part's.
         solved_weight: what the shallow part that is solved for the walks at once counts beside
             the one that goes on to learn from it, times what it can tell of pins unseen
@@ -114,6 +115,7 @@ class HybridEncoder(nn.Module):
         self.embed_dim = embed_dim
         self.dim = dim
         self.preparation = towers.preparation
+        self.hidden = HiddenNumbers(input_dropout)
         self.stem = ConvolutionalStem(dim, heads) if stem else None
         self.image_levels = Levels(towers.image_width, dim, min(levels, towers.image_levels))
         self.text_levels = Levels(towers.text_width, dim, min(levels, towers.text_levels))
@@ -231,6 +233,7 @@ class HybridEncoder(nn.Module):
             images = images[rows]
         cached = content.image_tokens
         found = self.backbone.embed_images(images) if cached is None else self._at(cached, rows)
+        found = self._partly(found)
         beside = [] if self.stem is None else [self.stem(images)[0]]
         beside += self._feature_token(content, "image", rows)
         details = torch.cat(beside, dim=1) if beside else None
@@ -249,6 +252,7 @@ class HybridEncoder(nn.Module):
             found = self.backbone.embed_texts(content.tokens[rows], content.token_mask[rows])
         else:
             found = self._at(content.text_tokens, rows)
+        found = self._partly(found)
         levels = self.text_levels(found)
         beside = self._feature_token(content, "text", rows)
         tokens = torch.cat([*beside, levels.flatten(1, 2)], dim=1)
@@ -282,6 +286,13 @@ class HybridEncoder(nn.Module):
             mask=tokens.mask[rows],
             pooled=tokens.pooled[rows].to(dtype),
         )
+
+    def _partly(self, tokens: Tokens) -> Tokens:
+        """Hide a share of the numbers of a frozen backbone in training."""
+        if not (self.training and self.backbone.frozen):
+            return tokens
+        levels = tuple(self.hidden(level) for level in tokens.levels)
+        return replace(tokens, levels=levels, pooled=self.hidden(tokens.pooled))
 
     @torch.no_grad()
     def _align_heads(self) -> None:

@@ -330,6 +330,22 @@ def test_a_frozen_backbone_gets_no_gradient_and_the_rest_does():
     assert all(p.grad is not None for p in encoder.fusion.parameters())
 
 
+def test_numbers_of_a_frozen_backbone_are_hidden_in_training_and_of_no_other():
+    given = content()
+    encoder = build("pretrained", input_dropout=0.5).train()
+    assert close(encoder(given), encoder(given), 0)  # it learns, so all of it is read
+    encoder.backbone.requires_grad_(False)
+    kept = changed(given, **vars(cached(encoder.backbone, given)))
+    for one in (given, kept):
+        first, second = encoder(one), encoder(one)
+        assert not close(first, second)
+        assert not close(first, encoder.eval()(one))
+        assert close(encoder(one), encoder(one), 0)
+        encoder.train()
+    encoder.expect_passes(1e-9)  # a pin that is seen once cannot be known by heart
+    assert close(encoder(given), encoder.eval()(given))
+
+
 def test_each_level_that_is_taken_is_seen_and_no_other():
     given = content()
     for levels in (1, 2, 3):
