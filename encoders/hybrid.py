@@ -64,8 +64,8 @@ class HybridEncoder(nn.Module):
             pretrained on ImageNet, makes of the image, and MiniLM of the text. If not given, of
             both with a backbone that learns its words, of none with a pretrained one.
         input_dropout: share of the numbers of the features, of the shallow part's pixels, and of
-            the tokens of a frozen backbone, that are hidden in training, others at each step, 0 up
-            to below 1: with all of them training pins are known by heart. Less in a training of
+            the tokens of a pretrained backbone, that are hidden in training, others at each step, 0
+            up to below 1: with all of them training pins are known by heart. Less in a training of
             fewer than 37 passes over the pins, in proportion.
         deep_weight: what the fused vector of the towers counts beside the shallow part's.
         solved_weight: what the shallow part that is solved for the walks at once counts beside
@@ -288,8 +288,8 @@ class HybridEncoder(nn.Module):
         )
 
     def _partly(self, tokens: Tokens) -> Tokens:
-        """Hide a share of the numbers of a frozen backbone in training."""
-        if not (self.training and self.backbone.frozen):
+        """Hide a share of what a pretrained backbone says; `SmallBackbone` hides words itself."""
+        if self.backbone.vocabulary is not None:
             return tokens
         levels = tuple(self.hidden(level) for level in tokens.levels)
         return replace(tokens, levels=levels, pooled=self.hidden(tokens.pooled))

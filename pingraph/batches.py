@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from pingraph.board_sizes import boards_that_tell
 from pingraph.errors import PinGraphError
 from pingraph.gathering import share_of
 from pingraph.interfaces import (
@@ -103,6 +104,7 @@ class PinBatches(Dataset[PinBatch]):
         self.rank = rank
         self.ranks = ranks
         self._groups = pins.groups
+        self._telling = boards_that_tell(pins.graph, len(pins.anchors))
         self._trained = pins.graph.pin_degrees > 0
         self._trained[pins.anchors] = True
         self._log_counts = np.full(pins.graph.num_pins, np.nan, np.float32)
@@ -154,7 +156,7 @@ class PinBatches(Dataset[PinBatch]):
         drawn = _draw(neighbors, self.neighbors_per_anchor, self._rng(_DRAW, index))
         pins = np.unique(np.concatenate([anchors, drawn, *self._negatives(anchors, epoch)]))
         rows, columns, weights = _positives(neighbors, pins)
-        offsets, boards = _boards(self.graph, pins)
+        offsets, boards = _boards(self.graph, pins, self._telling)
         arrays = {
             "pins": pins,
             "anchors": np.searchsorted(pins, anchors),
@@ -247,9 +249,18 @@ def _positives(neighbors: Neighbors, pins: np.ndarray) -> tuple[np.ndarray, np.n
     return rows, columns[rows, places], weights[rows, places]
 
 
-def _boards(graph: PinBoardGraph, pins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The boards of pins [U], one after another, int64, and where each pin's begin [U + 1]."""
+def _boards(
+    graph: PinBoardGraph, pins: np.ndarray, telling: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the boards of pins [U] that tell (bool [boards]), and where each pin's begin.
+
+    Returns:
+        The boards, one pin's after another, int64, and places among them, int64 [U + 1].
+    """
     first, last = graph.pin_offsets[pins], graph.pin_offsets[pins + 1]
-    offsets = np.concatenate([[0], np.cumsum(last - first)])
-    places = np.arange(offsets[-1]) + np.repeat(first - offsets[:-1], last - first)
-    return offsets, graph.pin_boards[places].astype(np.int64)
+    starts = np.cumsum(last - first) - (last - first)
+    owners = np.repeat(np.arange(len(pins)), last - first)
+    boards = graph.pin_boards[np.arange(len(owners)) + (first - starts)[owners]].astype(np.int64)
+    kept = telling[boards]
+    counts = np.bincount(owners[kept], minlength=len(pins))
+    return np.concatenate([[0], np.cumsum(counts)]), boards[kept]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pingraph.board_sizes import BOARD_LIMIT
 from pingraph.compiled import njit
 from pingraph.embeddings import check_table, require_pins
 from pingraph.errors import PinGraphError
 from pingraph.knn import product_blocks
-from pingraph.relevance import BOARD_LIMIT
 from pingraph.samplers.requests import check_whole, share_out
 from pingraph.stability import cross_products
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pingraph import geometry
+from pingraph.board_sizes import BOARD_LIMIT
 from pingraph.jackknife import GROUPS, jackknife_interval
-from pingraph.relevance import BOARD_LIMIT
 from pingraph.stability import cross_products
 
 if TYPE_CHECKING:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from pingraph.board_sizes import BOARD_LIMIT
 from pingraph.datasets import BrokenImageError
 from pingraph.embeddings import nearest
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file
-from pingraph.relevance import BOARD_LIMIT, retrieval_tasks
+from pingraph.relevance import retrieval_tasks
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from pingraph.board_sizes import BOARD_LIMIT
+
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset
     from pingraph.graph import PinBoardGraph
     from pingraph.splits import Split
 
 TASKS = ("pin_to_pin", "image_to_text", "text_to_image", "board_to_pins")
-BOARD_LIMIT = 200  # pins of a board beyond which sharing it says little
 BLOCK_SCORES = 50_000_000  # scores that are held at a time: 200 MB
 _JUDGED = 20_000_000  # relevant pairs that are held at a time, where nothing is scored: 300 MB
 

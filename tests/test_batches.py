@@ -61,8 +61,8 @@ def make(tiny, split):
     }
     plain = TrainingPins.of(tiny, split, titles=False)
 
-    def batches(anchors=plain.anchors, **changes):
-        pins = dataclasses.replace(plain, anchors=anchors)
+    def batches(anchors=plain.anchors, graph=plain.graph, **changes):
+        pins = dataclasses.replace(plain, anchors=anchors, graph=graph)
         return PinBatches(pins, reader, SAMPLER, Augmentation(), **{**sizes, **changes})
 
     return batches
@@ -247,6 +247,30 @@ def test_the_boards_of_each_pin_are_those_of_the_training_graph(direct, tiny, sp
         for place, pin in enumerate(relations.pins.tolist()):
             boards = relations.boards[offsets[place] : offsets[place + 1]].tolist()
             assert boards == graph.boards_of(pin).tolist()
+
+
+@pytest.mark.parametrize("limit", [5, 1000])
+def test_boards_of_too_many_pins_tell_nothing(limit, tiny, split, make, monkeypatch):
+    """Of more than the limit, or than half of those that are trained on; each pin has the rest."""
+    monkeypatch.setattr("pingraph.board_sizes.BOARD_LIMIT", limit)
+    pins, boards = split.train_graph(tiny.graph).edges()
+    everyone = split.train_pins
+    new = np.full(len(everyone), tiny.graph.num_boards)
+    graph = PinBoardGraph.from_edges(
+        np.concatenate([pins, everyone]),
+        np.concatenate([boards, new]),
+        pin_ids=np.arange(tiny.num_pins),
+    )
+    most = min(limit, len(everyone) // 2)
+    relations = make(graph=graph).relations(0)
+    sizes, offsets = graph.board_degrees, relations.board_offsets.tolist()
+    left_out = 0
+    for place, pin in enumerate(relations.pins.tolist()):
+        boards = graph.boards_of(pin).tolist()
+        telling = [board for board in boards if sizes[board] <= most]
+        assert relations.boards[offsets[place] : offsets[place + 1]].tolist() == telling
+        left_out += len(boards) - len(telling)
+    assert left_out >= len(relations.pins)
 
 
 def test_groups_are_those_of_the_data_set(direct, tiny):

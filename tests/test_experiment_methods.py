@@ -5,7 +5,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from scipy import sparse
 from scipy.stats import chisquare
 
 from pingraph.baselines import raw_pixels, tf_idf
@@ -18,6 +17,7 @@ from pingraph.experiments.methods.features import content_features
 from pingraph.experiments.methods.light_gcn import _lacking, normalized, spread
 from pingraph.experiments.methods.walk_pairs import _drawn, train_on_walks
 from pingraph.experiments.own_method import BoardWords
+from pingraph.graph import PinBoardGraph
 from pingraph.interfaces import Neighbors
 from pingraph.mixed_split import MixedSplit
 from pingraph.samplers import PinSAGESampler
@@ -301,7 +301,7 @@ def test_a_training_has_ten_passes_and_hides_as_many_inputs_as_they_ask_for(
         embed,
         [places],
         found,
-        sparse.csr_array((pins, 1), dtype=np.float32),
+        PinBoardGraph.from_edges(np.arange(pins), np.arange(pins)),
         steps=given,
         batch_size=batch_size,
         learning_rate=0.1,

@@ -95,7 +95,7 @@ class LinearContent:
             embed,
             maps,
             found,
-            graph.incidence().tocsr(),
+            graph,
             steps=self.steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,

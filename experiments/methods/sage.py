@@ -99,7 +99,7 @@ class GraphSAGE:
         graph = split.train_graph(dataset.graph)
         sampler = self.sampler or PinSAGESampler(k=10, num_walks=200)
         found = sampler.sample(graph, np.arange(graph.num_pins), seed=seed)
-        x, boards = torch.from_numpy(features), graph.incidence().tocsr()
+        x = torch.from_numpy(features)
         first, second = self.layers(features.shape[1])
 
         def embed(pins: np.ndarray, hide: float, share: float) -> Tensor:
@@ -113,7 +113,7 @@ class GraphSAGE:
             lambda pins, share: embed(pins, self.hide, share),
             [*first.parameters(), *second.parameters()],
             found,
-            boards,
+            graph,
             steps=self.steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,

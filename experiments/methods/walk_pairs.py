@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pingraph.board_sizes import boards_that_tell
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Neighbors
 
 if TYPE_CHECKING:
     import scipy.sparse
     from torch import Tensor, nn
+
+    from pingraph.graph import PinBoardGraph
 
 TEMPERATURE = 0.07
 STEPS, PASSES = 600, 10  # of a training whose length is not given
@@ -28,7 +31,7 @@ def train_on_walks(
     embed: Callable[[np.ndarray, float], Tensor],
     parameters: Iterable[nn.Parameter],
     found: Neighbors,
-    boards: scipy.sparse.csr_array,
+    graph: PinBoardGraph,
     *,
     steps: int | None,
     batch_size: int,
@@ -38,14 +41,15 @@ def train_on_walks(
     """Bring pins near the pins that walks lead to, by Adam.
 
     A pair is drawn as often as a walk from one leads to the other; negatives are the others of the
-    batch but for those with a shared board (softmax, temperature 0.07). As `pingraph fit` does, it
-    trains longer where there are many pins, and hides less where each is seen a few times only.
+    batch but for those with a shared board that tells (softmax, temperature 0.07). As `pingraph
+    fit` does, it trains longer where there are many pins, and hides less where each is seen a few
+    times only.
 
     Args:
         embed: unit vectors [pins, D] of pins, a share of whose features is hidden.
         parameters: that are trained.
         found: the neighbors of all N pins, by their share of the visits.
-        boards: [N, boards], who is on which in training.
+        graph: of the training edges.
         steps: of the optimizer; if not given 600, or 10 passes over the pins where that is more.
         batch_size: pairs B of a step.
         learning_rate: of Adam.
@@ -68,6 +72,7 @@ def train_on_walks(
     hide_for(hidden, passes=steps * batch_size / trained)
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     weights = torch.from_numpy(found.weights[rows, columns])
+    boards = graph.incidence().tocsc()[:, boards_that_tell(graph, trained)].tocsr()
     for _ in range(steps):
         drawn = _drawn(weights, batch_size)
         pins, others = rows[drawn], found.ids[rows[drawn], columns[drawn]]
@@ -107,7 +112,7 @@ def _contrast(
         logits: [B, B] of the pins and those they are paired with.
         pins: the first of each pair.
         others: the second of each.
-        boards: who is on which board in training.
+        boards: [N, boards], who is on which of those that tell.
     """
     import torch
 

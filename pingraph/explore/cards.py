@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pingraph.board_sizes import BOARD_LIMIT
 from pingraph.explore.ranking import STATES
 from pingraph.images import encode_png, load_pixels
-from pingraph.relevance import BOARD_LIMIT
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pingraph.board_sizes import BOARD_LIMIT
 from pingraph.metrics import METRICS
 from pingraph.ranking import measured
-from pingraph.relevance import BOARD_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
