@@ -96,8 +96,11 @@ class PinBoardDataset:
         path = self.folder / "boards.parquet"
         table = read_table(path, ("board_id", "title"))
         ids = read_ids(table, "board_id", path)
+        titles = table.column("title")
+        if pa.types.is_null(titles.type):
+            return ids, [""] * len(titles)
         require_type(table, "title", path, is_text, "strings")
-        return ids, pc.fill_null(table.column("title"), "").to_pylist()
+        return ids, pc.fill_null(titles, "").to_pylist()
 
     @property
     def board_ids(self) -> np.ndarray:

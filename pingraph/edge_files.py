@@ -277,6 +277,8 @@ def _named_errors(path: Path) -> Iterator[None]:
         yield
     except PinGraphError as error:
         raise PinGraphError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise PinGraphError(f"{path}: not UTF-8 ({error.reason})") from error
     except (OSError, pa.ArrowException) as error:
         number = getattr(error, "errno", None)
         reason = os.strerror(number) if number else " ".join(str(error).split())

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pingraph.errors import PinGraphError
-from pingraph.tables import read_table
+from pingraph.tables import column_names, read_table
 
 _EXAMPLES = 3
 _TOO_LARGE = "above the int64 range"
@@ -31,10 +31,15 @@ def examples(values: list | np.ndarray, places: np.ndarray | None = None) -> str
 def read_what_is_there(path: Path, columns: tuple[str, ...], errors: list[str]) -> pa.Table | None:
     """Read those of the columns that a file has; None, and an error, when it cannot be read."""
     try:
-        return read_table(path, (), columns)
+        table = read_table(path, (), columns)
     except PinGraphError as error:
         errors.append(str(error).removeprefix(f"{path.parent}/"))
         return None
+    if not table.num_columns:
+        among = ", ".join(column_names(path))
+        errors.append(f"{path.name}: no column '{columns[0]}' among {among}, nor any other known")
+        return None
+    return table
 
 
 def check_ids(table: pa.Table, column: str, file: str, errors: list[str], *, unique: bool) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pingraph.board_sizes import BOARD_LIMIT
 from pingraph.datasets import PinBoardDataset, open_dataset, resolve_folder
 from pingraph.errors import PinGraphError
 from pingraph.folder_checks import (
@@ -30,7 +31,6 @@ from pingraph.tables import column_names, is_text, lengths
 if TYPE_CHECKING:
     from PIL import Image
 
-LARGE_BOARD = 200  # pins; evaluation takes no two pins of a larger board for related
 _SLOW = 1000  # images; from here on a progress bar is worth its line
 
 
@@ -183,19 +183,21 @@ def _inspect_boards(boards: pa.Table, found: Inspection) -> None:
     check_ids(boards, "board_id", "boards.parquet", found.errors, unique=True)
     if "title" not in boards.column_names:
         found.errors.append("boards.parquet: no column 'title'")
-    elif not is_text(boards.schema.field("title").type):
-        kind = boards.schema.field("title").type
-        found.errors.append(f"boards.parquet: column 'title' is {kind}; expected strings")
-    else:
-        titles = boards.column("title")
-        empty = np.flatnonzero(lengths(pc.utf8_trim_whitespace(titles)) == 0)
-        if len(empty):
-            message = f"{count(len(empty), 'board')} without a title: row {empty[0]} first"
-            found.warnings.append(f"boards.parquet: {message}")
-        shared = repeated(titles)
-        if shared:
-            message = f"{count(len(shared), 'title')} of several boards: {examples(shared)}"
-            found.warnings.append(f"boards.parquet: {message}")
+        return
+    titles = boards.column("title")
+    if pa.types.is_null(titles.type):
+        titles = titles.cast(pa.string())
+    if not is_text(titles.type):
+        found.errors.append(f"boards.parquet: column 'title' is {titles.type}; expected strings")
+        return
+    empty = lengths(pc.utf8_trim_whitespace(titles)) == 0
+    if empty.any():
+        message = f"{count(int(empty.sum()), 'board')} without a title: row {empty.argmax()} first"
+        found.warnings.append(f"boards.parquet: {message}")
+    shared = repeated(titles.filter(pa.array(~empty)))
+    if shared:
+        message = f"{count(len(shared), 'title')} of several boards: {examples(shared)}"
+        found.warnings.append(f"boards.parquet: {message}")
 
 
 def _inspect_edges(
@@ -235,8 +237,8 @@ def _inspect_graph(folder: Path, found: Inspection) -> None:
         (graph.board_degrees == 0, "without any pin"),
         (graph.board_degrees == 1, "with one pin, relating no pins"),
         (
-            graph.board_degrees > LARGE_BOARD,
-            f"with more than {LARGE_BOARD} pins, left out of evaluation",
+            graph.board_degrees > BOARD_LIMIT,
+            f"with more than {BOARD_LIMIT} pins, who do not count as mates",
         ),
     ):
         rows = np.flatnonzero(wrong)
@@ -280,7 +282,9 @@ def _spread(values: Sequence[float] | np.ndarray) -> dict[str, float]:
     array = np.asarray(values)
     measures = {"mean": array.mean(), "median": np.median(array)}
     measures |= {"min": array.min(), "max": array.max()}
-    return {name: round(float(value), 2) for name, value in measures.items()}
+    # Of two decimals nothing would be left of small weights.
+    small = {name: float(f"{value:.3g}") for name, value in measures.items() if abs(value) < 1}
+    return {name: round(float(value), 2) for name, value in measures.items()} | small
 
 
 def _shown(name: str, value: Any) -> str:

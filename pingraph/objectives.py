@@ -209,13 +209,26 @@ class AlignmentObjective(nn.Module):
         return total
 
 
+_NO_NEGATIVES = {
+    "image_text": (
+        "twins, of the same image or the same text",
+        "pins of more images and texts, or larger batches",
+    ),
+    "neighbor": (
+        "twins, board-mates or neighbors",
+        "larger batches (--data.batch_size), a sampler that finds fewer neighbors "
+        "(--data.sampler.k), or --model.objective.mask_false_negatives false",
+    ),
+}
+
+
 def _check_negatives(term: str, alignments: list[Alignment]) -> None:
     rows = sum(len(alignment) for alignment in alignments)
     if rows and not any(alignment.has_negatives() for alignment in alignments):
+        why, remedy = _NO_NEGATIVES[term]
         raise PinGraphError(
-            f"the {term} term has {rows} rows with positives and no negative for any: all columns "
-            "are twins, board-mates or neighbors of the rows; expected larger batches, smaller "
-            "boards or mask_false_negatives: false"
+            f"the {term} term has {rows} rows with positives and no negative for any: all other "
+            f"pins of the batch are {why}; expected {remedy}"
         )
 
 

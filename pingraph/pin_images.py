@@ -69,7 +69,8 @@ class PinImages:
         except UnidentifiedImageError as error:  # its message names a memory address
             raise self._broken(pin, "no image of a known format") from error
         except OSError as error:
-            raise self._broken(pin, error.strerror or str(error)) from error
+            reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise self._broken(pin, reason) from error
         # On damaged bytes Pillow's decoders raise almost anything: SyntaxError, struct.error, …
         except Exception as error:
             raise self._broken(pin, str(error) or type(error).__name__) from error

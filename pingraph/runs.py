@@ -95,7 +95,10 @@ class Run:
         Raises:
             PinGraphError: it is gone, or is no longer what it was.
         """
-        dataset = open_dataset(self.data["folder"])
+        try:
+            dataset = open_dataset(self.data["folder"])
+        except PinGraphError as error:
+            raise PinGraphError(f"{self.folder} was trained on this data set: {error}") from error
         dataset.name = self.data["name"]
         if dataset.fingerprint != self.data["fingerprint"]:
             raise PinGraphError(

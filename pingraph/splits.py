@@ -278,8 +278,11 @@ def make_split(
     """
     if held_out.all() or not held_out.any():
         side = "training" if held_out.all() else "held out"
-        how = f"a split by {kind} with {parameters}"
-        raise PinGraphError(f"{dataset.name}: {how} leaves no edge {side}")
+        given = ", ".join(f"{name} {value}" for name, value in parameters.items())
+        raise PinGraphError(
+            f"{dataset.name}: a split by {kind} with {given} leaves no edge {side} (of "
+            f"{dataset.graph.num_edges} edges; pins that show the same image stay together)"
+        )
     graph, units = dataset.graph, image_units(dataset)
     pins, _ = graph.edges()
     count = units.max() + 1

@@ -168,6 +168,7 @@ BAD_CSV = {
     "empty id": (HEAD + "1,2\n1,\n", "row 1: board id '' is empty"),
     "ragged": (HEAD + "1,2\n1\n", "line 3: Expected 2 columns, got 1"),
     "not UTF-8": (b"pin_id,board_id\n1,2\n\xff,2\n", "line 3: .*invalid UTF8"),
+    "Latin-1": ("pin_id,board_id,título\n1,2,3\n".encode("latin-1"), "not UTF-8"),
     "weight": ("pin_id,board_id,weight\n1,2,1\n1,2,heavy\n", "row 1: weight 'heavy'; expected a"),
     "no weight": ("pin_id,board_id,weight\n1,2,1\n1,2,\n", "row 1: weight ''"),
     "NaN": ("pin_id,board_id,weight\n1,2,1\n1,2,nan\n", "row 1: weight nan; expected a finite"),

@@ -17,6 +17,7 @@ from pingraph.datasets import open_dataset
 from pingraph.errors import PinGraphError
 from pingraph.images import encode_png
 from pingraph.inspection import inspect_folder
+from tests.conftest import plain_tables
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -106,7 +107,7 @@ def test_warnings_about_the_graph(write_folder):
         "edges.parquet: 1 edge given more than once; merged on opening",
         "boards.parquet: 1 board without any pin: 4 (row 3)",
         "boards.parquet: 1 board with one pin, relating no pins: 2 (row 1)",
-        "boards.parquet: 1 board with more than 200 pins, left out of evaluation: 1 (row 0)",
+        "boards.parquet: 1 board with more than 200 pins, who do not count as mates: 1 (row 0)",
     ]
     assert found.facts["edges"] == 263
 
@@ -151,6 +152,29 @@ def test_a_column_of_another_name_is_told(missing, write_folder):
     assert not any(
         "column" in line for line in inspect_folder(write_folder("b", pins=meant)).warnings
     )
+
+
+def test_a_table_of_unknown_columns_is_told_by_its_first_mistake_alone(write_folder):
+    pins = {"id": list("abcd"), "img": [RED] * 4, "caption": list("wxyz")}
+    assert inspect_folder(write_folder(pins=pins)).errors == [
+        "pins.parquet: no column 'pin_id' among id, img, caption, nor any other known"
+    ]
+
+
+def test_small_weights_are_not_0(write_folder):
+    edges = plain_tables()["edges"]
+    weights = np.linspace(0.001, 0.002, len(edges["pin_id"]))
+    found = inspect_folder(write_folder(edges={**edges, "weight": weights}))
+    assert found.facts["weights"] == {"mean": 0.0015, "median": 0.0015, "min": 0.001, "max": 0.002}
+
+
+def test_titles_may_all_be_missing(write_folder):
+    boards = {"board_id": [10, 20, 30], "title": pa.nulls(3)}
+    folder = write_folder(boards=boards)
+    found = inspect_folder(folder)
+    assert found.errors == []
+    assert found.warnings[0] == "boards.parquet: 3 boards without a title: row 0 first"
+    assert open_dataset(folder).board_titles == ["", "", ""]
 
 
 def test_nothing_to_learn_from(write_folder):
