@@ -201,7 +201,7 @@ def test_the_golden_loss_curve(train):
     assert losses(train(trainer__max_steps=5)) == pytest.approx(GOLDEN, abs=1e-3)
 
 
-GOLDEN = [8.3164, 8.9122, 7.3865, 8.2873, 8.7691]
+GOLDEN = [7.8770, 8.8947, 7.2596, 8.0350, 8.3141]
 
 
 @pytest.fixture(scope="module")
@@ -282,15 +282,14 @@ def test_the_sampler_sees_training_edges_and_training_pins_alone(titles, train, 
     monkeypatch.setattr(PinSAGESampler, "sample", recording)
     seen = recorded_anchors(monkeypatch)
     split = Split.load(train(data__titles=titles) / SPLIT_FILE)
-    solved, graphs = graphs[:EPOCHS], graphs[EPOCHS:]
-    assert len(graphs) == len(seen) == STEPS
+    assert len(graphs) == EPOCHS + STEPS
+    assert len(seen) == STEPS
     assert len(split.cold_pins(tiny.graph)) > 0
     expected = TrainingPins.of(tiny, split, titles=titles).graph
     assert titles == (expected.num_pins > tiny.num_pins)
     assert all(graph == expected for graph in graphs)
     untitled = expected.subgraph(pins=np.arange(tiny.num_pins))
     assert untitled == split.train_graph(tiny.graph)
-    assert all(graph == untitled for graph in solved)
     assert {pin for anchors in seen for pin in anchors} <= set(split.train_pins.tolist())
 
 
