@@ -690,11 +690,20 @@ def test_the_words_follow_the_numbers(numbers):
     told = json.loads(json.dumps(numbers))
     task = told["runs"]["mine"]["metrics"]["cold"]["pin_to_pin"]
     task["recall@10"] = {"value": 0.9, "ci95": [0.8, 0.95]}
+    assert describe_run(told, "mine")[0].kind == "note"  # of 60 pins chance finds a quarter
+    told["chance"]["cold"] = 0.1
     said = describe_run(told, "mine")
     assert said[0].kind == "good"
     assert "0.900 (95%: 0.800 to 0.950)" in said[0].text
     task["recall@10"]["ci95"] = [told["chance"]["cold"], 0.95]
     assert describe_run(told, "mine")[0].kind == "bad"
+    texts = told["runs"]["mine"]["metrics"]["cold"]["image_to_text"]
+    texts["recall@10"]["value"] = 0.9
+    for queries, corpus, kind in ((5, 60, "good"), (4, 60, "note"), (5, 39, "note")):
+        texts |= {"queries": queries, "corpus": corpus}
+        (said,) = [one for one in describe_run(told, "mine") if one.text.startswith("image → text")]
+        assert said.kind == kind
+        assert said.text.startswith(f"image → text, {queries} queries: 90% of what could be found")
 
     warm = told["runs"]["mine"]["metrics"]["warm"]["pin_to_pin"]["recall@10"]
     for value, kind in ((1.0, "note"), (2.0, "bad")):

@@ -18,6 +18,7 @@ COLLAPSED = 0.05  # share of the directions that hold half of the variance
 OVERFITTED = 0.5  # cold over warm
 TOLD_APART = 4 * LEAST_QUERIES  # queries of a group, to be spoken of
 CHEAP = 0.02  # relative loss of a stored form
+_EASY = 0.25  # recall by chance above which nothing is told from it
 _HELD, _ALONE = 0.5, 5  # of image ↔ text: recall that is good, multiple of chance that is not bad
 
 
@@ -177,6 +178,8 @@ def _headline(numbers: dict[str, Any], run: dict[str, Any], part: str) -> list[S
         f"Of {task['queries']:,} {part} pins, {rate['value']:.0%}{_percents(rate['ci95'])} have a "
         f"board-mate among their {K} nearest pins; {MAIN} is {_valued(main)}{times}."
     )
+    if chance is not None and chance > _EASY:
+        return [Sentence("note", f"{text} Of so few pins chance finds many too.")]
     lowest = main["ci95"][0] if main["ci95"] else 0
     better = chance is not None and lowest > 2 * chance
     return [Sentence("good" if better else "bad", text)]
@@ -207,9 +210,11 @@ def _images_and_texts(run: dict[str, Any], part: str) -> list[Sentence]:
             continue
         value, chance = task[MAIN]["value"], min(1.0, K / task["corpus"])
         kind: Kind = "good" if value >= _HELD else "bad" if value < _ALONE * chance else "note"
+        if chance > _EASY or task["queries"] < LEAST_QUERIES:
+            kind = "note"
         text = (
-            f"{TASKS[name]}: {value:.0%} of what could be found stands among the {K} nearest of "
-            f"{task['corpus']:,} (chance: {chance:.1%})."
+            f"{TASKS[name]}, {task['queries']:,} queries: {value:.0%} of what could be found "
+            f"stands among the {K} nearest of {task['corpus']:,} (chance: {chance:.1%})."
         )
         out.append(Sentence(kind, text))
     return out
