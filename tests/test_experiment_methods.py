@@ -13,6 +13,7 @@ from pingraph.errors import PinGraphError
 from pingraph.experiment.cell import judged
 from pingraph.experiments import methods
 from pingraph.experiments.conditions import HeldOut
+from pingraph.experiments.methods import walk_pairs
 from pingraph.experiments.methods.features import content_features
 from pingraph.experiments.methods.light_gcn import _lacking, normalized, spread
 from pingraph.experiments.methods.walk_pairs import _drawn, train_on_walks
@@ -274,6 +275,35 @@ def test_what_is_trained_finds_the_blocks(method, blocks):
     for pin in asked:
         nearest = [other for other in np.argsort(-scores[pin]) if other != pin and other in asked]
         assert (block[nearest[:10]] == block[pin]).mean() >= 0.9, pin
+
+
+def test_a_board_that_all_are_on_masks_nobody(tiny, split, monkeypatch):
+    asked, contrast = [], walk_pairs._contrast
+
+    def asking(logits, pins, others, boards):
+        asked.append(boards)
+        return contrast(logits, pins, others, boards)
+
+    monkeypatch.setattr(walk_pairs, "_contrast", asking)
+    pins, boards = split.train_graph(tiny.graph).edges()
+    everyone = np.arange(tiny.num_pins)
+    new = np.full(tiny.num_pins, tiny.graph.num_boards)
+    graph = PinBoardGraph.from_edges(np.append(pins, everyone), np.append(boards, new))
+    places = torch.nn.Parameter(torch.eye(tiny.num_pins))
+    train_on_walks(
+        lambda rows, share: torch.nn.functional.normalize(places[rows]),
+        [places],
+        PinSAGESampler(k=5).sample(graph, everyone, seed=0),
+        graph,
+        steps=1,
+        batch_size=8,
+        learning_rate=0.1,
+        dropout=0.0,
+    )
+    whole = graph.incidence().toarray()
+    telling = whole.sum(0) <= tiny.num_pins // 2
+    assert not telling.all()
+    assert np.array_equal(asked[0].toarray(), whole[:, telling])
 
 
 @pytest.mark.parametrize(
