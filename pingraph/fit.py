@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from pingraph.audits import TrainingAudit
@@ -21,7 +21,13 @@ from pingraph.mistakes import dropped_option, own_error
 from pingraph.module import PinModule
 from pingraph.parsing import ShortErrors
 from pingraph.resuming import check_resumable
-from pingraph.run_callbacks import AtomicCheckpoints, RunCheckpoint, RunProgress, SaveConfig
+from pingraph.run_callbacks import (
+    AtomicCheckpoints,
+    RunCheckpoint,
+    RunProgress,
+    SaveConfig,
+    WholeLogs,
+)
 from pingraph.run_files import CHECKPOINT_FILE
 
 DEFAULTS = {
@@ -159,7 +165,7 @@ class PinCLI(LightningCLI):
                 raise PinGraphError(f"trainer.{name} is 0: nothing would be trained")
         folder = Path(trainer["default_root_dir"])
         if trainer["logger"] is None:
-            kwargs["logger"] = [CSVLogger(folder, "csv"), TensorBoardLogger(folder, "tensorboard")]
+            kwargs["logger"] = [CSVLogger(folder, "csv"), WholeLogs(folder, "tensorboard")]
         callbacks = [*_listed(trainer["callbacks"]), WholeSteps(), RanksEndTogether()]
         if trainer["log_every_n_steps"]:
             callbacks.append(TrainingAudit(trainer["log_every_n_steps"]))

@@ -14,10 +14,12 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
 from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file
+from pingraph.interrupts import Uninterrupted
 from pingraph.run_files import CONFIG_FILE
 
 # A large model takes seconds to save; this keeps it to a few percent of the time.
@@ -31,6 +33,19 @@ class SaveConfig(SaveConfigCallback):
         """Write config.yaml."""
         with atomic_file(Path(trainer.default_root_dir) / CONFIG_FILE) as temporary:
             temporary.write_text(self.parser.dump(self.config, skip_none=False), encoding="utf-8")
+
+
+class WholeLogs(TensorBoardLogger):
+    """A TensorBoard log that Ctrl-C does not leave half written to.
+
+    Its writer is a thread: a wake-up call that is cut in two is lost, and the training would wait
+    for the thread, up to two minutes, before it ends.
+    """
+
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        """Write a row, and only then do what Ctrl-C does."""
+        with Uninterrupted():
+            super().log_metrics(*args, **kwargs)
 
 
 class RunProgress(TQDMProgressBar):

@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
 
 from pingraph.errors import PinGraphError
 from pingraph.fit import fit
 from pingraph.interrupts import Uninterrupted
 from pingraph.module import PinModule
-from pingraph.run_callbacks import AtomicCheckpoints
+from pingraph.run_callbacks import AtomicCheckpoints, WholeLogs
 from pingraph.run_files import CHECKPOINT_FILE
 from pingraph.samplers import PinSAGESampler
 from tests.command_line import TINY, contents
@@ -309,6 +310,21 @@ def test_ctrl_c_waits_for_the_end_of_a_block_but_not_the_second_time():
             interrupt()
         with pytest.raises(KeyboardInterrupt) if asked else contextlib.nullcontext():
             block.__exit__(None)
+
+
+def test_ctrl_c_does_not_leave_a_log_half_written_to(tmp_path, monkeypatch):
+    log, written, add = WholeLogs(tmp_path), [], SummaryWriter.add_scalar
+
+    def adding(self, name, *others):
+        interrupt()
+        add(self, name, *others)
+        written.append(name)
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", adding)
+    with pytest.raises(KeyboardInterrupt):
+        log.log_metrics({"a": 1.0}, step=0)
+    assert written == ["a"]
+    log.finalize("interrupted")
 
 
 def test_ctrl_c_that_is_ignored_stays_so():
