@@ -291,9 +291,15 @@ class BatchLoader:
             worker_init_fn=_quiet_when_its_reader_has_gone,
             pin_memory=self.pin_memory,
         )
-        with Uninterrupted():  # Python loses an interrupt that comes while it forks
-            iterator = iter(loader)
-        yield from iterator
+        iterator: Any = None
+        try:
+            with Uninterrupted():  # Python loses an interrupt that comes while it forks
+                iterator = iter(loader)
+            yield from iterator
+        finally:
+            # Ends the workers here: the traceback of an interruption would keep them, and one that
+            # was just forked may miss the signal by which Python ends them when it exits itself.
+            del iterator
 
 
 def _quiet_when_its_reader_has_gone(worker: int) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import multiprocessing
 import os
 import shutil
 import signal
@@ -190,9 +191,11 @@ def test_ctrl_c_waits_until_the_workers_are_started(tiny_folder, tmp_path, monke
         return start(self)
 
     monkeypatch.setattr(DataLoader, "__iter__", interrupted)
+    others = set(multiprocessing.active_children())
     with pytest.raises(KeyboardInterrupt, match="there is no checkpoint yet"):
         fit(args(tiny_folder, tmp_path / "run", workers=1))
     assert started == [1]
+    assert set(multiprocessing.active_children()) <= others
     assert not (tmp_path / "run").exists()
 
 
