@@ -165,7 +165,7 @@ class PinBoardDataset:
     @functools.cached_property
     def image_groups(self) -> np.ndarray:
         """int64 [N]: equal where the encoded images are the same to the byte, -1 without image."""
-        return _groups(self.num_pins, self.has_image, self._images.key)
+        return _groups(self.num_pins, self.has_image, self._image_keys.__getitem__)
 
     @functools.cached_property
     def text_groups(self) -> np.ndarray:
@@ -186,8 +186,13 @@ class PinBoardDataset:
         """sha256 of the images to the byte, for what is kept of them; those in files are read."""
         if is_bytes(self._images.column.type):
             return self.image_fingerprint
-        pins = np.flatnonzero(self.has_image).tolist()
-        return hash_texts(str(self.num_pins), *(f"{pin} {self._images.key(pin)!r}" for pin in pins))
+        keys = (f"{pin} {key!r}" for pin, key in self._image_keys.items())
+        return hash_texts(str(self.num_pins), *keys)
+
+    @functools.cached_property
+    def _image_keys(self) -> dict[int, bytes | int]:
+        """What tells the image of each pin that has one, to the byte: each file is read once."""
+        return {pin: self._images.key(pin) for pin in np.flatnonzero(self.has_image).tolist()}
 
     @functools.cached_property
     def fingerprint(self) -> str:

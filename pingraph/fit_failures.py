@@ -99,7 +99,10 @@ def _whole_or_as_it_was(folder: Path, alone: bool) -> Iterator[None]:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Hold a folder against other trainings; the lock of a process that was killed is gone."""
+    """Hold a folder against other trainings; the lock of a process that was killed is gone.
+
+    The folder itself, other than `files.held_while_open`, so that no lock file is left in a run.
+    """
     import fcntl
 
     folder.mkdir(parents=True, exist_ok=True)

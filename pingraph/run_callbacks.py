@@ -1,4 +1,4 @@
-"""What a training writes and shows besides its logs: configuration, checkpoints, a progress bar."""
+"""What a training writes and shows: configuration, logs, checkpoints, a progress bar."""
 
 from __future__ import annotations
 

@@ -136,11 +136,19 @@ def place_of(error: BaseException, sampler: Any) -> str | None:
     It is the innermost line of the sampler's own file. Of one of pingraph's, which may hold another
     sampler, it is that of any file but those of pingraph, of Python and of what is installed.
     """
-    frames = traceback.extract_tb(error.__traceback__)[::-1]
     module = type(sampler).__module__
     if module.startswith("pingraph."):
-        found = [frame for frame in frames if not frame.filename.startswith(_NOT_OF_USERS)]
-    else:
-        own = getattr(sys.modules.get(module), "__file__", None)
-        found = [frame for frame in frames if frame.filename == own] or frames
-    return f"{Path(found[0].filename).name}, line {found[0].lineno}" if found else None
+        return users_place_of(error)
+    frames = traceback.extract_tb(error.__traceback__)[::-1]
+    own = getattr(sys.modules.get(module), "__file__", None)
+    return _told([frame for frame in frames if frame.filename == own] or frames)
+
+
+def users_place_of(error: BaseException) -> str | None:
+    """Return the innermost place that is neither pingraph's, Python's nor of what is installed."""
+    frames = traceback.extract_tb(error.__traceback__)[::-1]
+    return _told([frame for frame in frames if not frame.filename.startswith(_NOT_OF_USERS)])
+
+
+def _told(frames: list[traceback.FrameSummary]) -> str | None:
+    return f"{Path(frames[0].filename).name}, line {frames[0].lineno}" if frames else None

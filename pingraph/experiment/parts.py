@@ -6,7 +6,6 @@ Letters: N pins of the data set, B queries of a block.
 from __future__ import annotations
 
 import importlib
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,10 +107,10 @@ def _imported(class_path: str, does: str, where: str) -> type:
     except ImportError as error:
         raise PinGraphError(f"{where}: {class_path!r}: {error}") from error
     except Exception as error:  # of the user's own lines
-        told = f"{type(error).__name__}: {error}"
-        if not isinstance(error, SyntaxError):  # which names the line itself
-            line = traceback.extract_tb(error.__traceback__)[-1]
-            told += f" ({line.filename}, line {line.lineno})"
+        from pingraph.samplers.asking import users_place_of
+
+        place = users_place_of(error)  # a SyntaxError has none, and names its line itself
+        told = f"{type(error).__name__}: {error}{f' ({place})' if place else ''}"
         raise PinGraphError(f"{where}: {class_path!r}: {told}") from error
     if not isinstance(found, type) or not callable(getattr(found, does, None)):
         raise PinGraphError(f"{where}: {class_path!r}: expected a class with the method {does!r}")
