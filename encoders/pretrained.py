@@ -131,10 +131,10 @@ class PretrainedBackbone(TunedBackbone):
     def embed_texts(self, tokens: Tensor, mask: Tensor) -> Tokens:
         """Encode token ids int64 [U, T], seen where mask bool [U, T] is true, first in each row.
 
-        SigLIP's tower is given all L positions, with padding, as it was trained; its tokens are
-        those of the T columns, to the right where its tokenizer pads on the left.
+        SigLIP's tower is given all L positions, with padding, as it was trained, and on the left
+        where its tokenizer pads so.
         """
-        tokens = tokens.masked_fill(~mask, self.padding)
+        tokens, shown = tokens.masked_fill(~mask, self.padding), mask
         T, places = tokens.shape[1], slice(None)
         if self.family.padding == "full":
             missing = self.preparation.max_tokens - T
@@ -152,11 +152,10 @@ class PretrainedBackbone(TunedBackbone):
             **parts.asked(self.text_depths),
         )
         levels = parts.levels(self.text_depths, self.model, output)
-        return Tokens(
-            levels=tuple(level[:, places] for level in levels),
-            mask=mask[:, places],
-            pooled=output.pooler_output,
-        )
+        levels = tuple(level[:, places] for level in levels)
+        if self.family.padding == "full" and self.pads_left:
+            levels = tuple(_to_the_left(level, shown) for level in levels)
+        return Tokens(levels=levels, mask=shown, pooled=output.pooler_output)
 
     def _patches(self, pixels: Tensor) -> dict[str, Tensor]:
         U, g, p = len(pixels), self.grid, self.patch
@@ -218,3 +217,13 @@ def _to_the_right(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     places = torch.arange(T, device=tokens.device) + mask.sum(1, keepdim=True)
     places = places % T
     return tokens.gather(1, places), mask.gather(1, places)
+
+
+def _to_the_left(level: Tensor, mask: Tensor) -> Tensor:
+    """Move what a tower makes of the last tokens of each row, float [U, T, C], to where they were.
+
+    `mask` bool [U, T] says where that was.
+    """
+    T = mask.shape[1]
+    places = torch.arange(T, device=mask.device) - mask.sum(1, keepdim=True)
+    return level.take_along_dim((places % T).unsqueeze(2), dim=1)

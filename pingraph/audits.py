@@ -14,6 +14,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, distributed
+from torch.nn.functional import normalize
 
 from pingraph.errors import PinGraphError
 from pingraph.interfaces import Embeddings, PinBatch
@@ -56,7 +57,8 @@ def gradient_norms(
 ) -> dict[str, float]:
     """Return how strongly each term of a loss pulls at the embeddings of a batch.
 
-    It is the norm of the term's gradient with respect to image, text, fused and shallow together.
+    It is the norm of the term's gradient with respect to image, text, fused and shallow together,
+    without the part along each vector: vectors have length 1, so that part moves nothing.
     The graph is kept, and no gradient is stored in it; the encoder is not run backward.
 
     Args:
@@ -83,6 +85,8 @@ def _norm(term: Tensor, vectors: list[Tensor], ranks: int) -> float:
         if ranks > 1:
             pull = pull.clone()
             distributed.all_reduce(pull)
+        along = normalize(like.detach(), dim=1)
+        pull = pull - (pull * along).sum(1, keepdim=True) * along
         squares += float(pull.double().square().sum())
     return squares**0.5
 

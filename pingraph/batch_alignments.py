@@ -72,7 +72,8 @@ class BatchAlignments:
                 columns=rows,
                 weights=torch.ones(len(rows), dtype=self._dtype, device=rows.device),
             ),
-            allowed=lambda part: present & ~hidden(rows[part]),
+            present=present,
+            hidden=lambda part: hidden(rows[part]),
             log_counts=self._log_counts(None),
         )
 
@@ -87,17 +88,18 @@ class BatchAlignments:
             columns = [torch.cat(both) for both in zip(columns, old, strict=True)]
             present = torch.cat([present, kept.present[y]])
 
-        def allowed(part: slice) -> Tensor:
+        def hidden(part: slice) -> Tensor:
             if self._masked:
-                return present & ~self._all.related(rows[part], neighbors[part])
-            return present & ~self._all.itself(rows[part])
+                return self._all.related(rows[part], neighbors[part])
+            return self._all.itself(rows[part])
 
         return Alignment(
             x=[view[rows] for view in self._seen(x)],
             y=columns,
             view_weights=self._view_weights(),
             positives=positives,
-            allowed=allowed,
+            present=present,
+            hidden=hidden,
             log_counts=self._log_counts(kept),
         )
 

@@ -104,7 +104,7 @@ class PinBatches(Dataset[PinBatch]):
         self.rank = rank
         self.ranks = ranks
         self._groups = pins.groups
-        self._telling = boards_that_tell(pins.graph, len(pins.anchors))
+        self._telling = boards_that_tell(pins.graph, pins.anchors)
         self._trained = pins.graph.pin_degrees > 0
         self._trained[pins.anchors] = True
         self._log_counts = np.full(pins.graph.num_pins, np.nan, np.float32)

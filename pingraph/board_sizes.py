@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 BOARD_LIMIT = 200  # pins of a board beyond which sharing it says little
 
 
-def boards_that_tell(graph: PinBoardGraph, pins: int) -> np.ndarray:
+def boards_that_tell(graph: PinBoardGraph, trained: np.ndarray) -> np.ndarray:
     """Return the boards whose pins are no negatives of each other, bool [boards].
 
     They hold at most BOARD_LIMIT pins, and at most half of those that are trained on: the mates of
@@ -20,6 +20,8 @@ def boards_that_tell(graph: PinBoardGraph, pins: int) -> np.ndarray:
 
     Args:
         graph: of the training edges.
-        pins: how many are trained on.
+        trained: int64, the pins that are trained on; others, such as titles, do not count.
     """
-    return graph.board_degrees <= min(BOARD_LIMIT, pins // 2)
+    pins, boards = graph.edges()
+    sizes = np.bincount(boards[np.isin(pins, trained)], minlength=graph.num_boards)
+    return sizes <= min(BOARD_LIMIT, len(trained) // 2)

@@ -135,7 +135,8 @@ def embed(run: Path, data: str, out: Path) -> None:
     """Embed every pin of a data set and write a Parquet file.
 
     Columns: pin_id, and image, text and fused as lists of numbers. Only pins.parquet is needed: an
-    embedding depends on a pin's content alone.
+    embedding depends on a pin's content alone. Images are not looked at where the run was trained
+    without any, nor texts.
 
     Args:
         run: a run folder of `pingraph fit`, or a checkpoint in it.
@@ -149,8 +150,12 @@ def embed(run: Path, data: str, out: Path) -> None:
     _check_writable(out)
     if out.resolve() == Path(data, "pins.parquet").resolve():
         raise PinGraphError(f"cannot write {out}: it holds the pins that are to be embedded")
-    trained = Run.open(run)
-    table = trained.embed(open_dataset(data, pins_only=True), progress=True)
+    trained, pins = Run.open(run), open_dataset(data, pins_only=True)
+    for name, there in (("image", pins.has_image), ("text", pins.has_text)):
+        if name not in trained.modalities and there.any():
+            told = f"{run} was trained without {name}s: those of {there.sum():,} pins are not read"
+            sys.stderr.write(f"note: {told}\n")
+    table = trained.embed(pins, progress=True)
     write_embeddings(out, table)
     print(f"{len(table.pin_ids):,} pins in {table.fused.shape[1]} dimensions: {out}")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -163,6 +164,28 @@ class TextReader:
             tokens=torch.from_numpy(tokens),
             token_mask=torch.from_numpy(mask),
         )
+
+
+@dataclass(frozen=True)
+class BlindReader:
+    """Reads pins as if none had an image, or a text.
+
+    Args:
+        reader: of the pins as they are.
+        sees: "image", "text" or both.
+    """
+
+    reader: Reader
+    sees: Collection[str]
+
+    def read(self, pins: np.ndarray) -> PinContent:
+        """Return the content of pins int64 [U]; errors as of `reader`."""
+        content = self.reader.read(pins)
+        if "image" not in self.sees:
+            content = replace(content, has_image=torch.zeros_like(content.has_image))
+        if "text" not in self.sees:
+            content = replace(content, token_mask=torch.zeros_like(content.token_mask))
+        return content
 
 
 def reader_for(encoder: Encoder, reader: SourceReader) -> Reader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -132,18 +132,18 @@ class PinDataModule(LightningDataModule):
                 another split.
         """
         folder = Path(self._fitting.default_root_dir)
-        card = data_card(self.dataset)
+        split = self.splitter.split(self.dataset)
+        texts = TrainingPins.of(self.dataset, split, titles=self.titles).texts(self.dataset)
+        card = data_card(self.dataset, _modalities(self.dataset, split, texts))
         begun = (folder / CHECKPOINT_FILE).exists()
         if begun and read_json(folder / DATA_FILE) != card:
             raise PinGraphError(f"{self.dataset.folder} is not the data that {folder} was begun on")
-        split = self.splitter.split(self.dataset)
         split.check_leaks(self.dataset)
         if begun and not _same(split, Split.load(folder / SPLIT_FILE)):
             raise PinGraphError(
                 f"the split is not the one that {folder} was begun on: what it was trained on "
                 "would be held out"
             )
-        texts = TrainingPins.of(self.dataset, split, titles=self.titles).texts(self.dataset)
         split.save(folder / SPLIT_FILE)
         save_tokenizer(self.encoder.preparation.tokenizer(texts), folder / TOKENIZER_FILE)
         write_json(folder / DATA_FILE, card)
@@ -316,13 +316,22 @@ def _quiet_when_its_reader_has_gone(worker: int) -> None:
     sys.excepthook = hook
 
 
-def data_card(dataset: PinBoardDataset) -> dict[str, str]:
-    """Return which data set this is: its name, its folder and the sha256 of what is in it."""
+def data_card(dataset: PinBoardDataset, modalities: Sequence[str]) -> dict[str, str]:
+    """Return which data set this is, and which of "image" and "text" training sees of it."""
     return {
         "name": dataset.name,
         "folder": str(dataset.folder),
-        "fingerprint": dataset.fingerprint,
+        "fingerprint": dataset.fingerprint,  # sha256 of what is in it
+        "modalities": " ".join(modalities),
     }
+
+
+def _modalities(dataset: PinBoardDataset, split: Split, texts: Sequence[str]) -> list[str]:
+    seen = {
+        "image": dataset.has_image[split.train_pins].any(),
+        "text": any(text.strip() for text in texts),
+    }
+    return [name for name, there in seen.items() if there]
 
 
 def _same(one: Split, other: Split) -> bool:

@@ -98,6 +98,7 @@ def evaluate_scorers(
     seed: int = 0,
     max_queries: int = 10_000,
     queries: np.ndarray | None = None,
+    known: np.ndarray | None = None,
     candidates: Mapping[str, np.ndarray] | None = None,
 ) -> Evaluation:
     """Evaluate anything that scores pins; see `evaluate_table` for the other arguments.
@@ -105,6 +106,7 @@ def evaluate_scorers(
     Args:
         scorers: by task (of TASKS); a task without one is left out.
         queries: int64, the only pins that are asked, and that boards are asked for; None for all.
+        known: int64, the only of these that are asked; boards are asked for the others too.
         candidates: by part, the only pins that are ranked, int64; all where there are none given.
 
     Raises:
@@ -117,20 +119,23 @@ def evaluate_scorers(
     pins = {"cold": split.cold_pins(graph), "warm": split.warm_pins(graph)}
     if queries is not None:
         pins = {part: np.intersect1d(of_part, queries) for part, of_part in pins.items()}
+    asked = pins
+    if known is not None:
+        asked = {part: np.intersect1d(of_part, known) for part, of_part in pins.items()}
     results: dict[str, dict[str, TaskResult | None]] = {part: {} for part in PARTS}
     shared = retrieval_tasks(dataset, split)
     boards = np.arange(graph.num_boards)
     drawn = {"seed": seed, "max_queries": max_queries}
     tasks: list[tuple[str, Task, np.ndarray]] = [
-        *((part, task, pins[part]) for task in shared for part in PARTS),
+        *((part, task, asked[part]) for task in shared for part in PARTS),
         *((part, board_task(dataset, split, pins[part]), boards) for part in PARTS),
     ]  # the parts of a task follow each other, for a scorer may be made when it is first asked
-    for part, task, asked in tasks:
+    for part, task, those in tasks:
         if candidates is not None and part in candidates:
             task = _among(task, candidates[part])
         exists = task.name in scorers and task.askable.any()
         results[part][task.name] = (
-            evaluate_task(task, scorers[task.name], asked, dataset, **drawn) if exists else None
+            evaluate_task(task, scorers[task.name], those, dataset, **drawn) if exists else None
         )
     described = {"kind": split.kind, "seed": split.seed, **split.parameters}
     return Evaluation(data=dataset.name, split=described, seed=seed, **results)

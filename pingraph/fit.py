@@ -160,9 +160,15 @@ class PinCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Return a trainer that logs and saves into the run folder."""
         trainer = self.config_init["fit"]["trainer"]
-        for name in ("limit_train_batches", "max_epochs"):
-            if trainer[name] == 0:
-                raise PinGraphError(f"trainer.{name} is 0: nothing would be trained")
+        if trainer["max_epochs"] == 0:
+            raise PinGraphError("trainer.max_epochs is 0: nothing would be trained")
+        # The epoch of some batches would be of the same ones each time.
+        limit = trainer["limit_train_batches"]
+        if limit is not None and not (isinstance(limit, float) and limit == 1.0):  # 1 is one batch
+            raise PinGraphError(
+                f"trainer.limit_train_batches is {limit}: expected none, since trainer.max_steps "
+                "says how long to train"
+            )
         folder = Path(trainer["default_root_dir"])
         if trainer["logger"] is None:
             kwargs["logger"] = [CSVLogger(folder, "csv"), WholeLogs(folder, "tensorboard")]
@@ -226,7 +232,8 @@ def fit(args: list[str]) -> Path:
 
 
 def _checked_seed(seed: int) -> int:
-    if not 0 <= seed < 2**32:
+    # True would draw one, and False leave torch to chance: no run could be made again.
+    if isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ValueError(f"seed_everything is {seed}: expected 0 to {2**32 - 1}")
     return int(seed)
 

@@ -123,7 +123,8 @@ class Alignment:
     y: Sequence[Tensor]  # of each view, float [M, d], the columns'
     view_weights: Sequence[float]  # sum to 1
     positives: Positives
-    allowed: Callable[[slice], Tensor]  # bool [b, M], fresh: which columns may be pushed away
+    present: Tensor  # bool [M], the columns that there are: a pin may lack the modality
+    hidden: Callable[[slice], Tensor]  # bool [b, M], which columns may not be pushed away
     log_counts: Tensor | None = None  # float [M], subtracted from the columns' logits
 
     def __len__(self) -> int:
@@ -133,9 +134,9 @@ class Alignment:
     def negatives(self, part: slice) -> Tensor:
         """bool [b, M]: the columns that the rows `part` are pushed away from."""
         chosen = self.positives.of(part)
-        allowed = self.allowed(part)
-        allowed[chosen.rows, chosen.columns] = False
-        return allowed
+        negatives = self.present & ~self.hidden(part)
+        negatives[chosen.rows, chosen.columns] = False
+        return negatives
 
     def has_negatives(self) -> bool:
         """Whether any row has a negative; it looks at few rows where most have."""

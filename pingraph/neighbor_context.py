@@ -122,14 +122,18 @@ class NeighborContext(nn.Module):
         """Sum over some contexts of the cross-entropy of finding what is sought."""
         related = FalseNegatives(relations, Columns.of(relations))
         anchors = torch.arange(own.start, own.stop, device=fused.device) // 2
-        known = (fused != 0).any(1)
 
-        def allowed(part: slice) -> Tensor:
+        def hidden(part: slice) -> Tensor:
             rows = anchors[part]
-            return known & ~related.related(relations.anchors[rows], relations.neighbors[rows])
+            return related.related(relations.anchors[rows], relations.neighbors[rows])
 
         alignment = Alignment(
-            x=[contexts], y=[fused], view_weights=[1.0], positives=sought, allowed=allowed
+            x=[contexts],
+            y=[fused],
+            view_weights=[1.0],
+            positives=sought,
+            present=_known(fused),
+            hidden=hidden,
         )
         scale = bounded_scale(self.log_scale)
         with torch.autocast(fused.device.type, enabled=False):
@@ -198,9 +202,14 @@ def _silent(dim: int) -> nn.Linear:
     return layer
 
 
+def _known(fused: Tensor) -> Tensor:
+    """bool [U]: the pins that have an image or a text."""
+    return (fused != 0).any(1)
+
+
 def _halves(fused: Tensor, relations: Relations) -> tuple[Positives, Positives]:
     """What contexts 2 b and 2 b + 1 of anchor b see, and what they seek: what the other sees."""
-    known = (fused != 0).any(1)
+    known = _known(fused)
     rows, columns = relations.positive_rows, relations.positive_columns
     kept = (known[columns] & known[relations.anchors[rows]]).nonzero().squeeze(1)
     kept = kept[rows[kept].argsort(stable=True)]

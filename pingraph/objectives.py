@@ -150,7 +150,8 @@ class AlignmentObjective(nn.Module):
 
         Raises:
             PinGraphError: the embeddings do not fit the relations or the bank; a term has positives
-                and no negative at all; or a log count that `logq` needs is missing.
+                and no negative at all, though others have the modality; or a log count that `logq`
+                needs is missing.
         """
         with torch.autocast(embeddings.fused.device.type, enabled=False):
             batch = self._alignments(embeddings, relations)
@@ -223,8 +224,10 @@ _NO_NEGATIVES = {
 
 
 def _check_negatives(term: str, alignments: list[Alignment]) -> None:
-    rows = sum(len(alignment) for alignment in alignments)
-    if rows and not any(alignment.has_negatives() for alignment in alignments):
+    # Where one pin alone has the modality there is none to tell it from, which is nobody's fault.
+    told = [one for one in alignments if len(one) and one.present.sum() > 1]
+    rows = sum(len(alignment) for alignment in told)
+    if told and not any(alignment.has_negatives() for alignment in told):
         why, remedy = _NO_NEGATIVES[term]
         raise PinGraphError(
             f"the {term} term has {rows} rows with positives and no negative for any: all other "

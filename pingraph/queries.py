@@ -18,7 +18,7 @@ from pingraph.frozen_features import image_features, text_features
 from pingraph.grid import grid_rows, save_grid
 from pingraph.images import load_pixels, open_image
 from pingraph.interfaces import PinContent
-from pingraph.tokenization import UNKNOWN, encode, knows_words
+from pingraph.tokenization import UNKNOWN, encode
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -69,9 +69,7 @@ def cannot_search(subject: Subject, by: Literal["text", "image"]) -> str | None:
     """Return why embeddings cannot be searched by text or by image, None where they can."""
     if subject.run is None:
         return f"{subject.name} holds vectors alone: only a run can be searched by words or images"
-    # Words may be known from the titles of boards alone.
-    known = knows_words(subject.run.tokenizer) if by == "text" else subject.dataset.has_image.any()
-    if known:
+    if by in subject.run.modalities:
         return None
     return f"{subject.run.folder} cannot search by {by}: it was trained without {by}s"
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import yaml
 
-from pingraph.content import ContentReader, Reader, reader_for
+from pingraph.content import BlindReader, ContentReader, Reader, reader_for
 from pingraph.datasets import PinBoardDataset, open_dataset
 from pingraph.devices import default_device, moved
 from pingraph.errors import PinGraphError
@@ -47,7 +47,7 @@ class Run:
     encoder: Encoder
     tokenizer: Tokenizer
     split: Split
-    data: dict[str, str]  # name, folder and fingerprint of the data set it was trained on
+    data: dict[str, str]  # what data set it was trained on, as `data_card` says
     on_broken_image: OnBrokenImage
 
     @classmethod
@@ -137,15 +137,24 @@ class Run:
             },
         )
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Which of "image" and "text" it was trained on."""
+        return tuple(self.data["modalities"].split())
+
     def reader(self, dataset: PinBoardDataset) -> Reader:
-        """Return what reads the content of a data set's pins for this encoder."""
+        """Return what reads the content of a data set's pins for this encoder.
+
+        Of a modality that training has never seen, the weights are as they were drawn: it is not
+        looked at.
+        """
         content = ContentReader(
             dataset,
             self.tokenizer,
             self.encoder.preparation,
             on_broken_image=self.on_broken_image,
         )
-        return reader_for(self.encoder, content)
+        return BlindReader(reader_for(self.encoder, content), self.modalities)
 
     @torch.inference_mode()
     def embed_content(self, content: PinContent) -> Embeddings:
@@ -172,8 +181,9 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def _read_data_card(path: Path) -> dict[str, str]:
     card = read_json(path)
-    if not isinstance(card, dict) or not {"name", "folder", "fingerprint"} <= card.keys():
-        raise PinGraphError(f"{path}: expected the keys 'name', 'folder' and 'fingerprint'")
+    keys = ("name", "folder", "fingerprint", "modalities")
+    if not isinstance(card, dict) or not set(keys) <= card.keys():
+        raise PinGraphError(f"{path}: expected the keys {', '.join(map(repr, keys))}")
     if not all(isinstance(value, str) for value in card.values()):
         raise PinGraphError(f"{path}: expected text under every key")
     return card

@@ -86,11 +86,6 @@ def word_tokens(tokenizer: Tokenizer) -> dict[str, int]:
     }
 
 
-def knows_words(tokenizer: Tokenizer) -> bool:
-    """Return whether a tokenizer has tokens beside those for padding and for what is unknown."""
-    return tokenizer.get_vocab_size() > len((PADDING, UNKNOWN))
-
-
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Tokenize texts, cut where the tokenizer cuts them and padded to the longest of them.
 

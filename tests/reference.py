@@ -116,7 +116,7 @@ def objective(
     here = {pin.id for pin in pins}
     columns = pins + [pin for pin in bank if pin.id not in here]
 
-    def loss(term, rows, x, y, columns):
+    def loss(term, rows, x, y, columns, _):
         """Mean over the rows (anchor, weights, negatives) with positives; numbers of both."""
         rows = [row for row in rows if any(row[1])]
         losses, pushed = [], 0
@@ -135,9 +135,21 @@ def objective(
 
     def term(name, parts):
         found = [(weight, loss(name, *part)) for weight, part in parts if weight]
-        if sum(rows for _, (_, rows, _) in found) and not sum(count for *_, (_, _, count) in found):
+        # One pin alone that has the modality can be told from none.
+        asked = [part for weight, part in parts if weight]
+        told = [
+            pushed
+            for (_, (_, rows, pushed)), part in zip(found, asked, strict=True)
+            if rows and there(*part[1:]) > 1
+        ]
+        if told and not sum(told):
             raise NoNegativesError(name)
         return sum(weight * value for weight, (value, _, _) in found)
+
+    def there(x, y, columns, both):
+        """How many columns have what is sought, and within a pin what seeks it."""
+        names = (x, y) if both else (y,)
+        return sum(all(getattr(one, name) is not None for name in names) for one in columns)
 
     def within(x, y):
         rows = []
@@ -150,7 +162,7 @@ def objective(
                 for j, p in enumerate(pins)
             ]
             rows.append((anchor, [float(i == j) for j in range(len(pins))], others))
-        return rows, x, y, pins
+        return rows, x, y, pins, True
 
     def neighbors(x, y):
         rows = []
@@ -166,7 +178,7 @@ def objective(
                 for j, p in enumerate(columns)
             ]
             rows.append((pins[place], weights, others))
-        return rows, x, y, columns
+        return rows, x, y, columns, False
 
     symmetric = [(w / 2, name.split("-")) for name, w in pairs.items()]
     total = term(

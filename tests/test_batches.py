@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from pingraph import interfaces
 from pingraph.augmentation import Augmentation
 from pingraph.batches import PinBatches, _draw, rows_of_ranks
+from pingraph.board_sizes import boards_that_tell
 from pingraph.content import ContentReader
 from pingraph.data import BatchLoader
 from pingraph.encoders.preparation import SmallPreparation
@@ -271,6 +272,16 @@ def test_boards_of_too_many_pins_tell_nothing(limit, tiny, split, make, monkeypa
         assert relations.boards[offsets[place] : offsets[place + 1]].tolist() == telling
         left_out += len(boards) - len(telling)
     assert left_out >= len(relations.pins)
+
+
+def test_a_title_is_no_pin_of_its_board_where_sizes_are_limited(tiny, split, monkeypatch):
+    plain, titled = (TrainingPins.of(tiny, split, titles=titles) for titles in (False, True))
+    assert titled.graph.board_degrees.max() == plain.graph.board_degrees.max() + 1
+    for limit in range(1, plain.graph.board_degrees.max() + 1):
+        monkeypatch.setattr("pingraph.board_sizes.BOARD_LIMIT", limit)
+        expected = plain.graph.board_degrees <= min(limit, len(plain.anchors) // 2)
+        for pins in (plain, titled):
+            np.testing.assert_array_equal(boards_that_tell(pins.graph, pins.anchors), expected)
 
 
 def test_groups_are_those_of_the_data_set(direct, tiny):

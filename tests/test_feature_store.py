@@ -271,9 +271,10 @@ def test_texts_alone_and_images_alone(write_folder, tmp_path):
     )
 
 
-def test_the_features_of_a_pretrained_model(tiny, tmp_path):
+@pytest.mark.parametrize(("kind", "settings"), [("clip", {}), ("naflex", {"padding_side": "left"})])
+def test_the_features_of_a_pretrained_model(kind, settings, tiny, tmp_path):
     frozen = Tuning(train="nothing")
-    name = tiny_models.save("clip", tmp_path / "clip")
+    name = tiny_models.save(kind, tmp_path / kind, **settings)
     backbone = PretrainedBackbone(name, frozen)
     reader = ContentReader(tiny, backbone.preparation.tokenizer([]), backbone.preparation)
     kept = cached_features(reader, backbone.train(), cache=tmp_path)

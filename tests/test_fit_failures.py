@@ -194,11 +194,27 @@ def test_a_run_without_checkpoint_is_told(option, commands, tiny_folder, tmp_pat
     assert "is not a trained run" in commands.run("evaluate", tmp_path / "run").refusal()
 
 
-@pytest.mark.parametrize("name", ["limit_train_batches", "max_epochs"])
-def test_a_run_that_would_train_nothing_is_refused(name, commands, tiny_folder, tmp_path):
-    args = ["fit", f"--data.folder={tiny_folder}", *TINY, f"--trainer.{name}=0"]
-    error = commands.run(*args, cwd=tmp_path).refusal()
-    assert error == f"error: trainer.{name} is 0: nothing would be trained"
+@pytest.mark.parametrize(
+    ("option", "error"),
+    [
+        ("trainer.max_epochs=0", "trainer.max_epochs is 0: nothing would be trained"),
+        *(
+            (
+                f"trainer.limit_train_batches={number}",
+                f"trainer.limit_train_batches is {number}: expected none, since "
+                "trainer.max_steps says how long to train",
+            )
+            for number in ("0", "1", "0.5")
+        ),
+        ("seed_everything=true", "seed_everything is True: expected 0 to 4294967295"),
+        ("seed_everything=false", "seed_everything is False: expected 0 to 4294967295"),
+    ],
+)
+def test_what_would_train_otherwise_than_it_seems_is_refused(
+    option, error, commands, tiny_folder, tmp_path
+):
+    args = ["fit", f"--data.folder={tiny_folder}", *TINY, f"--{option}"]
+    assert error in commands.run(*args, cwd=tmp_path).refusal()
     assert contents(tmp_path) == {}
 
 

@@ -1,5 +1,7 @@
 """The forms are their formulas; what is neither positive nor negative has no part in them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -138,7 +140,8 @@ def alignment(seed, rows=7, columns=9, views=1):
         y=[one.requires_grad_() for one in y],
         view_weights=[1 / views] * views,
         positives=sparse(weights),
-        allowed=lambda part: negatives[part].clone(),
+        present=torch.ones(columns, dtype=torch.bool),
+        hidden=lambda part: ~negatives[part],
         log_counts=torch.randn(columns, generator=rng, dtype=torch.float64),
     )
 
@@ -157,7 +160,7 @@ def test_blocks_and_parts_add_up(form, block_rows):
     weights = torch.zeros(7, 9, dtype=torch.float64)
     weights[case.positives.rows, case.positives.columns] = case.positives.weights
     slow = [
-        loop(form, scale * x @ y.T + bias - case.log_counts, weights, case.allowed(slice(0, 7)))
+        loop(form, scale * x @ y.T + bias - case.log_counts, weights, ~case.hidden(slice(0, 7)))
         for x, y in zip(case.x, case.y, strict=True)
     ]
     assert_same(whole, sum(slow) / 2, inputs)
@@ -187,6 +190,9 @@ def test_a_negative_is_found_in_any_row():
             y=[torch.zeros(3, 1)],
             view_weights=[1.0],
             positives=sparse(weights),
-            allowed=lambda part, allowed=allowed: allowed[part].clone(),
+            present=torch.ones(3, dtype=torch.bool),
+            hidden=lambda part, allowed=allowed: ~allowed[part],
         )
         assert case.has_negatives() is expected
+        absent = replace(case, present=torch.tensor([True, True, False]))
+        assert absent.has_negatives() is False  # a pin that lacks the modality is none

@@ -119,6 +119,24 @@ def test_the_objective_and_its_gradient_equal_the_loop(
 
 
 @EACH_FORM
+def test_one_pin_alone_with_a_text_is_told_from_none_and_no_error(form):
+    embeddings, relations = draw(3, 6, anchors=4)
+    alone = torch.arange(6) == 2
+    embeddings = replace(
+        embeddings,
+        text=embeddings.text * alone[:, None],
+        has_text=alone,
+        has_image=alone.new_ones(6),
+    )
+    objective = make(form=form, pairs={"image-text": 1.0}, neighbor_weight=0)
+    loss = objective(embeddings, relations).total
+    if form == "sigmoid":  # of which the pair by itself is left
+        assert 0 < loss < math.inf
+    else:
+        assert loss == 0
+
+
+@EACH_FORM
 @given(seed=SEEDS, slots=st.integers(1, 20), logq=st.booleans(), masked=st.booleans())
 @settings(deadline=None, max_examples=6)
 def test_the_bank_is_further_negatives_in_the_loop_too(form, seed, slots, logq, masked):

@@ -12,7 +12,6 @@ from pingraph.tokenization import (
     UNKNOWN,
     WORDS_PER_PIECE,
     encode,
-    knows_words,
     learned_tokens,
     load_tokenizer,
     save_tokenizer,
@@ -138,10 +137,10 @@ def test_more_words_have_more_parts():
 
 
 def test_a_tokenizer_of_no_texts_knows_no_words():
-    assert not knows_words(train_tokenizer([], 100))
-    assert not knows_words(train_tokenizer(["", " "], 100))
-    assert knows_words(train_tokenizer(["a"], 100))
-    assert not knows_words(train_tokenizer([""], 100, ["red"]))  # nothing says what red is here
+    for texts in ([], ["", " "]):
+        assert vocabulary(train_tokenizer(texts, 100)).keys() == {PADDING, UNKNOWN}
+        assert vocabulary(train_tokenizer(texts, 100, ["red"])).keys() == {PADDING, UNKNOWN}
+    assert len(vocabulary(train_tokenizer(["a"], 100))) > 2
 
 
 def test_words_that_are_known_beside_those_of_the_texts_come_last():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,7 +35,8 @@ def content_features(
     Args:
         dataset: the data set.
         split: of it.
-        words: numbers of the texts, at most, 0 for none; fewer where the training pins have fewer.
+        words: numbers of the texts, at most, 0 for none; fewer where the training pins have fewer,
+            and none where they have one word or less.
         pixels: likewise of the images.
         lexicon: as of `read_lexicon`.
         pretrained: whether the frozen features of `HybridEncoder` come along.
@@ -46,7 +48,7 @@ def content_features(
     parts = []
     if dataset.has_text.any():
         known = [dataset.texts[pin] for pin in split.train_pins]
-        if words:
+        if words and any(re.search(r"\w", text) for text in known):
             parts.append(_decomposed(_tf_idf(dataset.texts, known), split, words, seed))
         parts.append(lexicon_features(dataset.texts, known, lexicon))
     if dataset.has_image.any():
@@ -120,5 +122,7 @@ def _decomposed(rows, split: Split, size: int, seed: int) -> np.ndarray:
     from sklearn.preprocessing import normalize
 
     train = rows[split.train_pins]
+    if min(train.shape) < 2:
+        return np.zeros((rows.shape[0], 0), np.float32)
     made = TruncatedSVD(min(size, min(train.shape) - 1), random_state=seed).fit(train)
     return normalize(made.transform(rows)).astype(np.float32)

@@ -49,7 +49,7 @@ class LightGCN:
         steps: int = 1000,
         batch_size: int = 2048,
         learning_rate: float = 0.01,
-        penalty: float = 1e-4,
+        penalty: float = 1e-3,
     ):
         self.dim, self.layers, self.steps = dim, layers, steps
         self.batch_size, self.learning_rate, self.penalty = batch_size, learning_rate, penalty

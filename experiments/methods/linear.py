@@ -96,6 +96,7 @@ class LinearContent:
             maps,
             found,
             graph,
+            split.train_pins,
             steps=self.steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,

@@ -114,6 +114,7 @@ class GraphSAGE:
             [*first.parameters(), *second.parameters()],
             found,
             graph,
+            split.train_pins,
             steps=self.steps,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,

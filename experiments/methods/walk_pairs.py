@@ -32,6 +32,7 @@ def train_on_walks(
     parameters: Iterable[nn.Parameter],
     found: Neighbors,
     graph: PinBoardGraph,
+    trained: np.ndarray,
     *,
     steps: int | None,
     batch_size: int,
@@ -50,6 +51,7 @@ def train_on_walks(
         parameters: that are trained.
         found: the neighbors of all N pins, by their share of the visits.
         graph: of the training edges.
+        trained: int64, the pins of the data set among the N that are trained on.
         steps: of the optimizer; if not given 600, or 10 passes over the pins where that is more.
         batch_size: pairs B of a step.
         learning_rate: of Adam.
@@ -63,13 +65,13 @@ def train_on_walks(
     from pingraph.encoders.hiding import HiddenNumbers, hide_for
 
     rows, columns = np.nonzero(found.mask)
-    trained = len(np.unique(rows))
-    if not trained:
+    walked = len(np.unique(rows))
+    if not walked:
         raise PinGraphError("no walk leads from a pin to another: there is nothing to train on")
     if steps is None:
-        steps = max(STEPS, math.ceil(PASSES * trained / batch_size))
+        steps = max(STEPS, math.ceil(PASSES * walked / batch_size))
     hidden = HiddenNumbers(dropout)
-    hide_for(hidden, passes=steps * batch_size / trained)
+    hide_for(hidden, passes=steps * batch_size / walked)
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     weights = torch.from_numpy(found.weights[rows, columns])
     boards = graph.incidence().tocsc()[:, boards_that_tell(graph, trained)].tocsr()

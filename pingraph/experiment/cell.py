@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -102,21 +101,18 @@ def judged(
     Args:
         scorers: by task.
         trial: what they may have seen, and by what they are judged.
-        warm_only: ask only for pins that have a save in training.
+        warm_only: ask only pins that have a save in training.
         seed: of intervals, and of queries where there are very many.
     """
     warm = trial.judge.warm_pins(trial.truth.graph)
-    queries = trial.queries
-    if warm_only:
-        known = trial.split.warm_pins(trial.dataset.graph)
-        queries = known if queries is None else np.intersect1d(known, queries)
     candidates = warm if trial.candidates is None else trial.candidates
     return evaluate_scorers(
         scorers,
         trial.truth,
         trial.judge,
         seed=seed,
-        queries=queries,
+        queries=trial.queries,
+        known=trial.split.warm_pins(trial.dataset.graph) if warm_only else None,
         candidates={"warm": candidates},
     )
 

@@ -63,7 +63,7 @@ class Figures:
 
     Raises:
         PinGraphError: two cells of one data set, condition and seed were judged by different
-            splits, as when the data has changed.
+            splits, or on other data, as when it has changed.
     """
 
     def __init__(self, experiment: Experiment, out: Path):
@@ -74,14 +74,15 @@ class Figures:
         self.missing = len(cells) - len(self.cells)
         self.made = {cell.path: made(cell, out) for cell in self.cells}
         self.data = tuple(dict.fromkeys(cell.data for cell in cells))
-        judges: dict[tuple, tuple[Cell, str]] = {}
+        judges: dict[tuple, tuple[Cell, tuple[str, ...]]] = {}
         for cell in self.cells:
-            key, judge = (cell.data, cell.condition, cell.seed), self.made[cell.path]["judge"]
+            key = cell.data, cell.condition, cell.seed
+            judge = tuple(self.made[cell.path][one] for one in ("judge", "data"))
             first, other = judges.setdefault(key, (cell, judge))
             if judge != other:
                 raise PinGraphError(
-                    f"{out / cell.path} and {out / first.path} were judged by different splits: "
-                    "the data or the condition has changed since; remove the older one"
+                    f"{out / cell.path} and {out / first.path} were judged by different splits or "
+                    "data: the data or the condition has changed since; remove the older one"
                 )
 
     def rows(self) -> list[dict[str, Any]]:

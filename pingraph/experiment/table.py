@@ -187,6 +187,19 @@ def _commit(one: dict[str, Any]) -> str:
     return f"{one['commit'][:10]}{' with changes' * one['dirty']}"
 
 
+def _of_fewer_seeds(figures: Figures) -> list[str]:
+    """Tell which means are over some of the seeds alone: each seed asks other pins."""
+    seeds = len(figures.experiment.seeds)
+    found = Counter((cell.data, cell.condition, cell.method) for cell in figures.cells)
+    named = [
+        f"{', '.join(filter(None, place))} ({count} of {seeds})"
+        for place, count in found.items()
+        if count < seeds
+    ]
+    told = "; ".join(named)
+    return [f"Over fewer seeds, and so of other queries than the rest: {told}."] if named else []
+
+
 def _notes(figures: Figures) -> list[str]:
     experiment = figures.experiment
     seeds = ", ".join(map(str, experiment.seeds))
@@ -198,6 +211,7 @@ def _notes(figures: Figures) -> list[str]:
         f"Means over seeds {seeds}; intervals are 95%, by bootstrap over seeds and their queries. "
         "Warm pins are asked for saves that were held out.",
         *([f"{figures.missing} cells are not finished."] if figures.missing else []),
+        *_of_fewer_seeds(figures),
         *([f"Trained in another cell, so that s is of judging: {judged} cells."] if judged else []),
         f"Made at {', '.join(f'{name} ({count} cells)' for name, count in commits.items())}, "
         f"threads a cell: {', '.join(threads)}.",
