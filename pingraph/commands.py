@@ -148,6 +148,7 @@ def embed(run: Path, data: str, out: Path) -> None:
     from pingraph.runs import Run
 
     _check_writable(out)
+    _check_suffix(out, ".parquet")
     if out.resolve() == Path(data, "pins.parquet").resolve():
         raise PinGraphError(f"cannot write {out}: it holds the pins that are to be embedded")
     trained, pins = Run.open(run), open_dataset(data, pins_only=True)
@@ -192,6 +193,7 @@ def neighbors(
 
     if out is not None:
         _check_writable(out)
+        _check_suffix(out, ".png")
     subject = open_subject(run, data, progress=True)
     if pin_id is not None:
         queries.list_neighbors(subject, pin_id, k, out)
@@ -367,6 +369,8 @@ def export(
     _check_seed(seed)
     if not 0 <= image_size <= 4096:
         raise PinGraphError(f"--image_size is {image_size}: expected 0 to 4096")
+    if k < 1:
+        raise PinGraphError(f"--k is {k}: expected 1 or more")
     parquet = out.suffix == ".parquet"
     if not parquet and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PinGraphError(f"{out}: expected a .parquet file, or a new or empty folder")
@@ -521,6 +525,11 @@ def _is_part(path: Path) -> bool:
             if beside and path == folder / name:
                 return True
     return False
+
+
+def _check_suffix(path: Path, suffix: str) -> None:
+    if path.suffix != suffix:
+        raise PinGraphError(f"{path}: expected the name of a {suffix} file")
 
 
 def _check_writable(path: Path) -> None:

@@ -189,6 +189,9 @@ def from_pyg(data: HeteroData, edge_type: tuple[str, str, str] = EDGE_TYPE) -> P
     if index.ndim != 2 or len(index) != 2:
         raise PinGraphError(f"edge_index has shape {list(index.shape)}; expected [2, edges]")
     pins, boards = data[edge_type[0]], data[edge_type[2]]
+    for name, nodes in ((edge_type[0], pins), (edge_type[2], boards)):
+        if "num_nodes" not in nodes and nodes.num_nodes is None:
+            raise PinGraphError(f"data[{name!r}] has no num_nodes: expected how many there are")
     return _from_indices(
         index[0],
         index[1],
@@ -320,7 +323,7 @@ def _array(values: Any) -> Any:
 
 def _code_points(ids: np.ndarray) -> np.ndarray:
     ids = np.ascontiguousarray(ids)
-    return ids.view(np.int32).reshape(len(ids), -1)
+    return ids.view(np.int32).reshape(len(ids), ids.dtype.itemsize // 4)
 
 
 def _from_code_points(ids: np.ndarray) -> np.ndarray:

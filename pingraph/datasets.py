@@ -30,6 +30,7 @@ from pingraph.tables import (
     read_ids,
     read_table,
     require_type,
+    without_decimals,
 )
 
 if TYPE_CHECKING:
@@ -318,7 +319,7 @@ def _numbers(table: pa.Table, column: str) -> np.ndarray | None:
     values = table.column(column)
     if values.null_count:
         raise PinGraphError(f"row {first_null(values)}: the {column} is missing")
-    return values.to_numpy()
+    return without_decimals(values).to_numpy()
 
 
 def _groups(count: int, present: np.ndarray, key: Callable[[int], object]) -> np.ndarray:

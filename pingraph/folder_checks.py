@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pingraph.errors import PinGraphError
-from pingraph.tables import column_names, read_table
+from pingraph.tables import column_names, read_table, without_decimals
 
 _EXAMPLES = 3
 _TOO_LARGE = "above the int64 range"
@@ -102,7 +102,7 @@ def check_weights(edges: pa.Table, errors: list[str]) -> None:
     """Report the weights of edges that are not finite numbers above 0, as float32."""
     if "weight" not in edges.column_names:
         return
-    values = edges.column("weight")
+    values = without_decimals(edges.column("weight"))
     if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
         errors.append(f"edges.parquet: column 'weight' is {values.type}; expected numbers")
         return

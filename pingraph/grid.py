@@ -16,6 +16,7 @@ from pingraph.datasets import BrokenImageError
 from pingraph.embeddings import nearest
 from pingraph.errors import PinGraphError
 from pingraph.files import atomic_file
+from pingraph.plain_text import board_name
 from pingraph.relevance import retrieval_tasks
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _shared_title(dataset: PinBoardDataset, query: int, pin: int) -> str | None:
     if not len(both):
         return None
     board = both[np.argmin(graph.board_degrees[both])]
-    return dataset.board_titles[board] if graph.board_degrees[board] <= BOARD_LIMIT else None
+    return board_name(dataset, int(board)) if graph.board_degrees[board] <= BOARD_LIMIT else None
 
 
 def _draw_pin(

@@ -217,14 +217,14 @@ def _look_up(places, column, found):
 def _from_numpy(values: Any, what: str, first_row: int) -> IdColumn:
     import pyarrow as pa
 
-    if isinstance(values, (list, tuple)):
-        types = {type(value) for value in values}
-        if str in types and types != {str}:
-            row = next(i for i, value in enumerate(values) if not isinstance(value, str))
+    if isinstance(values, np.ndarray) and values.dtype == object and values.ndim == 1:
+        values = values.tolist()  # as a column of pandas is
+    if isinstance(values, (list, tuple)) and any(isinstance(value, str) for value in values):
+        row = next((i for i, value in enumerate(values) if not isinstance(value, str)), None)
+        if row is not None:
             found = f"{what} id {values[row]!r} among strings"
             raise PinGraphError(f"row {first_row + row}: {found}; {_EXPECTED}")
-        if types == {str}:
-            return pa.array(values, pa.large_string())
+        return pa.array(values, pa.large_string())
     values = np.asarray(values)
     if values.ndim != 1:
         raise PinGraphError(f"{what} ids have {values.ndim} dimensions; expected 1")
@@ -242,6 +242,8 @@ def _from_arrow(values: Any, what: str, first_row: int) -> IdColumn:
     import pyarrow as pa
 
     if isinstance(values, pa.ChunkedArray):
+        if pa.types.is_string(values.type):  # which hold 2 GiB together at most
+            values = values.cast(pa.large_string())
         values = values.combine_chunks()
     if values.null_count:
         row = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF")
+_ON_ITS_SIDE = (5, 6, 7, 8)  # of the orientations of EXIF
 WHITE = (255, 255, 255)
 
 
@@ -52,7 +53,7 @@ def load_pixels(image: Image.Image, size: int) -> np.ndarray:
     scale = size / max(image.size)
     # Of the size before it is decoded small, whose rounding would change the aspect.
     fitted = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # lies on its side
+    if image.getexif().get(ExifTags.Base.Orientation) in _ON_ITS_SIDE:
         fitted = fitted[::-1]
     image.draft("RGB", (int(2 * scale * image.width) + 1, int(2 * scale * image.height) + 1))
     image = to_rgb(image)

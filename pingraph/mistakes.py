@@ -157,7 +157,10 @@ def _unknown_option(
         return [f"unknown option {key}", *(_meant(key, names) or _inside(key, names))]
     if message.startswith("unrecognized"):
         config = [f"did you mean --config {key}?"] if key.endswith((".yaml", ".yml")) else []
-        return [f"unexpected argument {key!r}", *config]
+        # argparse takes one that may be missing for missing, as soon as an option comes before it.
+        late = any(not one.option_strings and one.nargs == "?" for one in parser._actions)
+        order = ["give it before all options"] if late else []
+        return [f"unexpected argument {key!r}", *config, *order]
     if group := re.match(r"Group '([^']+)' does not", message):
         key = f"{group[1]}.{key}"
     classes = re.findall(r"class_path '([\w.]+)'", message)

@@ -13,11 +13,11 @@ import torch
 from pingraph.embeddings import find_rows, nearest
 from pingraph.encoders.efficientnet import SIDE
 from pingraph.errors import PinGraphError
-from pingraph.explain.words import plain
 from pingraph.frozen_features import image_features, text_features
 from pingraph.grid import grid_rows, save_grid
 from pingraph.images import load_pixels, open_image
 from pingraph.interfaces import PinContent
+from pingraph.plain_text import plain
 from pingraph.tokenization import UNKNOWN, encode
 
 if TYPE_CHECKING:

@@ -115,13 +115,18 @@ def metrics_sheet(metrics: dict[str, Any]) -> Sheet:
     """Lay out the content of metrics.json: a row each metric, a column each task."""
     kind = metrics["split"]["kind"]
     seen = _NOTHING_HELD_OUT if kind == "none" else _SEEN
-    filtered = [] if kind in ("pin", "none") else [_FILTERED]
+    filtered = [_FILTERED] if leaves_out_known(kind) else []
     return Sheet(
         title=f"{metrics['data']}: ranking the full corpus [95% interval]",
         columns=["", *TASKS.values()],
         sections={name: list(_metric_rows(metrics[part])) for part, name in PARTS.items()},
         notes=[_MATES, _BOARDS, _RECALL, _MACRO, seen, *filtered, *_nobody_asked(metrics)],
     )
+
+
+def leaves_out_known(kind: str) -> bool:
+    """Whether a kind of split leaves pairs that are known from training out of what is asked."""
+    return kind not in ("pin", "none")
 
 
 def _nobody_asked(metrics: dict[str, Any]) -> list[str]:

@@ -158,7 +158,7 @@ class PinSplit:
     """
 
     def __init__(self, fraction: float = 0.2, seed: int = 0):
-        self.fraction, self.seed = _checked_fraction(fraction), seed
+        self.fraction, self.seed = _checked_fraction(fraction), _checked_seed(seed)
 
     def split(self, dataset: PinBoardDataset) -> Split:
         """Return the split; raises PinGraphError when a side would be empty."""
@@ -178,7 +178,7 @@ class EdgeSplit:
     """
 
     def __init__(self, fraction: float = 0.1, seed: int = 0):
-        self.fraction, self.seed = _checked_fraction(fraction), seed
+        self.fraction, self.seed = _checked_fraction(fraction), _checked_seed(seed)
 
     def split(self, dataset: PinBoardDataset) -> Split:
         """Return the split; raises PinGraphError when a side would be empty."""
@@ -196,7 +196,7 @@ class BoardSplit:
     """
 
     def __init__(self, fraction: float = 0.2, seed: int = 0):
-        self.fraction, self.seed = _checked_fraction(fraction), seed
+        self.fraction, self.seed = _checked_fraction(fraction), _checked_seed(seed)
 
     def split(self, dataset: PinBoardDataset) -> Split:
         """Return the split; raises PinGraphError when a side would be empty."""
@@ -233,6 +233,12 @@ class TimeSplit:
         pairs = pair_units(dataset)
         late = np.bincount(pairs, weights=times > after) > 0
         return make_split("time", 0, {"after": after}, dataset, late[pairs])
+
+
+def _checked_seed(seed: int) -> int:
+    if not seed >= 0:
+        raise PinGraphError(f"the seed of the split is {seed}: expected 0 or more")
+    return seed
 
 
 def _checked_fraction(fraction: float) -> float:

@@ -112,6 +112,8 @@ def chosen_split(
     """
     if split is not None and cold_fraction is not None:
         raise PinGraphError("give one of --split and --cold_fraction")
+    if split_seed and cold_fraction is None:
+        raise PinGraphError("--split_seed draws the pins of --cold_fraction: give both")
     if split is not None:
         return SplitFile(split)
     return None if cold_fraction is None else PinSplit(cold_fraction, split_seed)

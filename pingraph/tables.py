@@ -96,6 +96,11 @@ def first_null(column: pa.ChunkedArray) -> int:
     return pc.index(column.is_null(), True).as_py()
 
 
+def without_decimals(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return decimals, which databases write, as float64, and any other column as it is."""
+    return column.cast(pa.float64()) if pa.types.is_decimal(column.type) else column
+
+
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type holds strings."""
     types = pa.types

@@ -74,7 +74,8 @@ def _with_titles(graph: PinBoardGraph, boards: np.ndarray) -> PinBoardGraph:
     """Return a graph with a pin more for each of the boards int64 [M], saved to it alone.
 
     A title is as old as the first save to its board, and weighs as much as one of them does on
-    average. Its id is "title of" and that of the board; where pins go by numbers, one below 0.
+    average. Its id is "title of" and that of the board; where pins go by numbers, the next one that
+    no pin has.
     """
     pins, others = graph.edges()
     weights, times = graph.pin_weights, graph.pin_times
@@ -107,7 +108,8 @@ def _of_boards(
 def _ids(graph: PinBoardGraph, boards: np.ndarray) -> np.ndarray:
     if graph.pin_ids.dtype.kind == "U":
         return np.array([f"title of {board}" for board in graph.board_ids[boards].tolist()], str)
-    return -1 - np.arange(len(boards))  # an id that is read from a file never is below 0
+    some = np.arange(graph.num_pins + len(boards))
+    return np.setdiff1d(some, graph.pin_ids)[: len(boards)]
 
 
 def _groups(dataset: PinBoardDataset, titles: Sequence[str]) -> np.ndarray:

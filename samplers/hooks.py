@@ -23,6 +23,7 @@ _ACCEPTANCE = np.uint64(2**41)  # a draw far from those that a user makes of a w
 # A walk is a big tuple: to hand it to a function that is not inlined costs more than its work.
 _INLINE: Any = {"forceinline": True}
 
+_LARGEST = float(np.finfo(np.float32).max)  # score
 MOST_PROPOSALS = 1_000  # of one traversal, before a walk that nothing is accepted of ends
 
 
@@ -90,6 +91,19 @@ class ProbabilityError(PinGraphError):
             args = (
                 f"the probability to accept a traversal from pin {pin} to pin {to} is {found}; "
                 "expected 0 to 1",
+            )
+        super().__init__(*args)
+
+
+class ScoreError(PinGraphError):
+    """What a user's `score` returned is too large for float32."""
+
+    def __init__(self, *args: Any):
+        if len(args) == 3:  # else it comes from another process, with its words
+            seed, pin, found = args
+            args = (
+                f"the score of pin {pin} for seed {seed} is {found}; expected numbers up to "
+                f"{_LARGEST:.1e}, the largest of float32",
             )
         super().__init__(*args)
 
@@ -264,6 +278,8 @@ def _compile_rank(score, graph, data, seed, time, tally, found, ids, scores, row
         values = np.empty(found, np.float64)
         for number in range(found):
             values[number] = score(walk, pins[number], visits[number])
+            if values[number] > _LARGEST:
+                raise ScoreError(seed, pins[number], values[number])
         rank_scores(pins[:found], values, ids[row], scores[row])
 
     return by_visits if isinstance(score, types.NoneType) else by_score

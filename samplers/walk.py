@@ -49,7 +49,8 @@ class WalkSampler(WalkingSampler):
     Raises:
         PinGraphError: an argument is out of its range, or a function takes other arguments; when it
             is first used, that numba cannot compile it, with its file, line and reason; in a call,
-            that `step` left the row or `accept` returned no number from 0 to 1, with the pin.
+            that `step` left the row, `accept` returned no number from 0 to 1 or `score` one that
+            float32 cannot hold, with the pin.
     """
 
     step: Callable | None = None

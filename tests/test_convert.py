@@ -81,6 +81,8 @@ def test_bad_sparse_matrices_are_refused():
             convert.from_scipy(bad)
     with pytest.raises(PinGraphError, match="there are 3 pins but 2 pin ids"):
         convert.from_scipy(matrix(1.0), pin_ids=["a", "b"])
+    with pytest.raises(PinGraphError, match="there are 1 boards but 2 board ids"):
+        convert.from_scipy(matrix(1.0), board_ids=["a", "b"])
     with pytest.raises(PinGraphError, match="times stores other entries"):
         convert.from_scipy(matrix(1.0, 2.0), times=matrix(1))
 
@@ -163,6 +165,16 @@ def test_other_names_and_bare_edges_of_pyg_are_taken():
         convert.from_pyg(data)
 
 
+def test_edges_alone_of_pyg_do_not_say_how_many_nodes_there_are():
+    from torch_geometric.data import HeteroData
+
+    data = HeteroData()
+    data["user", "saw", "film"].edge_index = torch.tensor([[0], [0]])
+    data["user"].num_nodes = 1
+    with pytest.raises(PinGraphError, match=r"data\['film'\] has no num_nodes"):
+        convert.from_pyg(data, ("user", "saw", "film"))
+
+
 def test_bad_edges_of_pyg_are_refused(graph):
     for name, values, message in (
         ("edge_index", torch.tensor([[0, 3], [0, 1]]), "row 1: unknown pin id 3"),
@@ -233,3 +245,6 @@ def test_strings_of_any_alphabet_fit_into_tensors():
     codes = convert._code_points(ids)
     assert codes.dtype == np.int32
     assert convert._from_code_points(codes).tolist() == ids.tolist()
+    nothing = convert._code_points(ids[:0])
+    assert nothing.shape == (0, codes.shape[1])
+    assert convert._from_code_points(nothing).tolist() == []

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pingraph.errors import PinGraphError
 from pingraph.graph import PinBoardGraph
-from pingraph.ids import IdIndex
+from pingraph.ids import IdIndex, _from_arrow
 from tests.graph_cases import as_dict, edges
 
 quick = settings(deadline=None, max_examples=60)
@@ -238,7 +238,8 @@ BAD_EDGES = {
     "negative": (([1, -2], [1, 1]), "row 1: pin id -2 is negative"),
     "float ids": (([1.0], [1]), "pin ids are float64.*row 0.*1.0.*expected"),
     "bool ids": ((np.array([True]), [1]), "pin ids are bool"),
-    "object ids": (([1], np.array(["a"], object)), "board ids are object"),
+    "object ids": (([1], np.array([{}], object)), "board ids are object"),
+    "a hole in a column of pandas": ((np.array(["a", None], object), [1, 1]), "row 1: pin id None"),
     "missing id": (([1, None], [1, 1]), "pin ids are object"),
     "missing Arrow id": ((pa.array([1, None]), [1, 1]), "row 1: the pin id is missing"),
     "Arrow floats": ((pa.array([1.5]), [1]), "pin ids are of type double"),
@@ -314,11 +315,24 @@ def test_times_may_be_dates_and_become_seconds():
         pa.array(["b", "a"]).dictionary_encode(),
         pa.array(["b", "a"], pa.string_view()),
         np.array(["b", "a"]),
+        np.array(["b", "a"], object),
+        [np.str_("b"), "a"],
     ],
     ids=lambda ids: str(getattr(ids, "type", ids.dtype if hasattr(ids, "dtype") else "")),
 )
 def test_strings_may_come_in_any_common_form(ids):
     assert PinBoardGraph.from_edges(ids, [0, 1]).pin_ids.tolist() == ["a", "b"]
+
+
+def test_integers_of_pandas_are_integers():
+    assert PinBoardGraph.from_edges(np.array([7, 3], object), [0, 1]).pin_ids.tolist() == [3, 7]
+
+
+def test_strings_of_many_chunks_are_more_than_one_can_hold():
+    """Arrow's plain strings are counted by int32, 2 GiB of them at most."""
+    chunk = pa.array(["x" * 50_000_000])
+    found = _from_arrow(pa.chunked_array([chunk] * 44), "pin", 0)
+    assert (len(found), found.type) == (44, pa.large_string())
 
 
 def test_nothing_can_be_changed(graph):

@@ -11,9 +11,9 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up; a file may import its own layer and those below (docs: CONTRIBUTING.md).
 LAYERS = [
     """compiled errors files yaml_files interfaces graph build radix edges edge_files ids storage
-    board_sizes fingerprint description convert tables pin_images images datasets splits mixed_split
-    leaks tags icons world scenes inspection folder_checks interrupts pruning progress devices
-    cores""",
+    board_sizes plain_text fingerprint description convert tables pin_images images datasets splits
+    mixed_split leaks tags icons world scenes inspection folder_checks interrupts pruning progress
+    devices cores""",
     "samplers",
     """encoders objectives losses false_negatives embedding_bank batch_alignments views codes
     neighbor_context tokenization pixel_store content augmentation

@@ -339,8 +339,8 @@ def test_a_temporal_sampler_sees_no_future_at_any_hop():
 # Links.
 
 
-def link_loader(graph, data, pairs, mode=None, amount=1, *, label=None, epoch=0, **options):
-    sampler = PyGSampler(graph, TWO_HOPS, seed=1)
+def link_loader(graph, data, pairs, mode=None, amount=1, *, label=None, epoch=0, seed=1, **options):
+    sampler = PyGSampler(graph, TWO_HOPS, seed=seed)
     sampler.set_epoch(epoch)
     return LinkLoader(
         data,
@@ -389,6 +389,16 @@ def test_binary_negatives(graph, data, pairs, amount):
         start += count
 
 
+def test_labels_are_one_more_beside_binary_negatives(graph, data, pairs):
+    """Which is what PyG does: 0 is a negative."""
+    labels, start = torch.arange(pairs.shape[1]) % 3, 0
+    for batch in link_loader(graph, data, pairs, "binary", label=labels):
+        count = len(batch.input_id)
+        own = labels[start : start + count]
+        assert torch.equal(batch.edge_label, torch.cat([own + 1, torch.zeros_like(own)]))
+        start += count
+
+
 @pytest.mark.parametrize("amount", [1, 3])
 def test_triplets(graph, data, pairs, amount):
     start = 0
@@ -417,7 +427,8 @@ def test_negatives_do_not_depend_on_batches_and_change_with_the_epoch(graph, dat
     first = negatives()
     for options in ({"batch_size": 7}, {"batch_size": 161, "shuffle": True}):
         assert torch.equal(negatives(**options), first)
-    assert (negatives(epoch=1) == first).float().mean() < 0.05
+    for options in ({"epoch": 1}, {"seed": 2}):
+        assert (negatives(**options) == first).float().mean() < 0.05
     assert (first[:, 0] == first[:, 1]).float().mean() < 0.05
 
 
@@ -428,11 +439,12 @@ def test_negatives_are_uniform_or_follow_their_weights():
     weight = torch.arange(20.0)
     zero = torch.zeros(20_000, dtype=torch.int64)
     index = EdgeSamplerInput(None, zero, zero)
-    for weights, law in ((None, np.ones(20)), (weight, weight.numpy())):
-        sampling = NegativeSampling("binary", src_weight=weights, dst_weight=weights)
+    for weights in ((None, None), (weight, weight.flip(0))):
+        sampling = NegativeSampling("binary", src_weight=weights[0], dst_weight=weights[1])
         output = sampler.sample_from_edges(index, sampling)
         ends = output.node[output.metadata[1]][:, 20_000:].numpy()
-        for end in ends:
+        for end, own in zip(ends, weights, strict=True):
+            law = np.ones(20) if own is None else own.numpy()
             counts = np.bincount(end, minlength=20)
             assert (counts[law == 0] == 0).all()
             expected = law[law > 0] / law.sum() * 20_000

@@ -27,6 +27,7 @@ from pingraph.geometry import uniformity, unit_rows
 from pingraph.latex import latex
 from pingraph.metrics import METRICS
 from pingraph.pictures import SPRITE_COLUMNS, Pictures
+from pingraph.plain_text import plain
 from pingraph.report import served, write_report
 from pingraph.report.audit import audit
 from pingraph.report.cases import pick
@@ -40,7 +41,7 @@ from pingraph.report.sheets import comma_separated
 from pingraph.report.words import compare_runs, describe_data, describe_run
 from pingraph.results import Cell, Sheet
 from pingraph.served import served_quality
-from pingraph.splits import NoSplit, PinSplit, Split
+from pingraph.splits import EdgeSplit, NoSplit, PinSplit, Split
 from pingraph.stability import stability
 from pingraph.subject import Subject
 from tests.browser import CHROMIUM, DRIVER, MISSING, Browser
@@ -166,7 +167,7 @@ def test_hostile_words_stay_words(hostile, tmp_path):
     assert not set("<>&") & set(page.scripts[0] + page.scripts[1])
     pins = json.loads(page.scripts[0])
     assert pins["id"] == HOSTILE
-    assert set(pins["titles"]) == set(HOSTILE[1:])
+    assert set(pins["titles"]) == {plain(title, None) for title in HOSTILE[1:]}
     assert list(numbers["runs"]) == HOSTILE[:2]
     assert not re.search(r"(?<![\d.])49(?![\d.%])", "".join(page.words))  # 7 * 7
     assert "onerror" in "".join(page.words)  # shown as what it is
@@ -292,7 +293,14 @@ def test_pins_without_a_vector_are_counted(tiny, tmp_path):
 def test_zero_vectors_change_nothing_of_the_spectrum():
     vectors = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32) + 2
     assert spectrum(np.vstack([vectors, np.zeros((25, 6), np.float32)])) == spectrum(vectors)
-    assert spectrum(np.vstack([vectors[:1], np.zeros((25, 6), np.float32)])) == []
+    nothing = {"half": None, "first": []}
+    assert spectrum(np.vstack([vectors[:1], np.zeros((25, 6), np.float32)])) == nothing
+
+
+@pytest.mark.parametrize(("lengths", "half"), [([1] * 12, 6), ([1] * 6 + [0] * 6, 3), ([9, 1], 1)])
+def test_how_many_directions_hold_half_of_the_variance(lengths, half):
+    ends = np.diag(np.sqrt(lengths)).astype(np.float32)
+    assert spectrum(np.vstack([ends, -ends]))["half"] == half
 
 
 def test_pins_without_a_vector_are_not_counted_as_never_found():
@@ -342,7 +350,7 @@ def test_all_vectors_alike_or_zero(tiny, tmp_path):
         run = numbers["runs"]["mine"]
         chance = numbers["chance"]["warm"]
         assert run["metrics"]["warm"]["pin_to_pin"]["recall@10"]["value"] < 2 * chance
-        assert run["spectrum"] == []
+        assert run["spectrum"] == {"half": None, "first": []}
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -961,3 +969,53 @@ def test_vectors_of_others(tiny, tiny_folder, commands, tmp_path):
     assert "The leak audit had nothing to check." in words
     assert "The leak audit found nothing" not in words
     assert numbers["runs"]["theirs.npy"]["metrics"]["warm"]["pin_to_pin"]["queries"] > 0
+
+
+def test_a_split_that_leaves_known_pairs_out_says_so(tiny, tmp_path):
+    split = EdgeSplit(0.05, seed=3).split(tiny)
+    assert not len(split.cold_pins(tiny.graph))
+    mine = subject(tiny, split)
+    page, numbers, _ = made(tmp_path, mine)
+    words = " ".join(page.words)
+    task = numbers["runs"]["mine"]["metrics"]["warm"]["pin_to_pin"]
+    rate = f"{task['hit_rate@10']['value']:.0%}"
+    assert f"Of {task['queries']} warm pins, {rate}" in words
+    for told in (
+        "have a board-mate that training did not know among their 10 nearest pins, known ones left "
+        "out;",
+        "Relevant to a pin are the board-mates that training did not know; known ones are left ",
+        "Board-mates that training knew are framed too, but count for no figure.",
+        "of one image (to the byte) to one board, all edges are on the same side.",
+    ):
+        assert told in words
+    page, _, _ = made(tmp_path, subject(tiny))
+    words = " ".join(page.words)
+    assert "no image (to the byte) is on both sides" in words
+    assert "did not know" not in words
+
+
+def test_no_board_is_among_the_worst_and_the_best(tiny, tmp_path):
+    _, numbers, _ = made(tmp_path, subject(tiny))
+    for part in ("cold", "warm"):
+        told = numbers["runs"]["mine"][part]
+        worst, best = ({one["board"] for one in told[f"{end}_boards"]} for end in ("worst", "best"))
+        assert not worst & best
+        assert len(worst | best) == min(16, told["boards"])
+
+
+def test_boards_without_a_title_are_called_by_their_id(write_folder, tmp_path):
+    names = list("abcdefgh")
+    dataset = open_dataset(
+        write_folder(
+            pins={"pin_id": names, "text": names},
+            boards={"board_id": ["w6", "long"], "title": ["  ", "x" * 4000]},
+            edges={"pin_id": names * 2, "board_id": ["w6"] * 8 + ["long"] * 8},
+        )
+    )
+    mine = subject(dataset, NoSplit().split(dataset))
+    page, numbers, _ = made(tmp_path, mine)
+    assert set(json.loads(page.scripts[0])["titles"]) == {"w6", "x" * 159 + "…"}
+    told = numbers["runs"]["mine"]["warm"]
+    titles = {one["title"] for one in told["worst_boards"] + told["best_boards"]}
+    assert titles == {"w6", "x" * 47 + "…"}
+    assert "x" * 200 not in "".join(page.words)

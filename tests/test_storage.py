@@ -185,6 +185,28 @@ def test_a_flipped_byte_deep_in_a_large_file_is_seen_by_verify(large, tmp_path):
         PinBoardGraph.open(folder, verify=True)
 
 
+@pytest.mark.parametrize("place", range(0, 200_000, 9_001))
+def test_a_file_of_200_kib_is_checked_whole_at_once(tmp_path, place):
+    rng = np.random.default_rng(0)
+    pins, boards = rng.integers(0, 2000, 50_000), rng.integers(0, 9000, 50_000)
+    PinBoardGraph.from_edges(pins, boards).save(tmp_path / "graph")
+    path = tmp_path / "graph" / "pin_boards.npy"
+    data = bytearray(path.read_bytes())
+    assert 190_000 < len(data) < 256 * 1024
+    data[min(place, len(data) - 1)] ^= 1
+    path.write_bytes(bytes(data))
+    _refused(tmp_path / "graph", r"pin_boards\.npy: damaged or swapped")
+
+
+def test_the_last_byte_of_a_large_file_is_checked_at_once(large, tmp_path):
+    PinBoardGraph.open(large).save(tmp_path / "graph")
+    path = tmp_path / "graph" / "board_pins.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    _refused(tmp_path / "graph", r"board_pins\.npy: damaged or swapped")
+
+
 def test_a_stretch_of_zeros_in_a_large_file_is_seen_at_once(large, tmp_path):
     folder = tmp_path / "graph"
     PinBoardGraph.open(large).save(folder)
@@ -283,7 +305,9 @@ WRONG_ARRAYS = {
     "two graphs": ({"board_pins": [0, 2, 0, 1, 3]}, "neighbors of the boards differ", True),
     "two weights": ({"board_weights": [1, 3, 2, 4, 6]}, "weights of the boards differ", True),
     "two times": ({"board_times": [1, 3, 2, 4, 6]}, "times of the boards differ", True),
+    "offsets that do not begin at 0": ({"pin_offsets": [1, 2, 3, 4, 5]}, "run from 1 to 5", False),
     "an id twice": ({"pin_ids": ["a", "b", "c", "a"]}, "pin id 'a' occurs twice", True),
+    "a board twice": ({"board_ids": [0, 1, 1]}, "board id 1 occurs twice", True),
     "a bad weight": (
         {"pin_weights": [1, 2, 3, 4, -5], "board_weights": [1, 3, 2, 4, -5]},
         "row 4: weight -5.0",

@@ -78,14 +78,15 @@ def rare(walk, pin, visits):
     return visits / degree**0.5
 
 
-UNIFORM, BY_WEIGHT, EARLIER, NOWHERE = range(4)
+UNIFORM, BY_WEIGHT, EARLIER, NOWHERE, TOLD = range(5)
 
 
 def step_of_a_kind(walk, start, end, word):
     """Which edge is taken; `data` holds the kind and a time.
 
     BY_WEIGHT: roulette over the row, the obvious twin of the alias tables. EARLIER: only edges
-    before the time; ends a walk where there is none.
+    before the time; ends a walk where there is none. TOLD: the first edge in the first step, then
+    the one that has the seed's number.
     """
     kind, time = walk.data
     if kind == BY_WEIGHT:
@@ -100,6 +101,8 @@ def step_of_a_kind(walk, start, end, word):
         times = walk.graph.pin_times if walk.board < 0 else walk.graph.board_times
         places = np.flatnonzero(times[start:end] < time)
         return start + places[pick(word, len(places))[0]] if len(places) else -1
+    if kind == TOLD:
+        return start + (0 if walk.step == 0 else walk.seed) % (end - start)
     return start + pick(word, end - start)[0] if kind == UNIFORM else -1
 
 
@@ -117,6 +120,10 @@ def earlier(graph):
 
 def nowhere(graph):
     return NOWHERE, 0
+
+
+def told(graph):
+    return TOLD, 0
 
 
 def near_back_far(walk, pin):
@@ -409,10 +416,14 @@ def test_a_walk_of_no_rules_is_pinsages_bit_for_bit():
     assert_same(second.sample(graph, range(120), seed=5, epoch=6), plain)
 
 
-def even_or_rare(walk, pin, visits):
-    """Score pins of even index alike and no others, or as `rare` does, as `data` says."""
+def as_data_says(walk, pin, visits):
+    """Score pins of even index alike and no others, or as `rare` does, or as another rule."""
     if walk.data == 1:
         return 1.0 if pin % 2 == 0 else np.nan if pin % 3 == 0 else -1.0
+    if walk.data == 2:
+        return 1.0 + (pin == walk.seed + 1)
+    if walk.data == 3:
+        return 1e39 if pin == 7 else 1.0
     degree = walk.graph.pin_offsets[pin + 1] - walk.graph.pin_offsets[pin]
     return visits / degree**0.5
 
@@ -423,6 +434,14 @@ def even(graph):
 
 def seldom(graph):
     return 0
+
+
+def next_of_seed(graph):
+    return 2
+
+
+def too_much(graph):
+    return 3
 
 
 def test_rules_that_allow_nothing_find_nothing():
@@ -459,17 +478,39 @@ def test_an_acceptance_that_is_no_probability_is_refused(found, threads):
 def test_scores_choose_and_weigh_the_neighbors():
     graph = skewed_graph(80, 20, 78)
     visits = PinSAGESampler(k=80).sample(graph, range(80), seed=1)
-    chosen = WalkSampler(k=80, score=even_or_rare, data=even).sample(graph, range(80), seed=1)
+    chosen = WalkSampler(k=80, score=as_data_says, data=even).sample(graph, range(80), seed=1)
     for row in range(80):
         expected = {pin for pin in visits.ids[row].tolist() if pin >= 0 and pin % 2 == 0}
         assert set(chosen.ids[row][chosen.mask[row]].tolist()) == expected
-    found = WalkSampler(k=80, score=even_or_rare, data=seldom).sample(graph, range(80), seed=1)
+    found = WalkSampler(k=80, score=as_data_says, data=seldom).sample(graph, range(80), seed=1)
     for row in range(80):
         pins, scores = found.ids[row][found.mask[row]], found.scores[row][found.mask[row]]
         counted = dict(zip(visits.ids[row].tolist(), visits.scores[row].tolist(), strict=True))
         expected = [counted[pin] / graph.pin_degrees[pin] ** 0.5 for pin in pins.tolist()]
         np.testing.assert_allclose(scores, expected, rtol=1e-6)
         assert len(pins) == visits.mask[row].sum()
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_score_above_float32_is_refused(threads):
+    graph = skewed_graph(80, 20, 78)
+    walks = WalkSampler(score=as_data_says, data=too_much, num_threads=threads)
+    with pytest.raises(PinGraphError, match=r"the score of pin 7 for seed \d+ is 1e\+39; expected"):
+        walks.sample(graph, range(80), seed=1)
+
+
+def test_functions_of_the_user_are_told_the_seed_and_the_step():
+    """On one board of 20 pins: first to pin 0, from there to the pin of the seed's number."""
+    graph = PinBoardGraph.from_edges(range(20), [0] * 20, [1.0] * 20, [0] * 20)
+    walks = {"num_walks": 2, "walk_length": 2, "restart_probability": 0.01}
+    traces = WalkSampler(step=step_of_a_kind, data=told, **walks).walk(graph, range(20), seed=1)
+    reached = [set(map(tuple, pins[:, 1:].tolist())) for pins in traces.pins]
+    assert reached == [{(0, seed)} for seed in range(20)]
+    scored = WalkSampler(k=19, num_walks=400, score=as_data_says, data=next_of_seed)
+    found = scored.sample(graph, range(20), seed=1)
+    for seed in range(20):
+        scores = dict(zip(found.ids[seed].tolist(), found.scores[seed].tolist(), strict=True))
+        assert scores == {pin: 1.0 + (pin == seed + 1) for pin in range(20) if pin != seed}
 
 
 # Alias tables.

@@ -25,8 +25,8 @@ class LinearContent:
     """A matrix from words, their parts and main components of pixels to an embedding.
 
     The words and their pretrained vectors are those of `pingraph fit`, titles of boards among them,
-    and the pairs it is trained on are those of `GraphSAGE`. So what the towers of an encoder are
-    worth is what they have above this.
+    and so are the pairs that it is trained on. So what the towers of an encoder are worth is what
+    they have above this.
 
     Args:
         dim: dimensions of the embeddings.

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 class GraphSAGE:
     """Two layers of PyG's SAGEConv over walk neighbors, on words and pixels that stay as they are.
 
-    A pin's neighbors are those that the sampler finds in training, and it is trained on pairs of
-    them (`train_on_walks`). A cold pin has no
+    A pin's neighbors are those that the sampler finds in training, and it is trained on pairs
+    (`train_on_walks`), more of them, since so many are too many to aggregate. A cold pin has no
     neighbors and is embedded by its features alone; so that it is not new to the model, each pin of
     a step goes without its neighbors with a chance of `hide` (DropoutNet, Volkovs et al., NeurIPS
-    2017).
+    2017). Titles of boards are no pins here.
 
     Source: Hamilton et al., Inductive Representation Learning on Large Graphs, NeurIPS 2017
     (arXiv 1706.02216).
@@ -48,7 +48,8 @@ class GraphSAGE:
         pretrained: whether frozen features come along, as of `HybridEncoder`.
         dropout: share of the numbers of features that a step goes without; less in a training of
             few passes over the pins, as of `HiddenNumbers`.
-        sampler: finds neighbors; PinSAGESampler(k=10) if not given.
+        sampler: finds the neighbors that are aggregated; PinSAGESampler(k=10) if not given.
+        pairs: finds those that are trained on; PinSAGESampler(k=50) if not given.
     """
 
     weighted = False
@@ -66,11 +67,13 @@ class GraphSAGE:
         pretrained: bool = True,
         dropout: float = 0.5,
         sampler: Sampler | None = None,
+        pairs: Sampler | None = None,
     ):
         self.dim, self.steps, self.batch_size = dim, steps, batch_size
         self.learning_rate, self.hide = learning_rate, hide
         self.words, self.pixels, self.lexicon = words, pixels, lexicon
-        self.pretrained, self.dropout, self.sampler = pretrained, dropout, sampler
+        self.pretrained, self.dropout = pretrained, dropout
+        self.sampler, self.pairs = sampler, pairs
 
     def scorers(self, dataset: PinBoardDataset, split: Split, *, seed: int) -> Mapping[str, Scorer]:
         """Train, and return scorers of "pin_to_pin" and "board_to_pins" by cosine."""
@@ -97,8 +100,9 @@ class GraphSAGE:
 
         torch.manual_seed(seed)
         graph = split.train_graph(dataset.graph)
-        sampler = self.sampler or PinSAGESampler(k=10, num_walks=200)
-        found = sampler.sample(graph, np.arange(graph.num_pins), seed=seed)
+        everyone = np.arange(graph.num_pins)
+        found = (self.sampler or PinSAGESampler(k=10)).sample(graph, everyone, seed=seed)
+        pairs = (self.pairs or PinSAGESampler(k=50)).sample(graph, everyone, seed=seed)
         x = torch.from_numpy(features)
         first, second = self.layers(features.shape[1])
 
@@ -112,7 +116,7 @@ class GraphSAGE:
         train_on_walks(
             lambda pins, share: embed(pins, self.hide, share),
             [*first.parameters(), *second.parameters()],
-            found,
+            pairs,
             graph,
             split.train_pins,
             steps=self.steps,

@@ -11,8 +11,8 @@ from pingraph.explain.words import (
     percent,
     pin_label,
     pin_name,
-    plain,
 )
+from pingraph.plain_text import plain
 from pingraph.results import Cell, Sheet, print_sheet
 
 _HOLDS = {"training": " (on it)", "held out": " (held out)", None: ""}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import Any
 
-LONGEST = 48  # characters of a text or title
+from pingraph.plain_text import plain
 
 
 def summary(found: dict[str, Any]) -> list[str]:
@@ -53,21 +52,6 @@ def count_of(number: int, noun: str) -> str:
 def percent(chance: float) -> str:
     """Return a chance in percent, two digits of it."""
     return f"{100 * chance:.2g}%"
-
-
-def plain(text: str, longest: int | None = LONGEST) -> str:
-    """Return a text as one line, cut where it is too long; control characters are spelled out.
-
-    A terminal would obey them: what is shown comes from others, and two ids may differ in one.
-    """
-    line = " ".join("".join(map(_printable, " ".join(text.split()))).split())
-    return line if longest is None or len(line) <= longest else line[: longest - 1] + "…"
-
-
-def _printable(sign: str) -> str:
-    if sign.isprintable():
-        return sign
-    return repr(sign)[1:-1] if unicodedata.category(sign) == "Cc" else " "
 
 
 def _vectors(found: dict[str, Any]) -> list[str]:

@@ -68,8 +68,9 @@ class Cards:
         """Return the smallest board of two pins, None where they share none.
 
         Returns:
-            `board`; how many boards they share; `hit`: whether an evaluation counts it, which takes
-            at most `BOARD_LIMIT` pins; `held_out`: whether training did not see both pins on it.
+            `board`; how many boards they share; `hit`: whether it has at most `BOARD_LIMIT` pins,
+            beyond which sharing it says little; `held_out`: whether training did not see both pins
+            on it.
         """
         graph = self.dataset.graph
         both = np.intersect1d(graph.boards_of(one), graph.boards_of(other), assume_unique=True)

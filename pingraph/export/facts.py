@@ -83,7 +83,7 @@ def gather(subject: Subject, *, pins: int | None = None, seed: int = 0) -> Facts
 def _titles(dataset: PinBoardDataset, pins: np.ndarray) -> list[list[str]]:
     graph = dataset.graph
     names = [
-        title or str(board)
+        title if title.strip() else str(board)
         for title, board in zip(dataset.board_titles, dataset.board_ids.tolist(), strict=True)
     ]
     out = []

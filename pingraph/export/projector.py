@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pingraph.errors import PinGraphError
-from pingraph.explain.words import plain
 from pingraph.files import atomic_folder
 from pingraph.pictures import Pictures, sheet
+from pingraph.plain_text import plain
 
 if TYPE_CHECKING:
     from pingraph.export.facts import Facts

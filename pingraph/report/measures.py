@@ -12,6 +12,7 @@ import numpy as np
 
 from pingraph.board_sizes import BOARD_LIMIT
 from pingraph.metrics import METRICS
+from pingraph.plain_text import board_name
 from pingraph.ranking import measured
 
 if TYPE_CHECKING:
@@ -127,14 +128,14 @@ def by_board(result: TaskResult | None, dataset: PinBoardDataset, *, seed: int) 
         asked = columns.indices[columns.indptr[board] : columns.indptr[board + 1]]
         return {
             "board": str(dataset.board_ids[board]),
-            "title": dataset.board_titles[board],
+            "title": board_name(dataset, board),
             "pins": int(dataset.graph.board_degrees[board]),
             **estimate(values[asked], seed=seed, unit=True),
         }
 
     return {
         "boards": len(order),
-        "worst_boards": [told(board) for board in order[:NAMED_BOARDS]],
+        "worst_boards": [told(board) for board in order[: min(NAMED_BOARDS, -(-len(order) // 2))]],
         "best_boards": [told(board) for board in order[::-1][: min(NAMED_BOARDS, len(order) // 2)]],
     }
 
@@ -174,22 +175,24 @@ def similarities(vectors: np.ndarray, dataset: PinBoardDataset, *, seed: int) ->
     return out
 
 
-def spectrum(vectors: np.ndarray) -> list[dict[str, Any]]:
-    """Return which share of the variance the first 1, 2, 4, … principal directions hold.
+def spectrum(vectors: np.ndarray) -> dict[str, Any]:
+    """Return how many principal directions hold half of the variance, and what the first ones hold.
 
-    Zero vectors are left out: where they are many, the way from them to the others would be the
-    first direction.
+    `first` has the share of the first 1, 2, 4, … of them. Without variance it is empty, and `half`
+    None. Zero vectors are left out: where they are many, the way from them to the others would be
+    the first direction.
     """
     vectors = vectors[vectors.any(axis=1)]
     covariance = np.cov(vectors, rowvar=False, dtype=np.float64) if len(vectors) > 1 else None
     if covariance is None or not np.trace(np.atleast_2d(covariance)) > 0:
-        return []
+        return {"half": None, "first": []}
     values = np.clip(np.linalg.eigvalsh(np.atleast_2d(covariance))[::-1], 0, None)
     shares = np.cumsum(values) / values.sum()
-    return [
+    first = [
         {"directions": count, "share": float(min(1.0, shares[count - 1]))}
         for count in _doubling(len(shares))
     ]
+    return {"half": int(np.searchsorted(shares, 0.5)) + 1, "first": first}
 
 
 def occurrences(found: np.ndarray, present: np.ndarray) -> dict[str, Any]:

@@ -21,7 +21,14 @@ from pingraph.report.cases import RULE
 from pingraph.report.gather import Findings, gather
 from pingraph.report.sections import sections
 from pingraph.report.why import WHY_RULE, why_blocks, why_title
-from pingraph.report.words import caveats, compare_runs, describe_data, describe_run, describe_split
+from pingraph.report.words import (
+    also_framed,
+    caveats,
+    compare_runs,
+    describe_data,
+    describe_run,
+    describe_split,
+)
 from pingraph.subject import told_apart
 
 if TYPE_CHECKING:
@@ -97,7 +104,7 @@ def render(found: Findings) -> str:
         trust=describe_data(numbers),
         sections=sections(numbers),
         cases=found.cases,
-        rule=f"{RULE} {WHY_RULE}",
+        rule=" ".join([RULE, WHY_RULE, *also_framed(numbers)]),
         why_title=why_title,
         why_blocks=why_blocks,
         map_notes=found.map["runs"],

@@ -10,6 +10,7 @@ import numpy as np
 
 from pingraph.knn import nearest_neighbors
 from pingraph.pictures import SPRITE_COLUMNS
+from pingraph.plain_text import board_name
 from pingraph.planar import plane
 from pingraph.popularity import degree_buckets
 from pingraph.report.cases import words
@@ -122,5 +123,5 @@ def _boards(dataset: PinBoardDataset, pins: np.ndarray) -> tuple[list[list[int]]
         own.append(boards[order].tolist())
     counts = Counter(board for boards in own for board in boards)
     place = {board: number for number, (board, _) in enumerate(counts.most_common())}
-    titles = [dataset.board_titles[board] or str(dataset.board_ids[board]) for board in place]
+    titles = [board_name(dataset, board, 160) for board in place]
     return [[place[board] for board in boards] for boards in own], titles

@@ -78,13 +78,9 @@ def dots(places: Sequence[str], series: Sequence[Series], *, title: str) -> str:
     return _written(svg)
 
 
-def lines(
-    places: Sequence[str], series: Sequence[Series], *, title: str, axis: str, wide: bool = True
-) -> str:
+def lines(places: Sequence[str], series: Sequence[Series], *, title: str, axis: str) -> str:
     """Draw a line for each series over places that stand side by side, with whiskers."""
-    left, right, top, bottom = 52.0, _WIDTH - 16, 12.0, 252.0
-    if not wide:
-        right = _WIDTH / 2
+    left, right, top, bottom = 52.0, _WIDTH / 2, 12.0, 252.0
     end, ticks = _axis(_ends(series))
     svg = _canvas(bottom + 46, title, right + 16)
     step = (right - left) / max(1, len(places))

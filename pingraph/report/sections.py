@@ -21,7 +21,7 @@ from pingraph.report.sheets import (
 )
 from pingraph.report.stability import stability_section
 from pingraph.report.words import spoken_part
-from pingraph.results import PARTS, TASKS
+from pingraph.results import PARTS, TASKS, leaves_out_known
 
 _GROUPS = (  # key, title, the axis of the plot, where there is one, and notes
     ("by_degree", f"{MAIN} by boards of the query", "boards of the query", ()),
@@ -131,12 +131,22 @@ def _retrieval(numbers: dict[str, Any]) -> Section:
         key="retrieval",
         title="Retrieval",
         lead=(
-            "The whole corpus is ranked for each query. Relevant to a pin are its board-mates. "
+            f"The whole corpus is ranked for each query. {_relevant(numbers)} "
             "Whiskers are 95% intervals over the queries; they say nothing of the luck of a seed."
         ),
         plots=plots,
         blocks=[*blocks_of(difference_sheet(numbers)), *blocks],
     )
+
+
+def _relevant(numbers: dict[str, Any]) -> str:
+    """Say who is relevant to a pin."""
+    if leaves_out_known(numbers["split"]["kind"]):
+        return (
+            "Relevant to a pin are the board-mates that training did not know; known ones are left "
+            "out."
+        )
+    return "Relevant to a pin are its board-mates."
 
 
 def _whom(numbers: dict[str, Any]) -> Section:
@@ -161,7 +171,7 @@ def _whom(numbers: dict[str, Any]) -> Section:
                     )
                     for name, groups in found.items()
                 ]
-                svg = lines(names, series, title=sheet.title, axis=axis, wide=False)
+                svg = lines(names, series, title=sheet.title, axis=axis)
                 plots.append(plot_of(svg, sheet.title, series))
         blocks += _exposure(runs, part)
     spoken = spoken_part(numbers)
@@ -216,7 +226,7 @@ def _geometry(numbers: dict[str, Any]) -> Section:
     ]
     title = "How often a pin is found"
     axis = "times among the 10 nearest of others"
-    svg = lines(bucket_names(), series, title=title, axis=axis, wide=False)
+    svg = lines(bucket_names(), series, title=title, axis=axis)
     caption = (
         "Share of the pins. Those at the left are found by nobody, those at the right are hubs."
     )
@@ -261,17 +271,17 @@ def _rows(
 
 
 def _spectra(runs: dict[str, Any], looks: dict[str, int]) -> list[Plot]:
-    longest = max((run["spectrum"] for run in runs.values()), key=len)
+    longest = max((run["spectrum"]["first"] for run in runs.values()), key=len)
     if not longest:
         return []
     places = [str(one["directions"]) for one in longest]
     series = []
     for name, run in runs.items():
-        marks = {str(one["directions"]): Mark(one["share"]) for one in run["spectrum"]}
+        marks = {str(one["directions"]): Mark(one["share"]) for one in run["spectrum"]["first"]}
         found = [marks.get(place) for place in places]
         series.append(Series(name=name, look=looks[name], marks=found))
     title = "Variance by direction"
-    svg = lines(places, series, title=title, axis="principal directions, the first …", wide=False)
+    svg = lines(places, series, title=title, axis="principal directions, the first …")
     caption = "Share of the variance. A curve that is high at the left tells of unused space."
     return [plot_of(svg, title, series, caption)]
 

@@ -105,7 +105,7 @@ def board_sheet(run: dict[str, Any], part: str, name: str) -> Sheet | None:
         if run[part][key]:
             sections[heading] = [
                 [
-                    Cell(board["title"] or board["board"]),
+                    Cell(board["title"]),
                     Cell(f"{board['pins']:,}"),
                     Cell(f"{board['queries']:,}"),
                     measured(board),

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pingraph.folder_checks import count
 from pingraph.report.measures import LEAST_QUERIES, MAIN, K, named_groups
-from pingraph.results import METHODS, TASKS
+from pingraph.results import METHODS, TASKS, leaves_out_known
 
 Kind = Literal["good", "bad", "note"]
 # The rules by which a number is called good or bad; docs/report.md lists them.
@@ -52,6 +52,13 @@ def compare_runs(numbers: dict[str, Any]) -> list[Sentence]:
             kind: Kind = "good" if gain > 0 else "bad"
             out.append(Sentence(kind, f"{second} {way} {first} beyond chance ({numbers_said})."))
     return out + [_changed(pair) for pair in numbers["stability"]]
+
+
+def also_framed(numbers: dict[str, Any]) -> list[str]:
+    """Say of the queries shown that known pairs are framed too, where nothing is asked of them."""
+    if not leaves_out_known(numbers["split"]["kind"]):
+        return []
+    return ["Board-mates that training knew are framed too, but count for no figure."]
 
 
 def describe_split(numbers: dict[str, Any]) -> list[Sentence]:
@@ -174,9 +181,12 @@ def _headline(numbers: dict[str, Any], run: dict[str, Any], part: str) -> list[S
     task, chance = run["metrics"][part]["pin_to_pin"], numbers["chance"][part]
     rate, main = task["hit_rate@10"], task[MAIN]
     times = f", {main['value'] / chance:,.1f} times chance ({chance:.4f})" if chance else ""
+    whom, among = "a board-mate", f"among their {K} nearest pins"
+    if part == "warm" and leaves_out_known(numbers["split"]["kind"]):
+        whom, among = f"{whom} that training did not know", f"{among}, known ones left out"
     text = (
-        f"Of {task['queries']:,} {part} pins, {rate['value']:.0%}{_percents(rate['ci95'])} have a "
-        f"board-mate among their {K} nearest pins; {MAIN} is {_valued(main)}{times}."
+        f"Of {task['queries']:,} {part} pins, {rate['value']:.0%}{_percents(rate['ci95'])} have "
+        f"{whom} {among}; {MAIN} is {_valued(main)}{times}."
     )
     if chance is not None and chance > _EASY:
         return [Sentence("note", f"{text} Of so few pins chance finds many too.")]
@@ -263,14 +273,14 @@ def _boards(run: dict[str, Any], part: str) -> list[Sentence]:
         return []
 
     def listed(boards: list[dict[str, Any]]) -> str:
-        return ", ".join(f"“{one['title'] or one['board']}” {one['value']:.2f}" for one in boards)
+        return ", ".join(f"“{one['title']}” {one['value']:.2f}" for one in boards)
 
     return [Sentence("note", f"Worst boards: {listed(worst)}. Best: {listed(best)}.")]
 
 
 def _neighborhoods(run: dict[str, Any]) -> list[Sentence]:
     out = []
-    hubs, spectrum = run["occurrences"], run["spectrum"]
+    hubs, half = run["occurrences"], run["spectrum"]["half"]
     if hubs["k"]:
         kind: Kind = "good" if hubs["never"] < FEW else "bad" if hubs["never"] > MANY else "note"
         having = " with a vector" if run["without_vector"] else ""
@@ -279,7 +289,6 @@ def _neighborhoods(run: dict[str, Any]) -> list[Sentence]:
             f"most frequent one is among those of {count(hubs['most'], 'pin')}."
         )
         out.append(Sentence(kind, text))
-    half = next((one["directions"] for one in spectrum if one["share"] >= 0.5), None)
     if half is not None:
         narrow = half <= COLLAPSED * run["dimensions"]
         text = f"{half} of {run['dimensions']} directions hold half of the variance"
