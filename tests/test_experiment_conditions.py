@@ -125,6 +125,18 @@ def judged_graph(trial):
     return trial.judge.train_graph(trial.truth.graph)
 
 
+@pytest.mark.parametrize("condition", [FewerPins(share=0.3), HeldOut(edges=0.4)])
+def test_boards_are_asked_alike_for_whom_a_method_does_not_know(tiny, condition):
+    trial = condition.trial(tiny, NOWHERE, seed=1)
+    scores = np.random.default_rng(0).random((tiny.graph.num_boards, 60)).astype(np.float32)
+    scorers = {"board_to_pins": lambda boards: scores[boards].copy()}
+    found = [judged(scorers, trial, warm_only=one, seed=0).warm for one in (False, True)]
+    one, other = (part["board_to_pins"] for part in found)
+    assert len(one.queries) > 3
+    assert np.array_equal(one.queries, other.queries)
+    assert np.array_equal(one.values, other.values)
+
+
 @pytest.mark.parametrize("condition", [HeldOut(edges=0.4), KnownSaves(saves=(0, 1, 2), share=0.6)])
 def test_a_trial_is_judged_as_two_loops_judge_it(tiny, condition):
     trial = condition.trial(tiny, NOWHERE, seed=1)

@@ -376,3 +376,18 @@ def test_inputs_are_hidden_in_training(kind, tiny, split):
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, hidden)
+
+
+@pytest.mark.parametrize("texts", [[""] * 20, ["one"] * 20, ["?!"] * 20])
+def test_of_texts_with_one_word_or_none_nothing_is_decomposed(texts, write_folder):
+    names = [str(number) for number in range(20)]
+    dataset = open_dataset(
+        write_folder(
+            pins={"pin_id": names, "text": [*texts[:-1], "of a held-out pin alone"]},
+            boards={"board_id": ["all"], "title": [""]},
+            edges={"pin_id": names, "board_id": ["all"] * 20},
+        )
+    )
+    split = make_split("pin", 0, {}, dataset, np.arange(20) == 19)
+    found = content_features(dataset, split, words=8, pixels=8, seed=0)
+    assert found.shape == (20, 0)

@@ -153,7 +153,8 @@ def experiment(tmp_path, methods=("a", "b", HOSTILE), seeds=(0, 1), **more):
         nothing = {part: dict.fromkeys(TASKS) for part in ("cold", "warm")}
         write_json(folder / JUDGED_FILE, nothing)
         write_json(folder / CELL_FILE, {"cell": asdict(cell), "started": {}})
-        made = {"seconds": 3, "judge": str(cell.seed), "commit": "c" * 40, "dirty": False}
+        seen = {"judge": str(cell.seed), "data": f"{cell.data} {cell.seed}"}
+        made = {"seconds": 3, **seen, "commit": "c" * 40, "dirty": False}
         write_json(folder / MADE_FILE, {**made, "threads": 1, "continued": [], "trained_in": "."})
     return grid, tmp_path / "out"
 
@@ -209,6 +210,18 @@ def test_the_footer_names_who_went_on_with_a_cell(tmp_path):
     notes = write_all(Figures(grid, out), out)[0][0].notes
     both = "cccccccccc and dddddddddd with changes and no commit (1 cells), cccccccccc (5 cells)"
     assert f"Made at {both}, threads" in notes[-1]
+
+
+def test_a_mean_over_fewer_seeds_is_told(tmp_path):
+    grid, out = experiment(tmp_path)
+    assert not any("fewer" in one for one in write_all(Figures(grid, out), out)[0][0].notes)
+    for cell in grid.cells():
+        if (cell.method, cell.seed) in (("b", 1), (HOSTILE, 0), (HOSTILE, 1)):
+            (out / cell.path / MADE_FILE).unlink()
+    notes = write_all(Figures(grid, out), out)[0][0].notes
+    told = "Over fewer seeds, and so of other queries than the rest: icons, b (1 of 2)."
+    assert told in notes  # of a method without any cell there is no mean
+    assert "3 cells are not finished." in notes
 
 
 def test_saves_and_conditions_make_columns(tmp_path):
@@ -296,10 +309,11 @@ def test_curves_through_methods_have_a_line_each_condition(tmp_path):
     assert "curves.svg" in {path.name for path in files}
 
 
-def test_cells_of_different_splits_are_not_compared(tmp_path):
+@pytest.mark.parametrize("key", ["judge", "data"])
+def test_cells_of_different_splits_or_data_are_not_compared(key, tmp_path):
     grid, out = experiment(tmp_path)
-    cell = grid.cells()[1]
-    write_json(out / cell.path / MADE_FILE, {"seconds": 3, "judge": "another"})
+    made = out / grid.cells()[1].path / MADE_FILE
+    write_json(made, {**read_json(made), key: "another"})
     with pytest.raises(PinGraphError, match=r"b/seed-0 and .*a/seed-0 were judged by different"):
         Figures(grid, out)
 
