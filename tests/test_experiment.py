@@ -39,6 +39,7 @@ from pingraph.experiment.records import costs, finished, older
 from pingraph.experiment.run import listing, run_cells
 from pingraph.files import held_while_open, read_json, write_json
 from pingraph.fit import fit
+from pingraph.propagation import Propagation
 from pingraph.run_files import CHECKPOINT_FILE, CONFIG_FILE, SPLIT_FILE
 from pingraph.runs import Run
 from pingraph.splits import Split
@@ -460,6 +461,12 @@ def test_a_run_is_judged_in_the_form_that_it_is_served_in(trained, tiny):
     signs = np.where(table.fused[:, :8] >= 0, 1, -1) * known[:, None] / np.sqrt(8)
     scores = _of_run(trained, cell, trial)["pin_to_pin"](np.arange(60))
     np.testing.assert_allclose(scores, signs @ signs.T, atol=1e-6)
+    walks = Cell(**given, method="walks", made_by={"propagation": {"weight": 0.3}}, seed=0)
+    assert walks.trains_like(cell)
+    asked = np.flatnonzero(known)[:9]
+    scores = _of_run(trained, walks, trial)["pin_to_pin"](asked)
+    added = Propagation(weight=0.3).scorers(table.fused, split.train_graph(tiny.graph))
+    np.testing.assert_array_equal(scores, added["pin_to_pin"](asked))
 
 
 def test_a_training_does_not_go_on_under_another_split(trained, tiny_folder, tmp_path):
@@ -831,6 +838,18 @@ def test_a_repository_around_the_package_is_not_its_own(tmp_path, monkeypatch):
         ({"methods": {"a": {"served": {"code": "int4"}}}}, "methods.a.served: code is 'int4'"),
         ({"methods": {"a": {"served": {"bits": 4}}}}, "methods.a.served is .*: expected dim and"),
         ({"methods": {"a": {"served": "int8"}}}, "methods.a.served is 'int8': expected dim and"),
+        (
+            {"methods": {"a": {"propagation": {"weight": -1}}}},
+            "methods.a.propagation: weight is -1",
+        ),
+        (
+            {"methods": {"a": {"propagation": {"depth": 1}}}},
+            "methods.a.propagation is .*: expected w",
+        ),
+        (
+            {"options": {"propagation": {}, "served": {"code": "int8"}}},
+            "options has propagation: expected of whole fused",
+        ),
         ({"options": {"embedding": "sound"}}, "options.embedding is 'sound': expected fused"),
         ({"options": {"served": {"code": "int4"}}}, "options.served: code is 'int4'"),
         ({"methods": {"a": {"data.split.seed": 3}}}, "methods.a has 'data.split.seed'"),

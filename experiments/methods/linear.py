@@ -17,6 +17,7 @@ from pingraph.experiments.methods.features import (
 from pingraph.experiments.methods.walk_pairs import embed_all, train_on_walks
 from pingraph.frozen_features import TextSource, frozen_features
 from pingraph.interfaces import Sampler
+from pingraph.propagation import Propagation
 from pingraph.ranking import Scorer
 from pingraph.splits import Split
 
@@ -41,6 +42,7 @@ class LinearContent:
         dropout: share of all numbers that a step goes without; less in a training of few passes
             over the pins, as of `HiddenNumbers`.
         sampler: finds neighbors; PinSAGESampler(k=50) if not given.
+        propagated: whether walks are added to the vectors once they are trained (`Propagation`).
     """
 
     def __init__(
@@ -55,11 +57,12 @@ class LinearContent:
         pretrained: bool = True,
         dropout: float = 0.5,
         sampler: Sampler | None = None,
+        propagated: bool = False,
     ):
         self.dim, self.steps, self.batch_size = dim, steps, batch_size
         self.learning_rate, self.words, self.pixels = learning_rate, words, pixels
         self.lexicon, self.pretrained, self.dropout = lexicon, pretrained, dropout
-        self.sampler = sampler
+        self.sampler, self.propagated = sampler, propagated
 
     def scorers(self, dataset: PinBoardDataset, split: Split, *, seed: int) -> Mapping[str, Scorer]:
         """Train, and return scorers of "pin_to_pin" and "board_to_pins" by cosine."""
@@ -102,8 +105,10 @@ class LinearContent:
             learning_rate=self.learning_rate,
             dropout=self.dropout,
         )
-        vectors = embed_all(embed, dataset.num_pins)
-        return fused_scorers(vectors, split.train_graph(dataset.graph))
+        vectors, graph = embed_all(embed, dataset.num_pins), split.train_graph(dataset.graph)
+        if self.propagated:
+            return Propagation().scorers(vectors, graph, seed=seed)
+        return fused_scorers(vectors, graph)
 
     def _frozen(self, dataset: PinBoardDataset, titles: list[str]) -> np.ndarray:
         """The frozen features of pins and titles, float32 [N + M, F], F 0 without them."""

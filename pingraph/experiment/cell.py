@@ -27,6 +27,7 @@ from pingraph.experiment.plan import KEPT, Cell
 from pingraph.files import atomic_file, read_json, write_json
 from pingraph.fingerprint import fingerprint
 from pingraph.metrics import METRICS
+from pingraph.propagation import Propagation
 from pingraph.ranking import Scorer
 from pingraph.run_files import CHECKPOINT_FILE, SPLIT_FILE
 from pingraph.splits import Split
@@ -196,7 +197,11 @@ def _of_run(folder: Path, cell: Cell, trial: Trial) -> Mapping[str, Scorer]:
     table = run.embed(trial.dataset)
     view = View(**cell.served) if cell.served else None
     if cell.embedding == "fused":
-        return table_scorers(table, trial.dataset, trial.split, view)
+        scorers = table_scorers(table, trial.dataset, trial.split, view)
+        if cell.propagation is not None:
+            graph = trial.split.train_graph(trial.dataset.graph)
+            scorers |= Propagation(**cell.propagation).scorers(table.fused, graph, seed=cell.seed)
+        return scorers
     alone = replace(table, fused=getattr(table, cell.embedding))
     scorers = table_scorers(alone, trial.dataset, trial.split, view)
     return {task: scorers[task] for task in ("pin_to_pin", "board_to_pins")}

@@ -18,7 +18,8 @@ from pingraph.results import PARTS, TASKS
 from pingraph.yaml_files import read_yaml
 
 EMBEDDINGS = ("fused", "image", "text")
-_JUDGED = ("embedding", "served")  # of a method: how it is judged, which `pingraph fit` is not told
+# Of a method: how it is judged, which `pingraph fit` is not told.
+_JUDGED = ("embedding", "served", "propagation")
 USUAL = {"class_path": "pingraph.experiments.conditions.HeldOut"}
 GIVEN = ("seed_everything", "data.folder", "data.split", "trainer.default_root_dir")
 KEPT = ("recall@10", "ndcg@10", "mrr", "hit_rate@10")  # metrics that are kept of each query
@@ -74,6 +75,11 @@ class Cell:
         """In which form the vectors of a `pingraph fit` are judged, as arguments of `View`."""
         return self.made_by.get("served", {})
 
+    @property
+    def propagation(self) -> dict[str, Any] | None:
+        """What the walks of known pins add, as arguments of `Propagation`; None for nothing."""
+        return self.made_by.get("propagation")
+
     def trains_like(self, other: Cell) -> bool:
         """Return whether `pingraph fit` makes the same of both: they may differ in `_JUDGED`."""
         if not (self.is_fit and other.is_fit):
@@ -99,8 +105,8 @@ class Experiment:
         seeds: of what is held out and of the training.
         options: of `pingraph fit`, for all methods that are trained by it.
         conditions: by name, under what the methods are compared.
-        methods: by name, what each changes: options of `pingraph fit`, with `embedding` and
-            `served`; or a class of another method.
+        methods: by name, what each changes: options of `pingraph fit`, with `embedding`, `served`
+            and `propagation`; or a class of another method.
         reference: the method that the others are compared with.
         measure: the part, task and metric that methods are compared by.
         by_saves: whether the table shows the measure by the saves that a pin has in training.
@@ -279,6 +285,20 @@ def _check_served(where: str, served: Any, channels: int | None = None) -> None:
         raise PinGraphError(f"{where}: {error}") from error
 
 
+def _check_propagation(where: str, options: dict[str, Any]) -> None:
+    from pingraph.propagation import Propagation
+
+    if options.get("served") or options.get("embedding", "fused") != "fused":
+        raise PinGraphError(f"{where} has propagation: expected of whole fused embeddings alone")
+    try:
+        Propagation(**options["propagation"])
+    except TypeError:
+        found, expected = options["propagation"], "weight and visits, or {}"
+        raise PinGraphError(f"{where}.propagation is {found!r}: expected {expected}") from None
+    except PinGraphError as error:
+        raise PinGraphError(f"{where}.propagation: {error}") from error
+
+
 def _check_curve(where: str, sizes: Any, given: dict[str, Any]) -> None:
     known = [set(map(str, given.get(key) or ())) for key in ("conditions", "methods")]
     if not isinstance(sizes, dict) or not any(set(sizes) <= names for names in known):
@@ -322,3 +342,5 @@ def _check_options(where: str, options: dict[str, Any]) -> None:
     if embedding not in EMBEDDINGS:
         raise PinGraphError(f"{where}.embedding is {embedding!r}: expected {', '.join(EMBEDDINGS)}")
     _check_served(f"{where}.served", options.get("served", {}))
+    if "propagation" in options:
+        _check_propagation(where, options)
