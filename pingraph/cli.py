@@ -101,7 +101,7 @@ def _subparser(function: Callable[..., None]) -> ShortErrors:
     parser = ShortErrors(description=text)
     parameters = inspect.signature(function).parameters
     lists = {name: _LISTS[p.annotation] for name, p in parameters.items() if p.annotation in _LISTS}
-    special: set[str | int] = {"out", "pin_id", "dry_run", "runs", *lists}
+    special: set[str | int] = {"out", "pin_id", "runs", *_FLAGS, *lists}
     parser.add_function_arguments(function, as_group=False, as_positional=True, skip=special)
     helps = {param.arg_name: param.description for param in docs.params}
     for name, parameter in parameters.items():
@@ -111,13 +111,15 @@ def _subparser(function: Callable[..., None]) -> ShortErrors:
             parser.add_argument(name, nargs="+", type=Path, metavar="RUN", help=helps[name])
         elif name in lists:
             parser.add_argument(f"--{name}", nargs="+", type=lists[name], help=helps[name])
-        elif name == "dry_run":
-            parser.add_argument("--dry-run", action="store_true", help=helps[name])
+        elif name in _FLAGS:
+            option = f"--{name.replace('_', '-')}"
+            parser.add_argument(option, action="store_true", help=helps[name])
         elif name == "out":
             parser.add_argument("-o", "--out", help=helps[name], **_typed(parameter))
     return parser
 
 
+_FLAGS = ("dry_run", "walks")
 _LISTS: dict[Any, type] = {list[str] | None: str, list[int] | None: int}
 
 

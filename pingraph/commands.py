@@ -93,6 +93,7 @@ def evaluate(
     split: Path | None = None,
     cold_fraction: float | None = None,
     split_seed: int = 0,
+    walks: bool = False,
     seed: int = 0,
     out: Path | None = None,
 ) -> None:
@@ -114,9 +115,10 @@ def evaluate(
         split: of a file, what it was not trained on: a saved split, or the run that has it.
         cold_fraction: of a file, instead of --split: the share of cold pins, drawn by PinSplit.
         split_seed: which pins --cold_fraction draws.
+        walks: rank by what walks on the training graph say of known pins as well as by vectors.
         seed: of the bootstrap intervals, and of the queries where there are very many.
-        out: the folder to write to, by default the run's own; of a file of vectors and of an
-            earlier checkpoint nothing is written.
+        out: the folder to write to, by default the run's own; of a file of vectors, of an earlier
+            checkpoint and with --walks nothing is written.
     """
     from pingraph.judging import judge
     from pingraph.subject import chosen_split, open_subject
@@ -124,14 +126,14 @@ def evaluate(
     _check_seed(seed)
     chosen = chosen_split(split, cold_fraction, split_seed)
     subject = open_subject(run, data, chosen, progress=True)
-    if out is None and subject.run is not None and subject.run.ended:
+    if out is None and subject.run is not None and subject.run.ended and not walks:
         out = subject.run.folder
     if out is not None:
         _check_writable(out / "metrics.json")
-    judge(subject, out, seed=seed)
+    judge(subject, out, walks=walks, seed=seed)
 
 
-def embed(run: Path, data: str, out: Path) -> None:
+def embed(run: Path, data: str, out: Path, walks: bool = False) -> None:
     """Embed every pin of a data set and write a Parquet file.
 
     Columns: pin_id, and image, text and fused as lists of numbers. Only pins.parquet is needed: an
@@ -142,21 +144,28 @@ def embed(run: Path, data: str, out: Path) -> None:
         run: a run folder of `pingraph fit`, or a checkpoint in it.
         data: a data set folder, or 'icons' or 'world'.
         out: the Parquet file to write.
+        walks: move the fused vectors of pins that have saves towards those that walks from them
+            visit, over all edges of the data set, for an index that serves known pins too.
     """
+    from dataclasses import replace
+
     from pingraph.datasets import open_dataset
     from pingraph.embeddings import write_embeddings
+    from pingraph.propagation import Propagation
     from pingraph.runs import Run
 
     _check_writable(out)
     _check_suffix(out, ".parquet")
     if out.resolve() == Path(data, "pins.parquet").resolve():
         raise PinGraphError(f"cannot write {out}: it holds the pins that are to be embedded")
-    trained, pins = Run.open(run), open_dataset(data, pins_only=True)
+    trained, pins = Run.open(run), open_dataset(data, pins_only=not walks)
     for name, there in (("image", pins.has_image), ("text", pins.has_text)):
         if name not in trained.modalities and there.any():
             told = f"{run} was trained without {name}s: those of {there.sum():,} pins are not read"
             sys.stderr.write(f"note: {told}\n")
     table = trained.embed(pins, progress=True)
+    if walks:
+        table = replace(table, fused=Propagation().vectors(table.fused, pins.graph))
     write_embeddings(out, table)
     print(f"{len(table.pin_ids):,} pins in {table.fused.shape[1]} dimensions: {out}")
 

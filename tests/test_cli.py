@@ -15,6 +15,9 @@ from PIL import Image
 
 from pingraph.cli import COMMANDS
 from pingraph.embeddings import read_embeddings
+from pingraph.evaluation import evaluate_scorers
+from pingraph.propagation import Propagation
+from pingraph.splits import Split
 from tests.command_line import TINY, contents, start
 
 pytestmark = pytest.mark.xdist_group("commands")
@@ -397,3 +400,28 @@ def test_an_interruption_is_told_in_one_line(trained, commands, tmp_path):
         "neighbors", trained, "--image", tmp_path / "pin.png", ready=lambda: ready("wb")
     )
     assert (ended.status, ended.out, ended.err) == (130, "", "interrupted\n")
+
+
+def test_walks_are_added_to_what_is_embedded_and_judged(
+    trained, commands, tiny, tiny_folder, tmp_path
+):
+    plain, known = tmp_path / "plain.parquet", tmp_path / "known.parquet"
+    assert commands.run("embed", trained, tiny_folder, "-o", plain).status == 0
+    assert commands.run("embed", trained, tiny_folder, "--walks", "-o", known).status == 0
+    before, after = read_embeddings(plain), read_embeddings(known)
+    expected = Propagation().vectors(before.fused, tiny.graph)
+    np.testing.assert_array_equal(after.fused, expected)
+    np.testing.assert_array_equal(after.image, before.image)
+    written = contents(trained)
+    ended = commands.run("evaluate", trained, "--walks", "-o", tmp_path / "judged")
+    assert ended.status == 0
+    assert "Walks on the training graph are added" in ended.out
+    split = Split.load(trained / "split.safetensors")
+    graph = split.train_graph(tiny.graph)
+    scorers = Propagation().scorers(before.fused, graph)
+    wanted = evaluate_scorers(scorers, tiny, split).to_dict()["cold"]["pin_to_pin"]
+    found = json.loads((tmp_path / "judged" / "metrics.json").read_text())["cold"]
+    assert found["pin_to_pin"] == wanted
+    assert found["image_to_text"] is not None
+    assert commands.run("evaluate", trained, "--walks").status == 0
+    assert contents(trained) == written  # the run's own figures are of its vectors alone

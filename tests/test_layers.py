@@ -22,9 +22,9 @@ LAYERS = [
     frozen_features""",
     "run_files weights mistakes parsing data module audits",
     """metrics bootstrap relevance embeddings evaluation baselines results grid runs queries
-    ranking propagation popularity edge_masking stability compatibility served approximate significance
-    planar knn latex jackknife geometry geometry_intervals graph_agreement graph_ranks vector_files
-    subject judging explain lab report pictures export explore""",
+    ranking propagation popularity edge_masking stability compatibility served approximate
+    significance planar knn latex jackknife geometry geometry_intervals graph_agreement graph_ranks
+    vector_files subject judging explain lab report pictures export explore""",
     """fit fit_options fit_failures resuming run_callbacks experiment commands cli __main__
     experiments methods""",
 ]
