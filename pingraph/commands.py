@@ -136,9 +136,9 @@ def evaluate(
 def embed(run: Path, data: str, out: Path, walks: bool = False) -> None:
     """Embed every pin of a data set and write a Parquet file.
 
-    Columns: pin_id, and image, text and fused as lists of numbers. Only pins.parquet is needed: an
-    embedding depends on a pin's content alone. Images are not looked at where the run was trained
-    without any, nor texts.
+    Columns: pin_id, and image, text and fused as lists of numbers. Without --walks only
+    pins.parquet is needed: an embedding depends on a pin's content alone. Images are not looked at
+    where the run was trained without any, nor texts.
 
     Args:
         run: a run folder of `pingraph fit`, or a checkpoint in it.
