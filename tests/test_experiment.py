@@ -843,8 +843,8 @@ def test_a_repository_around_the_package_is_not_its_own(tmp_path, monkeypatch):
             "methods.a.propagation: weight is -1",
         ),
         (
-            {"methods": {"a": {"propagation": {"depth": 1}}}},
-            "methods.a.propagation is .*: expected w",
+            {"methods": {"a": {"propagation": {"sampler": 1}}}},
+            "methods.a.propagation is .*: expected weight",
         ),
         (
             {"options": {"propagation": {}, "served": {"code": "int8"}}},

@@ -13,7 +13,7 @@ from pingraph.errors import PinGraphError
 from pingraph.experiment.cell import judged
 from pingraph.experiments import methods
 from pingraph.experiments.conditions import HeldOut
-from pingraph.experiments.methods import walk_pairs
+from pingraph.experiments.methods import sage, walk_pairs
 from pingraph.experiments.methods.features import content_features
 from pingraph.experiments.methods.light_gcn import _lacking, normalized, spread
 from pingraph.experiments.methods.walk_pairs import _drawn, train_on_walks
@@ -391,3 +391,18 @@ def test_of_texts_with_one_word_or_none_nothing_is_decomposed(texts, write_folde
     split = make_split("pin", 0, {}, dataset, np.arange(20) == 19)
     found = content_features(dataset, split, words=8, pixels=8, seed=0)
     assert found.shape == (20, 0)
+
+
+def test_graphsage_trains_on_other_pairs_than_it_aggregates(tiny, split, monkeypatch):
+    trained = []
+    monkeypatch.setattr(sage, "train_on_walks", lambda *args, **_: trained.append(args[2]))
+    few, many = PinSAGESampler(k=2), PinSAGESampler(k=9)
+    shared = {"dim": 8, "words": 16, "pixels": 8, "lexicon": "none", "pretrained": False}
+    graph, everyone = split.train_graph(tiny.graph), np.arange(tiny.num_pins)
+    scores = []
+    for near in (few, many):
+        method = methods.GraphSAGE(sampler=near, pairs=many, **shared)
+        scores.append(method.scorers(tiny, split, seed=3)["pin_to_pin"](split.train_pins))
+    for found in trained:
+        assert np.array_equal(found.ids, many.sample(graph, everyone, seed=3).ids)
+    assert not np.allclose(scores[0], scores[1])  # untrained, but of fewer neighbors

@@ -290,11 +290,12 @@ def _check_propagation(where: str, options: dict[str, Any]) -> None:
 
     if options.get("served") or options.get("embedding", "fused") != "fused":
         raise PinGraphError(f"{where} has propagation: expected of whole fused embeddings alone")
+    given = options["propagation"]
+    if not isinstance(given, dict) or not given.keys() <= {"weight", "visits"}:
+        expected = "weight and visits, or {} for the defaults"
+        raise PinGraphError(f"{where}.propagation is {given!r}: expected {expected}")
     try:
-        Propagation(**options["propagation"])
-    except TypeError:
-        found, expected = options["propagation"], "weight and visits, or {}"
-        raise PinGraphError(f"{where}.propagation is {found!r}: expected {expected}") from None
+        Propagation(**given)
     except PinGraphError as error:
         raise PinGraphError(f"{where}.propagation: {error}") from error
 
