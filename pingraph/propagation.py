@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from pingraph.errors import PinGraphError
-from pingraph.evaluation import fused_scorers
+from pingraph.evaluation import dot_products
 from pingraph.samplers.asking import neighbors_of
 from pingraph.samplers.ppr import PPRSampler
 
@@ -85,21 +85,20 @@ class Propagation:
             out[pins] = np.where(known[:, None], moved, vectors[pins])  # others to the bit
         return out
 
-    def scorers(
-        self, vectors: np.ndarray, graph: PinBoardGraph, *, seed: int = 0
-    ) -> dict[str, Scorer]:
-        """Return scorers of "pin_to_pin" and "board_to_pins"; arguments as of `vectors`.
+    def scorer(self, vectors: np.ndarray, graph: PinBoardGraph, *, seed: int = 0) -> Scorer:
+        """Return a scorer of pin → pin; arguments as of `vectors`.
 
-        A board is asked by the mean of its pins; visits count for pins alone.
+        There is none of boards: known pins, moved towards each other, would crowd out the new ones
+        that a board is asked for.
         """
-        scorers = fused_scorers(self.vectors(vectors, graph, seed=seed), graph)
-        products = scorers["pin_to_pin"]
+        moved = self.vectors(vectors, graph, seed=seed)
+        products = dot_products(moved)
 
         def score(pins: np.ndarray) -> np.ndarray:
             shares = self._shares(pins, graph, seed)
-            return products(pins) + self.visits * np.sqrt(shares).toarray()
+            return products(moved[pins]) + self.visits * np.sqrt(shares).toarray()
 
-        return {**scorers, "pin_to_pin": score}
+        return score
 
     def _shares(self, pins: np.ndarray, graph: PinBoardGraph, seed: int) -> sparse.csr_array:
         """The share of the visits from some pins [B] to each pin, float32 [B, N]."""

@@ -47,15 +47,10 @@ def test_vectors_and_scores_are_those_of_two_loops(sampler, block, vectors, grap
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, moved, atol=1e-6)
     asked = np.array([3, 50, 8])
-    scores = made.scorers(vectors, graph, seed=4)["pin_to_pin"](asked)
+    scores = made.scorer(vectors, graph, seed=4)(asked)
     there = np.flatnonzero(moved.any(axis=1))
     expected = moved[asked] @ moved.T + 2 * np.sqrt(visits[asked])
     np.testing.assert_allclose(scores[:, there], expected[:, there], atol=1e-5)
-    members = graph.incidence().toarray() > 0
-    boards = made.scorers(vectors, graph, seed=4)["board_to_pins"](np.arange(graph.num_boards))
-    for board in np.flatnonzero(graph.board_degrees):
-        mean = moved[members[:, board]].sum(0)
-        np.testing.assert_allclose(boards[board][there], (moved @ mean)[there], atol=1e-5)
 
 
 def test_a_pin_without_saves_keeps_every_bit_and_one_without_a_vector_gets_that_of_others(
@@ -73,7 +68,7 @@ def test_a_pin_without_saves_keeps_every_bit_and_one_without_a_vector_gets_that_
 def test_nothing_added_is_nothing_changed(vectors, graph):
     plain = Propagation(weight=0, visits=0)
     np.testing.assert_allclose(plain.vectors(vectors, graph), vectors, atol=1e-6)
-    scores = plain.scorers(vectors, graph)["pin_to_pin"](np.arange(6, 20))
+    scores = plain.scorer(vectors, graph)(np.arange(6, 20))
     expected = vectors[6:20] @ vectors.T
     there = vectors.any(axis=1)
     np.testing.assert_allclose(scores[:, there], expected[:, there], atol=1e-6)

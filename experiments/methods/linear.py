@@ -106,9 +106,10 @@ class LinearContent:
             dropout=self.dropout,
         )
         vectors, graph = embed_all(embed, dataset.num_pins), split.train_graph(dataset.graph)
+        scorers = fused_scorers(vectors, graph)
         if self.propagated:
-            return Propagation().scorers(vectors, graph, seed=seed)
-        return fused_scorers(vectors, graph)
+            scorers["pin_to_pin"] = Propagation().scorer(vectors, graph, seed=seed)
+        return scorers
 
     def _frozen(self, dataset: PinBoardDataset, titles: list[str]) -> np.ndarray:
         """The frozen features of pins and titles, float32 [N + M, F], F 0 without them."""

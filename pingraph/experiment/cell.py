@@ -199,8 +199,11 @@ def _of_run(folder: Path, cell: Cell, trial: Trial) -> Mapping[str, Scorer]:
     if cell.embedding == "fused":
         scorers = table_scorers(table, trial.dataset, trial.split, view)
         if cell.propagation is not None:
-            graph = trial.split.train_graph(trial.dataset.graph)
-            scorers |= Propagation(**cell.propagation).scorers(table.fused, graph, seed=cell.seed)
+            added, graph = (
+                Propagation(**cell.propagation),
+                trial.split.train_graph(trial.dataset.graph),
+            )
+            scorers["pin_to_pin"] = added.scorer(table.fused, graph, seed=cell.seed)
         return scorers
     alone = replace(table, fused=getattr(table, cell.embedding))
     scorers = table_scorers(alone, trial.dataset, trial.split, view)
