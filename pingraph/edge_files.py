@@ -144,8 +144,10 @@ class _Numbers:
         elif column.null_count:
             row = first_row + int(np.argmax(column.is_null().to_numpy()))
             raise PinGraphError(f"row {row}: the {self._what} is missing")
-        elif str(column.type).startswith("decimal"):
-            column = column.cast("double")
+        else:
+            from pingraph.tables import without_decimals  # imports pyarrow
+
+            column = without_decimals(column)
         self._parts.append(self._check(column.to_numpy(), first_row))
 
     def finish(self) -> np.ndarray | None:

@@ -36,8 +36,8 @@ def judge(subject: Subject, folder: Path | None, *, seed: int, walks: bool = Fal
     scorers = table_scorers(table, dataset, split)
     if walks:
         added, graph = Propagation(), split.train_graph(dataset.graph)
-        scorers["pin_to_pin"] = added.scorer(table.fused, graph, seed=seed)
         table = replace(table, fused=added.vectors(table.fused, graph, seed=seed))
+        scorers["pin_to_pin"] = added.scorer(table.fused, graph, seed=seed)
     metrics = evaluate_scorers(scorers, dataset, split, seed=seed).to_dict()
     written = []
     try:

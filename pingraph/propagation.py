@@ -85,13 +85,17 @@ class Propagation:
             out[pins] = np.where(known[:, None], moved, vectors[pins])  # others to the bit
         return out
 
-    def scorer(self, vectors: np.ndarray, graph: PinBoardGraph, *, seed: int = 0) -> Scorer:
-        """Return a scorer of pin → pin; arguments as of `vectors`.
+    def scorer(self, moved: np.ndarray, graph: PinBoardGraph, *, seed: int = 0) -> Scorer:
+        """Return a scorer of pin → pin.
 
         There is none of boards: known pins, moved towards each other, would crowd out the new ones
         that a board is asked for.
+
+        Args:
+            moved: float32 [N, D], what `vectors` returned.
+            graph: the one that they were moved by.
+            seed: of the sampler.
         """
-        moved = self.vectors(vectors, graph, seed=seed)
         products = dot_products(moved)
 
         def score(pins: np.ndarray) -> np.ndarray:

@@ -82,30 +82,30 @@ class Second(NamedTuple):
     far: float  # to any other pin
 
 
-class ProbabilityError(PinGraphError):
-    """What a user's `accept` or `bias` returned is none; compiled code gives it numbers alone."""
+class RuleError(PinGraphError):
+    """What a user's function returned cannot be; compiled code gives it three numbers alone."""
+
+    told = ""
 
     def __init__(self, *args: Any):
         if len(args) == 3:  # else it comes from another process, with its words
-            pin, to, found = args
-            args = (
-                f"the probability to accept a traversal from pin {pin} to pin {to} is {found}; "
-                "expected 0 to 1",
-            )
+            args = (self.told.format(*args),)
         super().__init__(*args)
 
 
-class ScoreError(PinGraphError):
+class ProbabilityError(RuleError):
+    """What a user's `accept` or `bias` returned is no probability."""
+
+    told = "the probability to accept a traversal from pin {} to pin {} is {}; expected 0 to 1"
+
+
+class ScoreError(RuleError):
     """What a user's `score` returned is too large for float32."""
 
-    def __init__(self, *args: Any):
-        if len(args) == 3:  # else it comes from another process, with its words
-            seed, pin, found = args
-            args = (
-                f"the score of pin {pin} for seed {seed} is {found}; expected numbers up to "
-                f"{_LARGEST:.1e}, the largest of float32",
-            )
-        super().__init__(*args)
+    told = (
+        "the score of pin {1} for seed {0} is {2}; expected numbers up to "
+        f"{_LARGEST:.1e}, the largest of float32"
+    )
 
 
 def choose_edge(step, walk, start, end, word):

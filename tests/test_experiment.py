@@ -465,8 +465,9 @@ def test_a_run_is_judged_in_the_form_that_it_is_served_in(trained, tiny):
     assert walks.trains_like(cell)
     asked = np.flatnonzero(known)[:9]
     scores = _of_run(trained, walks, trial)["pin_to_pin"](asked)
-    added = Propagation(weight=0.3).scorer(table.fused, split.train_graph(tiny.graph))
-    np.testing.assert_array_equal(scores, added(asked))
+    added, graph = Propagation(weight=0.3), split.train_graph(tiny.graph)
+    moved = added.vectors(table.fused, graph)
+    np.testing.assert_array_equal(scores, added.scorer(moved, graph)(asked))
 
 
 def test_a_training_does_not_go_on_under_another_split(trained, tiny_folder, tmp_path):

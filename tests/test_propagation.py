@@ -47,7 +47,7 @@ def test_vectors_and_scores_are_those_of_two_loops(sampler, block, vectors, grap
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, moved, atol=1e-6)
     asked = np.array([3, 50, 8])
-    scores = made.scorer(vectors, graph, seed=4)(asked)
+    scores = made.scorer(found, graph, seed=4)(asked)
     there = np.flatnonzero(moved.any(axis=1))
     expected = moved[asked] @ moved.T + 2 * np.sqrt(visits[asked])
     np.testing.assert_allclose(scores[:, there], expected[:, there], atol=1e-5)
@@ -68,7 +68,7 @@ def test_a_pin_without_saves_keeps_every_bit_and_one_without_a_vector_gets_that_
 def test_nothing_added_is_nothing_changed(vectors, graph):
     plain = Propagation(weight=0, visits=0)
     np.testing.assert_allclose(plain.vectors(vectors, graph), vectors, atol=1e-6)
-    scores = plain.scorer(vectors, graph)(np.arange(6, 20))
+    scores = plain.scorer(plain.vectors(vectors, graph), graph)(np.arange(6, 20))
     expected = vectors[6:20] @ vectors.T
     there = vectors.any(axis=1)
     np.testing.assert_allclose(scores[:, there], expected[:, there], atol=1e-6)

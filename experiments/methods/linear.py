@@ -108,7 +108,9 @@ class LinearContent:
         vectors, graph = embed_all(embed, dataset.num_pins), split.train_graph(dataset.graph)
         scorers = fused_scorers(vectors, graph)
         if self.propagated:
-            scorers["pin_to_pin"] = Propagation().scorer(vectors, graph, seed=seed)
+            added = Propagation()
+            moved = added.vectors(vectors, graph, seed=seed)
+            scorers["pin_to_pin"] = added.scorer(moved, graph, seed=seed)
         return scorers
 
     def _frozen(self, dataset: PinBoardDataset, titles: list[str]) -> np.ndarray:

@@ -199,11 +199,10 @@ def _of_run(folder: Path, cell: Cell, trial: Trial) -> Mapping[str, Scorer]:
     if cell.embedding == "fused":
         scorers = table_scorers(table, trial.dataset, trial.split, view)
         if cell.propagation is not None:
-            added, graph = (
-                Propagation(**cell.propagation),
-                trial.split.train_graph(trial.dataset.graph),
-            )
-            scorers["pin_to_pin"] = added.scorer(table.fused, graph, seed=cell.seed)
+            graph = trial.split.train_graph(trial.dataset.graph)
+            added = Propagation(**cell.propagation)
+            moved = added.vectors(table.fused, graph, seed=cell.seed)
+            scorers["pin_to_pin"] = added.scorer(moved, graph, seed=cell.seed)
         return scorers
     alone = replace(table, fused=getattr(table, cell.embedding))
     scorers = table_scorers(alone, trial.dataset, trial.split, view)
