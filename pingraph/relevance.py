@@ -155,6 +155,11 @@ class BoardTask(Task):
         return _membership(rows, queries, (len(queries), self.held_out.shape[0]))
 
 
+def leaves_out_known(kind: str) -> bool:
+    """Whether pairs that are known from training are left out for a kind of split."""
+    return kind not in ("pin", "none")
+
+
 def retrieval_tasks(dataset: PinBoardDataset, split: Split) -> list[PinTask]:
     """Return the tasks pin_to_pin, image_to_text and text_to_image of a data set.
 
@@ -168,8 +173,7 @@ def retrieval_tasks(dataset: PinBoardDataset, split: Split) -> list[PinTask]:
     """
     graph = dataset.graph
     small = graph.board_degrees <= BOARD_LIMIT
-    unfiltered = split.kind in ("pin", "none")
-    known = None if unfiltered else _boards(split.train_graph(graph), small)
+    known = _boards(split.train_graph(graph), small) if leaves_out_known(split.kind) else None
     everyone, boards = np.ones(graph.num_pins, bool), _boards(graph, small)
     both = dataset.has_image & dataset.has_text
     same = sparse.hstack([_groups(dataset.image_groups), _groups(dataset.text_groups)]).tocsr()

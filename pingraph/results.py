@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pingraph.metrics import METRICS
+from pingraph.relevance import leaves_out_known
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -122,11 +123,6 @@ def metrics_sheet(metrics: dict[str, Any]) -> Sheet:
         sections={name: list(_metric_rows(metrics[part])) for part, name in PARTS.items()},
         notes=[_MATES, _BOARDS, _RECALL, _MACRO, seen, *filtered, *_nobody_asked(metrics)],
     )
-
-
-def leaves_out_known(kind: str) -> bool:
-    """Whether a kind of split leaves pairs that are known from training out of what is asked."""
-    return kind not in ("pin", "none")
 
 
 def _nobody_asked(metrics: dict[str, Any]) -> list[str]:

@@ -14,8 +14,8 @@ import numpy as np
 from pingraph.baselines import SIDE, shrunken_images
 from pingraph.errors import PinGraphError
 from pingraph.ranking import draw_queries
+from pingraph.relevance import leaves_out_known
 from pingraph.report.measures import words_of
-from pingraph.results import leaves_out_known
 
 if TYPE_CHECKING:
     from pingraph.datasets import PinBoardDataset

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pingraph.metrics import METRICS
+from pingraph.relevance import leaves_out_known
 from pingraph.report.layout import Block, Plot, Section, block, blocks_of, looks_of, plot_of
 from pingraph.report.measures import MAIN, UNIFORM, bucket_names, named_groups
 from pingraph.report.plots import Mark, Series, dots, lines, steps, swatch
@@ -21,7 +22,7 @@ from pingraph.report.sheets import (
 )
 from pingraph.report.stability import stability_section
 from pingraph.report.words import spoken_part
-from pingraph.results import PARTS, TASKS, leaves_out_known
+from pingraph.results import PARTS, TASKS
 
 _GROUPS = (  # key, title, the axis of the plot, where there is one, and notes
     ("by_degree", f"{MAIN} by boards of the query", "boards of the query", ()),

@@ -6,8 +6,9 @@ import math
 from typing import Any, Literal, NamedTuple
 
 from pingraph.folder_checks import count
+from pingraph.relevance import leaves_out_known
 from pingraph.report.measures import LEAST_QUERIES, MAIN, K, named_groups
-from pingraph.results import METHODS, TASKS, leaves_out_known
+from pingraph.results import METHODS, TASKS
 
 Kind = Literal["good", "bad", "note"]
 # The rules by which a number is called good or bad; docs/report.md lists them.
